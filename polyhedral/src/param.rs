@@ -1,0 +1,99 @@
+//! Parameters: run-time integers that are constant during one inference.
+
+use crate::aff::Aff;
+use serde::{Deserialize, Serialize};
+
+/// Index into [`Params`]; prints as the parameter's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ParamId(pub u32);
+
+/// Where a parameter's value comes from. Definitions only refer to earlier parameters.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ParamDef {
+    /// A named dimension, read from the shape of the graph input `input` at `axis`.
+    Input { input: usize, axis: usize },
+    /// Non-affine combinations, computed on entry. Divisors are positive; division is floor.
+    Mul(Aff, Aff),
+    FloorDiv(Aff, Aff),
+    Max(Aff, Aff),
+    Min(Aff, Aff),
+    /// An integer that the program itself computes (a trip count): element 0 of the array named here,
+    /// read when the first loop that needs it is entered.
+    Value { array: String },
+}
+
+/// One parameter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Param {
+    /// Unique, and a C identifier (`batch`, `p2o_Dyn_0`), so that every text form can spell it.
+    pub name: String,
+    pub def: ParamDef,
+    /// Inclusive bounds that hold at run time (checked on entry for `Input`).
+    pub min: i64,
+    pub max: Option<i64>,
+    /// A typical value, used by cost models only.
+    pub hint: i64,
+}
+
+/// The parameter table of a graph or program.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Params(Vec<Param>);
+
+impl Params {
+    pub fn push(&mut self, param: Param) -> ParamId {
+        self.0.push(param);
+        ParamId(self.0.len() as u32 - 1)
+    }
+
+    /// The parameter with definition `def`, made on demand. Equal definitions share one parameter, so
+    /// `batch*seq` computed twice in a graph is recognised as the same extent.
+    pub fn derived(&mut self, def: ParamDef) -> ParamId {
+        if let Some(found) = self.iter().find(|(_, p)| p.def == def) {
+            return found.0;
+        }
+        let hint = self.evaluate(&def, |id, params| params.get(id).hint);
+        let name = format!("d{}", self.0.len());
+        self.push(Param { name, def, min: i64::MIN, max: None, hint })
+    }
+
+    pub fn get(&self, id: ParamId) -> &Param {
+        &self.0[id.0 as usize]
+    }
+
+    pub fn get_mut(&mut self, id: ParamId) -> &mut Param {
+        &mut self.0[id.0 as usize]
+    }
+
+    pub fn find(&self, name: &str) -> Option<ParamId> {
+        self.0.iter().position(|p| p.name == name).map(|i| ParamId(i as u32))
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (ParamId, &Param)> {
+        self.0.iter().enumerate().map(|(i, p)| (ParamId(i as u32), p))
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The value of `aff` (parameters only) at the hints.
+    pub fn hint(&self, aff: &Aff) -> i64 {
+        aff.eval(&|id| self.get(id).hint, &|_| 0)
+    }
+
+    /// The value of a derived definition where `value` gives the parameters; `Input` and `Value` give 1.
+    pub fn evaluate(&self, def: &ParamDef, value: impl Fn(ParamId, &Params) -> i64) -> i64 {
+        let of = |aff: &Aff| aff.eval(&|id| value(id, self), &|_| 0);
+        match def {
+            ParamDef::Input { .. } | ParamDef::Value { .. } => 1,
+            ParamDef::Mul(a, b) => of(a).saturating_mul(of(b)),
+            ParamDef::FloorDiv(a, b) => of(a).div_euclid(of(b).max(1)),
+            ParamDef::Max(a, b) => of(a).max(of(b)),
+            ParamDef::Min(a, b) => of(a).min(of(b)),
+        }
+    }
+}
