@@ -228,9 +228,7 @@ impl Aff {
         for (term, c) in &self.terms {
             let part = match term {
                 Term::FloorDiv(a, d) => match a.bounds(params, range) {
-                    (Some(lo), Some(hi)) if lo.div_euclid(*d) == hi.div_euclid(*d) => {
-                        Aff::constant(lo.div_euclid(*d))
-                    }
+                    (Some(lo), Some(hi)) if lo.div_euclid(*d) == hi.div_euclid(*d) => Aff::constant(lo.div_euclid(*d)),
                     _ => Aff::term(term.clone()),
                 },
                 atom => Aff::term(atom.clone()),

@@ -259,8 +259,20 @@ impl Expr {
             Expr::Const(s) => s.dtype(),
             Expr::Index(_) => DType::I64,
             Expr::Load(access) => array(access.array),
-            Expr::Unary(op, a) => if op.is_predicate() { DType::Bool } else { a.dtype(array) },
-            Expr::Binary(op, a, _) => if op.is_comparison() { DType::Bool } else { a.dtype(array) },
+            Expr::Unary(op, a) => {
+                if op.is_predicate() {
+                    DType::Bool
+                } else {
+                    a.dtype(array)
+                }
+            }
+            Expr::Binary(op, a, _) => {
+                if op.is_comparison() {
+                    DType::Bool
+                } else {
+                    a.dtype(array)
+                }
+            }
             Expr::Select(_, a, _) => a.dtype(array),
             Expr::Cast(t, _) => *t,
         }
@@ -270,10 +282,12 @@ impl Expr {
 /// Substitutes into an affine expression; stays affine when every replacement is affine.
 fn substitute_aff(aff: &Aff, by: &dyn Fn(usize) -> Expr) -> Expr {
     let affine = std::cell::Cell::new(true);
-    let replaced = aff.substitute(&|n| by(n).as_aff().unwrap_or_else(|| {
-        affine.set(false);
-        Aff::constant(0)
-    }));
+    let replaced = aff.substitute(&|n| {
+        by(n).as_aff().unwrap_or_else(|| {
+            affine.set(false);
+            Aff::constant(0)
+        })
+    });
     if affine.get() { Expr::Index(replaced) } else { explicit(aff, by) }
 }
 

@@ -43,12 +43,27 @@ pub enum Condition {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Nest {
     /// `for var in max(lower) .. min(upper), upper exclusive, step 1`.
-    Loop { var: VarId, lower: Bound, upper: Bound, kind: LoopKind, body: Vec<Nest> },
-    If { condition: Condition, body: Vec<Nest> },
+    Loop {
+        var: VarId,
+        lower: Bound,
+        upper: Bound,
+        kind: LoopKind,
+        body: Vec<Nest>,
+    },
+    If {
+        condition: Condition,
+        body: Vec<Nest>,
+    },
     /// Leaves the innermost enclosing sequential loop when the guard is false.
     BreakUnless(Expr),
     /// One statement instance; iterators are loop variables.
-    Compute { statement: StatementId, kind: StatementKind, target: Access, value: Expr, origin: Origin },
+    Compute {
+        statement: StatementId,
+        kind: StatementKind,
+        target: Access,
+        value: Expr,
+        origin: Origin,
+    },
 }
 
 impl Nest {

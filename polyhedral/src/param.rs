@@ -11,7 +11,10 @@ pub struct ParamId(pub u32);
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ParamDef {
     /// A named dimension, read from the shape of the graph input `input` at `axis`.
-    Input { input: usize, axis: usize },
+    Input {
+        input: usize,
+        axis: usize,
+    },
     /// Non-affine combinations, computed on entry. Divisors are positive; division is floor.
     Mul(Aff, Aff),
     FloorDiv(Aff, Aff),
@@ -19,7 +22,9 @@ pub enum ParamDef {
     Min(Aff, Aff),
     /// An integer that the program itself computes (a trip count): element 0 of the array named here,
     /// read when the first loop that needs it is entered.
-    Value { array: String },
+    Value {
+        array: String,
+    },
 }
 
 /// One parameter.

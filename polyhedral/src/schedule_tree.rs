@@ -99,9 +99,7 @@ impl Node {
 
     /// A perfect nest of sequential bands around `body`; `members[d]` lists the value of loop `d`.
     pub fn nest(loops: Vec<IndexMap<StatementId, Aff>>, body: Vec<Node>) -> Vec<Node> {
-        loops.into_iter().rev().fold(body, |body, members| {
-            vec![Node::Band(Band { members, mark: Mark::Seq, body })]
-        })
+        loops.into_iter().rev().fold(body, |body, members| vec![Node::Band(Band { members, mark: Mark::Seq, body })])
     }
 
     /// One statement in loops over its dimensions `from..to`, outermost first.
