@@ -4,4 +4,5 @@
 //! reference interpreter), `extract` (graph to `Program`), then the crates `sirius-polyhedral` and
 //! `sirius-lowering`, and `run` (artifact to results).
 
+pub mod extract;
 pub mod graph;

@@ -1,0 +1,83 @@
+//! Graph to program: every operator is a loop nest as data.
+//!
+//! Operators that only rename elements (transpose, reshape, slice) become views; the others add statements,
+//! arrays and their own loops to the one schedule tree, in the order of the graph. `builder` holds the state
+//! and its conventions; each other file is a family of operators.
+
+mod builder;
+mod control;
+mod names;
+mod recurrent;
+mod simplify;
+mod view;
+
+pub use builder::{Builder, Dims, Scope, View, dims, leaf, named_dims};
+
+use crate::graph::{Block, Graph, Node};
+use sirius_polyhedral::{Error, Program, Result};
+
+/// The whole graph as one program. Every operator that is not supported is named in the error.
+pub fn extract(graph: &Graph) -> Result<Program> {
+    let mut builder = Builder::new(graph);
+    extract_block(&mut builder, &graph.main)?;
+    if !builder.unsupported.is_empty() {
+        return Err(combined(&builder.unsupported));
+    }
+    builder.finish()
+}
+
+/// One error for every node that cannot be extracted, subgraphs included.
+pub fn unsupported_nodes(graph: &Graph) -> Result<Vec<Error>> {
+    let mut builder = Builder::new(graph);
+    extract_block(&mut builder, &graph.main)?;
+    Ok(builder.unsupported)
+}
+
+/// Extracts the nodes of a block in order. A node that is not supported is noted and its results are
+/// declared, so that the rest of the graph is still looked at.
+pub fn extract_block(builder: &mut Builder, block: &Block) -> Result<()> {
+    for node in &block.nodes {
+        let outer = std::mem::replace(&mut builder.origin, node.origin());
+        let result = extract_node(builder, node);
+        builder.origin = outer;
+        match result.map_err(|e| e.at(&node.origin())) {
+            Err(error @ Error::Unsupported(_)) => {
+                builder.unsupported.push(error);
+                for output in node.outputs.iter().flatten() {
+                    builder.define(*output);
+                }
+            }
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+/// Adds one node to the program.
+pub fn extract_node(builder: &mut Builder, node: &Node) -> Result<()> {
+    match node.op.as_str() {
+        "If" => control::extract_if(builder, node),
+        "Loop" => control::extract_loop(builder, node),
+        "Scan" => control::extract_scan(builder, node),
+        "LSTM" => recurrent::extract_lstm(builder, node),
+        "GRU" => recurrent::extract_gru(builder, node),
+        "RNN" => recurrent::extract_rnn(builder, node),
+        _ => Err(unsupported(builder, node)),
+    }
+}
+
+/// The error for an operator, or a form of it, that has no loop nest here.
+pub fn unsupported(_builder: &Builder, node: &Node) -> Error {
+    let domain = if node.domain.is_empty() { "ai.onnx" } else { &node.domain };
+    let message = format!("node \"{}\": operator {} (domain {domain}, opset {})", node.name, node.op, node.version);
+    Error::unsupported("E301", format!("{message} is not supported")).at(&node.origin())
+}
+
+fn combined(errors: &[Error]) -> Error {
+    if let [one] = errors {
+        return one.clone();
+    }
+    let list: Vec<String> = errors.iter().map(|e| format!("  {}", e.diagnostic().message)).collect();
+    let message = format!("{} nodes are not supported:\n{}", errors.len(), list.join("\n"));
+    Error::unsupported("E301", message).help("list them with: sirius check MODEL")
+}
