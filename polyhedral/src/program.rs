@@ -234,3 +234,11 @@ impl Statement {
         }
     }
 }
+
+impl Statement {
+    /// Does this statement run only where `producer` runs? True for unguarded producers, and for equal
+    /// guards over the shared outer iterators.
+    pub fn guard_covers(&self, producer: &Statement) -> bool {
+        producer.guard.is_none() || producer.guard == self.guard
+    }
+}

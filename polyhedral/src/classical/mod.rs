@@ -1,0 +1,3 @@
+//! Classical compiler optimizations on the whole program: one file, one pass.
+
+pub mod forward;

@@ -1,0 +1,207 @@
+//! `fuse`: merge neighbouring loop nests that produce and consume the same elements.
+//!
+//! Rewrite: `for i { A }  ...  for i { B }` becomes `for i { A; B }`, for as many outer loops as possible.
+//! Legal when every element that `B` reads from `A` is produced in the same iteration of the merged loops
+//! (dependence distance zero, proved here from the subscripts and again by the legality checker), and when
+//! nothing between the two nests has to run after `A` and before `B`. Wanted when `B` reads what `A` wrote:
+//! the element is then still in a register or in the first-level cache, and its array can shrink.
+//! Declined when only some of the parallel loops of a contraction would merge: its register tile would then
+//! be cut to single rows. Distance zero also keeps the merged loops parallel.
+//! Source: loop fusion by dependence distance (Kennedy and McKinley, 1993); shared/design.md section 4.
+
+use super::group;
+use crate::aff::Aff;
+use crate::error::Result;
+use crate::expr::{Access, Expr};
+use crate::pass::{Pass, PassContext};
+use crate::program::{ArrayId, Program, StatementId, StatementKind};
+use crate::schedule_tree::{Band, Mark, Node};
+use indexmap::IndexMap;
+use std::collections::HashSet;
+
+pub struct Fuse;
+
+impl Pass for Fuse {
+    fn name(&self) -> &'static str {
+        "fuse"
+    }
+
+    fn summary(&self) -> &'static str {
+        "merge loop nests that produce and consume the same elements"
+    }
+
+    fn run(&self, program: &mut Program, context: &mut PassContext) -> Result<()> {
+        let mut roots = std::mem::take(&mut program.schedule.roots);
+        fuse_list(self.name(), program, &mut roots, context);
+        program.schedule.roots = roots;
+        Ok(())
+    }
+}
+
+/// Fuses within one list of nodes, then inside every band of it that was not a target (host loops).
+fn fuse_list(pass: &'static str, program: &Program, nodes: &mut Vec<Node>, context: &mut PassContext) {
+    let mut at = 0;
+    while at < nodes.len() {
+        while let Some((from, depth)) = best_consumer(program, nodes, at) {
+            let consumer = nodes.remove(from);
+            let subject = first_origin(program, &consumer);
+            context.applied(pass, &subject, format!("{depth} loops merged into {}", first_origin(program, &nodes[at])));
+            merge(&mut nodes[at], consumer, depth);
+        }
+        at += 1;
+    }
+    for node in nodes {
+        if let Node::Band(band) = node {
+            fuse_list(pass, program, &mut band.body, context);
+        }
+    }
+}
+
+fn first_origin(program: &Program, node: &Node) -> crate::Origin {
+    node.statements().first().map(|s| program.statement(*s).origin.clone()).unwrap_or_default()
+}
+
+/// The next consumer of the nest `at` that can be merged into it, and how many loops.
+fn best_consumer(program: &Program, nodes: &[Node], at: usize) -> Option<(usize, usize)> {
+    let produced = writes(program, &nodes[at]);
+    let mut between = HashSet::new();
+    for (from, node) in nodes.iter().enumerate().skip(at + 1) {
+        let needs = reads(program, node);
+        let touches = writes(program, node).iter().any(|a| produced.contains(a));
+        if needs.iter().any(|a| produced.contains(a)) && needs.is_disjoint(&between) && !touches {
+            let depth = fusable_depth(program, &nodes[at], node);
+            if depth > 0 {
+                return Some((from, depth));
+            }
+        }
+        between.extend(writes(program, node));
+        // A nest far away gains nothing from the cache, and every candidate costs a scan.
+        if from > at + 24 {
+            break;
+        }
+    }
+    None
+}
+
+fn writes(program: &Program, node: &Node) -> HashSet<ArrayId> {
+    node.statements().iter().map(|s| program.statement(*s).target.array).collect()
+}
+
+fn reads(program: &Program, node: &Node) -> HashSet<ArrayId> {
+    let mut out = HashSet::new();
+    for s in node.statements() {
+        let statement = program.statement(s);
+        statement.visit_reads(&mut |a| {
+            out.insert(a.array);
+        });
+        if statement.kind != StatementKind::Assign {
+            out.insert(statement.target.array);
+        }
+        out.extend(group::value_params(program, s));
+    }
+    out
+}
+
+/// The number of outer loops that may be merged, 0 when fusion is not possible or not wanted.
+fn fusable_depth(program: &Program, a: &Node, b: &Node) -> usize {
+    let (outer_a, outer_b) = (loops(a), loops(b));
+    let mut depth = 0;
+    while depth < outer_a.len().min(outer_b.len())
+        && same_extent(program, outer_a[depth], outer_b[depth])
+        && zero_distance(program, outer_a[depth], outer_b[depth])
+    {
+        depth += 1;
+    }
+    let whole = |node: &Node| group::parallel_depth(program, node);
+    let contraction = group::is_contraction(program, a) || group::is_contraction(program, b);
+    let cuts_tile = contraction && (depth < whole(a) || depth < whole(b));
+    if cuts_tile { 0 } else { depth }
+}
+
+/// The chain of sequential bands at the top of a nest.
+fn loops(node: &Node) -> Vec<&Band> {
+    let mut out = Vec::new();
+    let mut node = node;
+    while let Node::Band(band) = node {
+        if band.mark != Mark::Seq {
+            break;
+        }
+        out.push(band);
+        if band.body.len() != 1 {
+            break;
+        }
+        node = &band.body[0];
+    }
+    out
+}
+
+/// Do both loops run over the same constant or symbolic range?
+fn same_extent(program: &Program, a: &Band, b: &Band) -> bool {
+    let extents = |band: &Band| {
+        let mut all: Vec<Option<Aff>> = band.members.iter().map(|(s, aff)| group::extent_of(program, *s, aff)).collect();
+        all.dedup();
+        all
+    };
+    let (a, b) = (extents(a), extents(b));
+    a.len() == 1 && a == b && a[0].is_some()
+}
+
+/// Does every element that flows from the statements of `a` to those of `b` stay in one iteration?
+fn zero_distance(program: &Program, a: &Band, b: &Band) -> bool {
+    a.members.iter().all(|(source, value)| {
+        let written = &program.statement(*source).target;
+        b.members.iter().all(|(sink, wanted)| reads_of(program, *sink, written.array).iter().all(|read| {
+            transported(written, value, read).is_some_and(|v| v == *wanted)
+        }))
+    })
+}
+
+/// Every access of `sink` to `array` that must come after its writes.
+fn reads_of(program: &Program, sink: StatementId, array: ArrayId) -> Vec<Access> {
+    let statement = program.statement(sink);
+    let mut out = Vec::new();
+    statement.visit_reads(&mut |access| {
+        if access.array == array {
+            out.push(access.clone());
+        }
+    });
+    if statement.kind != StatementKind::Assign && statement.target.array == array {
+        out.push(statement.target.clone());
+    }
+    out
+}
+
+/// The value of the source's loop at the instance that wrote what `read` reads, over the sink's iterators.
+/// `None` when the subscripts do not determine it.
+fn transported(written: &Access, value: &Aff, read: &Access) -> Option<Aff> {
+    let mut source: IndexMap<usize, Aff> = IndexMap::new();
+    for (w, r) in written.index.iter().zip(&read.index) {
+        if let (Expr::Index(w), Expr::Index(r)) = (w, r)
+            && let Some(d) = w.as_iter()
+        {
+            source.insert(d, r.clone());
+        }
+    }
+    let known = |n: usize| source.get(&n).cloned();
+    let mut determined = true;
+    let out = value.substitute(&|n| known(n).unwrap_or_default());
+    for n in 0..64 {
+        determined &= !value.uses_iter(n) || source.contains_key(&n);
+    }
+    determined.then_some(out)
+}
+
+/// Puts the body of `b` behind the body of `a`, sharing `depth` loops.
+fn merge(a: &mut Node, b: Node, depth: usize) {
+    match (a, b) {
+        (Node::Band(a), Node::Band(b)) if depth > 0 => {
+            a.members.extend(b.members);
+            if depth == 1 {
+                a.body.extend(b.body);
+            } else if let (Some(inner), Some(next)) = (a.body.first_mut(), b.body.into_iter().next()) {
+                merge(inner, next, depth - 1);
+            }
+        }
+        _ => unreachable!("fusable_depth counts bands"),
+    }
+}

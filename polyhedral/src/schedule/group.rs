@@ -1,0 +1,144 @@
+//! Facts about loop nests that the scheduling passes share: extents, parallel loops, contractions, strides.
+//!
+//! Everything here is read off subscripts; no isl call, no operator name.
+
+use crate::aff::Aff;
+use crate::expr::{Access, Expr};
+use crate::param::ParamDef;
+use crate::program::{ArrayId, Program, StatementId, StatementKind};
+use crate::schedule_tree::{Band, Node};
+
+/// The extent of a plain loop (`aff` is one iterator); `None` for other loops.
+pub fn extent_of(program: &Program, id: StatementId, aff: &Aff) -> Option<Aff> {
+    aff.as_iter().map(|d| program.statement(id).extents[d].clone())
+}
+
+/// Arrays from which the statement's domain takes run-time parameters (trip counts).
+pub fn value_params(program: &Program, id: StatementId) -> Vec<ArrayId> {
+    let statement = program.statement(id);
+    let mut out = Vec::new();
+    let mut visit = |a: &Aff| {
+        a.visit_params(&mut |p| {
+            if let ParamDef::Value { array } = &program.params.get(p).def {
+                out.extend(program.arrays().find(|(_, a)| a.name == *array).map(|(id, _)| id));
+            }
+        })
+    };
+    statement.extents.iter().chain(&statement.constraints).for_each(&mut visit);
+    statement.value.visit_affs(&mut visit);
+    statement.target.index.iter().for_each(|e| e.visit_affs(&mut visit));
+    out
+}
+
+/// May the iterations of this band run in any order? Judged by subscripts: for every array that the band's
+/// statements both write and read, one subscript of the two accesses is the loop itself. A `Reduce` counts
+/// as a read of its target. (Sufficient; the legality checker decides exactly.)
+pub fn is_parallel(program: &Program, band: &Band) -> bool {
+    band.members.iter().all(|(writer, value)| {
+        let written = &program.statement(*writer).target;
+        band.members.iter().all(|(reader, wanted)| {
+            accesses_after_write(program, *reader, written.array)
+                .iter()
+                .all(|read| same_iteration(written, value, read, wanted))
+        })
+    })
+}
+
+/// Loads of `array` by the statement, and its target when that is reduced or updated in place.
+fn accesses_after_write(program: &Program, reader: StatementId, array: ArrayId) -> Vec<Access> {
+    let statement = program.statement(reader);
+    let mut out = Vec::new();
+    statement.visit_reads(&mut |a| {
+        if a.array == array {
+            out.push(a.clone());
+        }
+    });
+    if statement.target.array == array && statement.kind != StatementKind::Assign {
+        out.push(statement.target.clone());
+    }
+    out
+}
+
+/// Does equality of the subscripts imply equality of the loop values?
+fn same_iteration(written: &Access, value: &Aff, read: &Access, wanted: &Aff) -> bool {
+    written.index.iter().zip(&read.index).any(|(w, r)| match (w, r) {
+        (Expr::Index(w), Expr::Index(r)) => {
+            let (left, right) = (w.clone() - value.clone(), r.clone() - wanted.clone());
+            left == right && !left.has_iters()
+        }
+        _ => false,
+    })
+}
+
+/// The number of parallel bands at the top of a nest, each containing only the next.
+pub fn parallel_depth(program: &Program, node: &Node) -> usize {
+    match node {
+        Node::Band(band) if is_parallel(program, band) => match band.body.as_slice() {
+            [inner @ Node::Band(_)] => 1 + parallel_depth(program, inner),
+            _ => 1,
+        },
+        _ => 0,
+    }
+}
+
+/// Does the nest contain a reduction whose value reads two arrays that each lack one of the parallel loops
+/// (a matrix product, a convolution)? Such nests live on their register tile.
+pub fn is_contraction(program: &Program, node: &Node) -> bool {
+    node.statements().iter().any(|s| is_contraction_statement(program, *s))
+}
+
+/// A reduction in which at least two loads differ in the target's iterators that they use.
+pub fn is_contraction_statement(program: &Program, id: StatementId) -> bool {
+    let statement = program.statement(id);
+    if !matches!(statement.kind, StatementKind::Reduce(_)) {
+        return false;
+    }
+    let free: Vec<usize> = (0..statement.extents.len())
+        .filter(|d| !statement.extents[*d].is_constant(1) && uses(&statement.target, *d))
+        .collect();
+    let mut patterns = Vec::new();
+    statement.value.visit_loads(&mut |a| {
+        patterns.push(free.iter().map(|d| uses(a, *d)).collect::<Vec<bool>>());
+    });
+    let reuses = |p: &&Vec<bool>| p.iter().any(|used| !used) && p.iter().any(|used| *used);
+    patterns.iter().filter(reuses).count() >= 2 && patterns.windows(2).any(|w| w[0] != w[1])
+}
+
+/// Does iterator `d` occur in the access's subscripts?
+pub fn uses(access: &Access, d: usize) -> bool {
+    let mut found = false;
+    access.index.iter().for_each(|e| e.visit_affs(&mut |a| found |= a.uses_iter(d)));
+    found
+}
+
+/// How far apart, in elements, are consecutive iterations of `d`?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stride {
+    Constant(i64),
+    /// Symbolic or data-dependent.
+    Unknown,
+}
+
+/// The stride of an access with respect to iterator `d`.
+pub fn stride(program: &Program, access: &Access, d: usize) -> Stride {
+    let array = program.array(access.array);
+    let mut total = 0i64;
+    let mut plane = Some(1i64);
+    for (index, extent) in access.index.iter().zip(&array.extents).rev() {
+        match (index, plane) {
+            (Expr::Index(a), _) if !a.uses_iter(d) => {}
+            (Expr::Index(a), Some(plane)) if !a.divides_iter(d) => {
+                total = total.saturating_add(a.coefficient(d).saturating_mul(plane));
+            }
+            (other, _) => {
+                let mut used = false;
+                other.visit_affs(&mut |a| used |= a.uses_iter(d));
+                if used {
+                    return Stride::Unknown;
+                }
+            }
+        }
+        plane = plane.zip(extent.as_constant()).and_then(|(p, e)| p.checked_mul(e));
+    }
+    Stride::Constant(total)
+}

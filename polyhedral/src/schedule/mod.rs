@@ -1,0 +1,9 @@
+//! Fusion, tiling, layout and storage: passes that change when and where things run.
+
+pub mod contract;
+pub mod fuse;
+pub mod group;
+pub mod pack;
+pub mod plan_memory;
+pub mod split_dims;
+pub mod tile;
