@@ -17,6 +17,7 @@
 //! that are over-approximated to the whole dimension in dependences and exact in code.
 
 pub mod aff;
+pub mod classical;
 pub mod dtype;
 pub mod error;
 pub mod expr;
@@ -25,7 +26,9 @@ pub mod machine;
 pub mod param;
 pub mod pass;
 pub mod program;
+pub mod schedule;
 pub mod schedule_tree;
+pub mod transform;
 
 pub use aff::{Aff, Term};
 pub use dtype::{DType, Scalar};

@@ -145,10 +145,8 @@ pub fn chain(schedule: &Schedule, path: &[usize]) -> Vec<Path> {
 /// Legal only for bands that may be permuted; the caller decides.
 pub fn permute_chain(schedule: &mut Schedule, path: &[usize], order: &[usize]) {
     let paths = &chain(schedule, path)[..order.len()];
-    let heads: Vec<(IndexMap<StatementId, Aff>, Mark)> = paths
-        .iter()
-        .filter_map(|p| band_at(schedule, p).map(|b| (b.members.clone(), b.mark)))
-        .collect();
+    let heads: Vec<(IndexMap<StatementId, Aff>, Mark)> =
+        paths.iter().filter_map(|p| band_at(schedule, p).map(|b| (b.members.clone(), b.mark))).collect();
     for (p, from) in paths.iter().zip(order) {
         if let Some(band) = band_at_mut(schedule, p) {
             (band.members, band.mark) = heads[*from].clone();

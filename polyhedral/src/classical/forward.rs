@@ -93,7 +93,13 @@ fn wanted(program: &Program, users: &Users, id: StatementId) -> Option<Vec<State
 }
 
 /// One reader that repeats no work.
-fn is_single_use(program: &Program, producer: &Statement, readers: &[StatementId], loads: usize, reduced: bool) -> bool {
+fn is_single_use(
+    program: &Program,
+    producer: &Statement,
+    readers: &[StatementId],
+    loads: usize,
+    reduced: bool,
+) -> bool {
     let [reader] = readers else { return false };
     let reader = program.statement(*reader);
     let same_work = volume(program, reader).saturating_mul(loads as i64) <= volume(program, producer);
@@ -113,12 +119,13 @@ fn is_total(program: &Program, users: &Users, producer: &Statement) -> bool {
 
 /// For each iterator of the producer, the array dimension whose subscript it is.
 fn inverse(producer: &Statement) -> Option<Vec<usize>> {
-    let position = |d: usize| {
-        producer.target.index.iter().position(|e| matches!(e, Expr::Index(a) if a.as_iter() == Some(d)))
-    };
-    let plain = producer.target.index.iter().all(|e| {
-        matches!(e, Expr::Index(a) if a.as_iter().is_some() || a.as_constant().is_some())
-    });
+    let position =
+        |d: usize| producer.target.index.iter().position(|e| matches!(e, Expr::Index(a) if a.as_iter() == Some(d)));
+    let plain = producer
+        .target
+        .index
+        .iter()
+        .all(|e| matches!(e, Expr::Index(a) if a.as_iter().is_some() || a.as_constant().is_some()));
     let all = (0..producer.extents.len()).map(position).collect::<Option<Vec<_>>>()?;
     plain.then_some(all)
 }

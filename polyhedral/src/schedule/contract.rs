@@ -12,13 +12,13 @@
 //! Declined for parallel loops shared by several workers. Proved again by the legality checker, which
 //! intersects live ranges. Source: Lefebvre and Feautrier (1998); De Greef et al. (1997).
 
+use crate::Origin;
 use crate::aff::Aff;
 use crate::error::Result;
 use crate::expr::{Access, Expr};
 use crate::pass::{Pass, PassContext};
 use crate::program::{ArrayId, Placement, Program, StatementId};
 use crate::schedule_tree::{Band, Mark, Node};
-use crate::Origin;
 use indexmap::IndexMap;
 
 pub struct Contract;
@@ -187,14 +187,7 @@ fn distance(uses: &Uses, use_: &Use, dim: usize) -> Option<(usize, i64)> {
     })
 }
 
-fn window_under(
-    program: &Program,
-    uses: &Uses,
-    array: ArrayId,
-    all: &[Use],
-    dim: usize,
-    band: usize,
-) -> Option<i64> {
+fn window_under(program: &Program, uses: &Uses, array: ArrayId, all: &[Use], dim: usize, band: usize) -> Option<i64> {
     let (inside, outside): (Vec<&Use>, Vec<&Use>) =
         all.iter().partition(|u| uses.loop_value(u.statement, band).is_some());
     let offset = |u: &&Use| {

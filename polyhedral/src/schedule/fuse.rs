@@ -138,7 +138,8 @@ fn loops(node: &Node) -> Vec<&Band> {
 /// Do both loops run over the same constant or symbolic range?
 fn same_extent(program: &Program, a: &Band, b: &Band) -> bool {
     let extents = |band: &Band| {
-        let mut all: Vec<Option<Aff>> = band.members.iter().map(|(s, aff)| group::extent_of(program, *s, aff)).collect();
+        let mut all: Vec<Option<Aff>> =
+            band.members.iter().map(|(s, aff)| group::extent_of(program, *s, aff)).collect();
         all.dedup();
         all
     };
@@ -150,9 +151,11 @@ fn same_extent(program: &Program, a: &Band, b: &Band) -> bool {
 fn zero_distance(program: &Program, a: &Band, b: &Band) -> bool {
     a.members.iter().all(|(source, value)| {
         let written = &program.statement(*source).target;
-        b.members.iter().all(|(sink, wanted)| reads_of(program, *sink, written.array).iter().all(|read| {
-            transported(written, value, read).is_some_and(|v| v == *wanted)
-        }))
+        b.members.iter().all(|(sink, wanted)| {
+            reads_of(program, *sink, written.array)
+                .iter()
+                .all(|read| transported(written, value, read).is_some_and(|v| v == *wanted))
+        })
     })
 }
 

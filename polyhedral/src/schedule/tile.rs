@@ -191,10 +191,7 @@ fn lane_cost(program: &Program, nest: &TileNest, lane: Lane, machine: &Machine) 
     let Some((first, dim)) = dims.first() else { return f64::INFINITY };
     let extent = program.params.hint(&program.statement(*first).extents[*dim]).max(1);
     let used = extent as f64 / ((extent as f64 / lanes).ceil() * lanes);
-    let vector: f64 = dims
-        .iter()
-        .map(|(s, d)| vector_cost(program, *s, *d, lanes) / (lanes * used.max(1e-3)))
-        .sum();
+    let vector: f64 = dims.iter().map(|(s, d)| vector_cost(program, *s, *d, lanes) / (lanes * used.max(1e-3))).sum();
     match alone {
         None => vector,
         // Combining the lanes costs about a dozen operations; every other statement stays scalar.
@@ -364,7 +361,13 @@ fn best_vectors(extent: Option<i64>, vector: i64, widest: i64, rows: Option<i64>
         (extent + block - 1) / block * block - extent
     };
     // Three vectors leave room for eight rows; without rows, more accumulators hide the latency.
-    let preference: &[i64] = if widest > 4 { &[8, 4, 6, 3, 2, 1] } else if many_rows { &[3, 4, 2, 1] } else { &[4, 3, 2, 1] };
+    let preference: &[i64] = if widest > 4 {
+        &[8, 4, 6, 3, 2, 1]
+    } else if many_rows {
+        &[3, 4, 2, 1]
+    } else {
+        &[4, 3, 2, 1]
+    };
     preference.iter().copied().min_by_key(|n| waste(*n)).unwrap_or(1)
 }
 
@@ -431,9 +434,9 @@ fn block(program: &mut Program, path: &[usize], size: i64) -> bool {
 }
 
 fn fits(program: &Program, band: &Band, size: i64) -> bool {
-    band.members.iter().all(|(s, aff)| {
-        group::extent_of(program, *s, aff).and_then(|e| e.as_constant()).is_some_and(|e| e <= size)
-    })
+    band.members
+        .iter()
+        .all(|(s, aff)| group::extent_of(program, *s, aff).and_then(|e| e.as_constant()).is_some_and(|e| e <= size))
 }
 
 fn mark(program: &mut Program, path: &[usize], mark: Mark) {
