@@ -6,3 +6,4 @@
 
 pub mod extract;
 pub mod graph;
+pub mod run;

@@ -1,0 +1,8 @@
+//! From artifact and files to results: tensors, their files, and the comparison of results.
+
+pub mod compare;
+pub mod npy;
+pub mod pb;
+pub mod value;
+
+pub use value::Value;

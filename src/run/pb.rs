@@ -1,0 +1,186 @@
+//! ONNX test-data files: one serialized `TensorProto` per file, as `input_0.pb` beside a model.
+
+use crate::run::npy;
+use crate::run::value::{Value, checked_len};
+use prost::Message;
+use sirius_polyhedral::{DType, Error, Result};
+use std::path::{Path, PathBuf};
+
+/// The fields of `onnx.TensorProto` that a test-data file uses (onnx.proto3 of ONNX 1.22).
+#[derive(Clone, PartialEq, Message)]
+struct TensorProto {
+    #[prost(int64, repeated, tag = "1")]
+    dims: Vec<i64>,
+    #[prost(int32, tag = "2")]
+    data_type: i32,
+    #[prost(float, repeated, tag = "4")]
+    float_data: Vec<f32>,
+    #[prost(int32, repeated, tag = "5")]
+    int32_data: Vec<i32>,
+    #[prost(int64, repeated, tag = "7")]
+    int64_data: Vec<i64>,
+    #[prost(string, tag = "8")]
+    name: String,
+    #[prost(bytes = "vec", tag = "9")]
+    raw_data: Vec<u8>,
+    #[prost(double, repeated, tag = "10")]
+    double_data: Vec<f64>,
+    #[prost(uint64, repeated, tag = "11")]
+    uint64_data: Vec<u64>,
+    #[prost(int32, tag = "14")]
+    data_location: i32,
+}
+
+/// `TensorProto.DataType` numbers and their element types.
+const DATA_TYPES: [(i32, DType); 13] = [
+    (1, DType::F32),
+    (2, DType::U8),
+    (3, DType::I8),
+    (4, DType::U16),
+    (5, DType::I16),
+    (6, DType::I32),
+    (7, DType::I64),
+    (9, DType::Bool),
+    (10, DType::F16),
+    (11, DType::F64),
+    (12, DType::U32),
+    (13, DType::U64),
+    (16, DType::BF16),
+];
+
+/// Element type of a `TensorProto.DataType` number, when it has one here.
+pub fn dtype_of(data_type: i64) -> Option<DType> {
+    DATA_TYPES.iter().find(|(n, _)| *n as i64 == data_type).map(|(_, t)| *t)
+}
+
+/// Reads a tensor from a `.pb` or `.npy` file, by its extension.
+pub fn read(path: &Path) -> Result<Value> {
+    let bytes = std::fs::read(path).map_err(|e| Error::environment("E703", format!("{}: {e}", path.display())))?;
+    let parsed = match path.extension().and_then(|e| e.to_str()) {
+        Some("npy") => npy::decode(&bytes),
+        _ => decode(&bytes).map(|(_, value)| value),
+    };
+    parsed.map_err(|e| e.help(format!("the file is {}", path.display())))
+}
+
+/// Writes a tensor to a `.pb` or `.npy` file, by its extension.
+pub fn write(path: &Path, name: &str, value: &Value) -> Result<()> {
+    let bytes = match path.extension().and_then(|e| e.to_str()) {
+        Some("npy") => npy::encode(value)?,
+        _ => encode(name, value),
+    };
+    std::fs::write(path, bytes).map_err(|e| Error::environment("E703", format!("{}: {e}", path.display())))
+}
+
+/// All `KIND_0.pb`, `KIND_1.npy`, ... of a folder, in order; stops at the first missing number.
+pub fn read_all(folder: &Path, kind: &str) -> Result<Vec<Value>> {
+    let file = |n: usize, extension: &str| -> Option<PathBuf> {
+        let path = folder.join(format!("{kind}_{n}.{extension}"));
+        path.is_file().then_some(path)
+    };
+    (0..).map_while(|n| file(n, "pb").or_else(|| file(n, "npy"))).map(|path| read(&path)).collect()
+}
+
+/// Parses one serialized `TensorProto`: its name and contents.
+pub fn decode(bytes: &[u8]) -> Result<(String, Value)> {
+    let proto = TensorProto::decode(bytes).map_err(|e| Error::invalid("E704", format!("not a TensorProto: {e}")))?;
+    let value = from_proto(&proto)?;
+    Ok((proto.name, value))
+}
+
+/// Serializes as ONNX does, with the contents in `raw_data`.
+pub fn encode(name: &str, value: &Value) -> Vec<u8> {
+    let data_type = DATA_TYPES.iter().find(|(_, t)| *t == value.dtype).map_or(0, |(n, _)| *n);
+    let proto = TensorProto {
+        dims: value.shape.iter().map(|d| *d as i64).collect(),
+        data_type,
+        name: name.to_string(),
+        raw_data: value.bytes.clone(),
+        ..TensorProto::default()
+    };
+    proto.encode_to_vec()
+}
+
+fn from_proto(proto: &TensorProto) -> Result<Value> {
+    let Some(dtype) = dtype_of(proto.data_type as i64) else {
+        return Err(Error::unsupported("E705", format!("tensor element type number {}", proto.data_type)));
+    };
+    if proto.data_location != 0 {
+        return Err(Error::unsupported("E705", "a test-data tensor with external data"));
+    }
+    let shape: Option<Vec<usize>> = proto.dims.iter().map(|d| usize::try_from(*d).ok()).collect();
+    let shape = shape.ok_or_else(|| Error::invalid("E704", "a tensor with a negative extent"))?;
+    checked_len(dtype, &shape)?;
+    if !proto.raw_data.is_empty() {
+        return Value::new(dtype, shape, proto.raw_data.clone());
+    }
+    Value::new(dtype, shape, typed_data(proto, dtype))
+}
+
+/// The contents from the field that ONNX prescribes for `dtype`; 16-bit floats are stored as their bits.
+fn typed_data(proto: &TensorProto, dtype: DType) -> Vec<u8> {
+    match dtype {
+        DType::F32 => proto.float_data.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        DType::F64 => proto.double_data.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        DType::I64 => proto.int64_data.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        DType::U64 => proto.uint64_data.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        DType::U32 => proto.uint64_data.iter().flat_map(|v| (*v as u32).to_le_bytes()).collect(),
+        _ => {
+            let size = dtype.size();
+            proto.int32_data.iter().flat_map(|v| v.to_le_bytes().into_iter().take(size)).collect()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_type_survives_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        for dtype in DType::ALL {
+            let value = Value::from_ints(dtype, &[2, 2], &[0, 1, 1, 0]).unwrap();
+            for extension in ["pb", "npy"] {
+                if dtype == DType::BF16 && extension == "npy" {
+                    continue;
+                }
+                let path = folder.path().join(format!("x.{extension}"));
+                write(&path, "x", &value).unwrap();
+                assert_eq!(read(&path).unwrap(), value, "{dtype} {extension}");
+            }
+        }
+    }
+
+    #[test]
+    fn typed_fields_are_read() {
+        let half = TensorProto { dims: vec![1], data_type: 10, int32_data: vec![0x3c00], ..Default::default() };
+        assert_eq!(from_proto(&half).unwrap().floats(), [1.0]);
+        let float = TensorProto { dims: vec![2], data_type: 1, float_data: vec![1.5, 2.0], ..Default::default() };
+        assert_eq!(from_proto(&float).unwrap().floats(), [1.5, 2.0]);
+        let bool = TensorProto { dims: vec![], data_type: 9, int32_data: vec![1], ..Default::default() };
+        assert_eq!(from_proto(&bool).unwrap().bools(), [true]);
+    }
+
+    #[test]
+    fn broken_files_are_refused() {
+        assert!(matches!(decode(&[0xff, 0xff, 0xff]), Err(Error::Invalid(_))));
+        let short = TensorProto { dims: vec![3], data_type: 1, raw_data: vec![0; 8], ..Default::default() };
+        assert!(matches!(from_proto(&short), Err(Error::Invalid(_))));
+        let huge = TensorProto { dims: vec![1 << 40, 1 << 40], data_type: 1, ..Default::default() };
+        assert!(matches!(from_proto(&huge), Err(Error::Limit(_))));
+        let strings = TensorProto { dims: vec![0], data_type: 8, ..Default::default() };
+        assert!(matches!(from_proto(&strings), Err(Error::Unsupported(_))));
+    }
+
+    #[test]
+    fn numbered_files_are_read_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        for n in [0, 1, 3] {
+            let path = folder.path().join(format!("input_{n}.{}", if n == 1 { "npy" } else { "pb" }));
+            write(&path, "x", &Value::vector(&[n])).unwrap();
+        }
+        let found = read_all(folder.path(), "input").unwrap();
+        assert_eq!(found.iter().map(|v| v.get_i64(0)).collect::<Vec<_>>(), [0, 1]);
+    }
+}
