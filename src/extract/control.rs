@@ -1,17 +1,391 @@
-//! `If`, `Loop` and `Scan` as bands and guards of the one schedule tree.
+//! `If`, `Loop` and `Scan` as guards and bands of the one schedule tree.
+//!
+//! A loop-carried value `x` becomes an array with a leading time dimension: read at `t`, written at `t + 1`
+//! (single assignment over time); the `contract` pass folds it to two planes. A loop that may end early has
+//! a `bool` array `alive[t]` of the same kind that guards its body and is registered as an exit, and its
+//! results leave through latches: an `Update` of the result in every iteration that runs.
+//! An `If` guards the statements of each branch and assigns the results in both.
 
-use super::Builder;
-use crate::graph::Node;
-use sirius_polyhedral::Result;
+use super::builder::{Dims, dims};
+use super::{Builder, extract_block, unsupported};
+use crate::graph::{Block, Node, TensorId};
+use sirius_polyhedral::{Aff, ArrayId, DType, Error, Expr, ParamDef, Result, StatementKind, UnaryOp};
 
+/// Iterations of a loop without a trip count: never reached, and far from overflow in address arithmetic.
+const UNBOUNDED: i64 = 1 << 40;
+
+/// ONNX `If`: both branches are extracted, each under its condition.
 pub fn extract_if(builder: &mut Builder, node: &Node) -> Result<()> {
-    Err(super::unsupported(builder, node))
+    let condition = scalar_array(builder, node, 0, "condition", DType::Bool)?;
+    let results: Vec<Option<ArrayId>> = node.outputs.iter().map(|o| o.map(|tensor| builder.define(tensor))).collect();
+    let taken = builder.load(condition, vec![]);
+    let branches = [("then_branch", taken.clone()), ("else_branch", Expr::unary(UnaryOp::Not, taken))];
+    for (name, guard) in branches {
+        let block = node.block(name).ok_or_else(|| unsupported(builder, node))?;
+        builder.in_branch(guard, |builder| {
+            extract_block(builder, block)?;
+            for (result, value) in results.iter().zip(&block.outputs) {
+                if let Some(array) = result {
+                    copy(builder, *value, *array, None, StatementKind::Assign)?;
+                }
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
 }
 
+/// `array[at, i] = tensor[i]` (without `at`: `array[i]`), as one perfect nest.
+fn copy(builder: &mut Builder, tensor: TensorId, array: ArrayId, at: Option<Expr>, kind: StatementKind) -> Result<()> {
+    let own: Dims = dims("i", &builder.shape(tensor));
+    let index = builder.iters(own.len());
+    let value = builder.read(tensor, &index)?;
+    let target = at.into_iter().chain(index).collect();
+    let id = builder.statement(kind, &own, array, target, value);
+    builder.emit_perfect(id, own.len());
+    Ok(())
+}
+
+/// Input `n` of the node, a scalar of type `dtype`, as an array of rank 0.
+fn scalar_array(builder: &mut Builder, node: &Node, n: usize, what: &str, dtype: DType) -> Result<ArrayId> {
+    let tensor = node.input(n).ok_or_else(|| unsupported(builder, node))?;
+    let value = scalar(builder, tensor)?;
+    let array = builder.temp(&format!("{}_{what}", node.name), dtype, vec![]);
+    let id = builder.assign(&[], array, vec![], value);
+    builder.emit_perfect(id, 0);
+    Ok(array)
+}
+
+/// The only element of a tensor of rank 0 or of shape `[1]`.
+fn scalar(builder: &mut Builder, tensor: TensorId) -> Result<Expr> {
+    let rank = builder.shape(tensor).len();
+    builder.read(tensor, &vec![Expr::int(0); rank])
+}
+
+// ---- Loop ---------------------------------------------------------------------------------------------
+
+/// A value that one iteration hands to the next.
+struct Carried {
+    /// `[trips + 1, shape..]`.
+    state: ArrayId,
+    body_input: TensorId,
+    body_output: TensorId,
+    /// The node's result, when used.
+    result: Option<TensorId>,
+}
+
+/// ONNX `Loop` (opset 1 to 23).
 pub fn extract_loop(builder: &mut Builder, node: &Node) -> Result<()> {
-    Err(super::unsupported(builder, node))
+    let body = node.block("body").ok_or_else(|| unsupported(builder, node))?;
+    let trips = trip_count(builder, node)?;
+    let carried = carry(builder, node, body, &trips)?;
+    let alive = may_exit(builder, node, body).then(|| alive_array(builder, node, &trips)).transpose()?;
+    let scans = scan_results(builder, node, body, carried.len(), alive.is_some())?;
+    let latches = if alive.is_some() { latches(builder, node, &carried)? } else { Vec::new() };
+    let depth = builder.depth();
+    builder.in_loop("t", trips.clone(), |builder| {
+        let t = Expr::iter(depth);
+        let guard = alive.map(|a| builder.load(a, vec![t.clone()]));
+        let run = |builder: &mut Builder| {
+            bind_body(builder, body, &carried, &t);
+            extract_block(builder, body)?;
+            if let Some(alive) = alive {
+                copy_scalar(builder, body.outputs[0], alive, next(depth))?;
+            }
+            for value in &carried {
+                copy(builder, value.body_output, value.state, Some(next(depth)), StatementKind::Assign)?;
+            }
+            for (tensor, array) in &scans {
+                copy(builder, *tensor, *array, Some(t.clone()), StatementKind::Assign)?;
+            }
+            for (tensor, array) in &latches {
+                copy(builder, *tensor, *array, None, StatementKind::Update)?;
+            }
+            Ok(())
+        };
+        match guard {
+            Some(guard) => builder.in_branch(guard, run),
+            None => run(builder),
+        }
+    })?;
+    if alive.is_none() {
+        bind_final(builder, &carried, &trips)?;
+    }
+    Ok(())
 }
 
+/// `t + 1` for the host loop at `depth`.
+fn next(depth: usize) -> Expr {
+    Expr::Index(Aff::iter(depth) + Aff::constant(1))
+}
+
+/// The number of iterations as an affine expression; a run-time count becomes a parameter that is read from
+/// a scalar array.
+fn trip_count(builder: &mut Builder, node: &Node) -> Result<Aff> {
+    let Some(tensor) = node.input(0) else { return Ok(Aff::constant(UNBOUNDED)) };
+    if let Some([count]) = builder.graph.tensor(tensor).affs().as_deref() {
+        return Ok(match count.as_constant() {
+            Some(n) => Aff::constant(n.clamp(0, UNBOUNDED)),
+            None => count.clone(),
+        });
+    }
+    if builder.depth() > 0 {
+        let message = format!("node \"{}\": the trip count of an inner Loop is computed at run time", node.name);
+        return Err(Error::unsupported("E310", message)
+            .at(&node.origin())
+            .help("give the inner loop a constant maximum trip count and an exit condition"));
+    }
+    let count = scalar(builder, tensor)?;
+    let name = declared_trips(builder, node);
+    let array = match &name {
+        Some(name) => builder.temp(name, DType::I64, vec![]),
+        None => builder.temp(&format!("{}_trips", node.name), DType::I64, vec![]),
+    };
+    let at_least_0 = Expr::binary(sirius_polyhedral::BinaryOp::Max, count, Expr::int(0));
+    let id = builder.assign(&[], array, vec![], at_least_0);
+    builder.emit_perfect(id, 0);
+    let array = builder.program.array(array).name.clone();
+    let id = builder.program.params.derived(ParamDef::Value { array });
+    builder.program.params.get_mut(id).min = 0;
+    builder.program.params.get_mut(id).hint = 16;
+    Ok(Aff::param(id))
+}
+
+/// The array name that shape inference gave to the trip count, when a scan output's length is that parameter.
+fn declared_trips(builder: &Builder, node: &Node) -> Option<String> {
+    let lengths = node.outputs.iter().flatten().filter_map(|o| builder.graph.tensor(*o).shape.first()?.as_param());
+    let mut names = lengths.filter_map(|p| match &builder.program.params.get(p).def {
+        ParamDef::Value { array } => Some(array.clone()),
+        _ => None,
+    });
+    names.next()
+}
+
+/// State arrays for the loop-carried inputs, with their initial values.
+fn carry(builder: &mut Builder, node: &Node, body: &Block, trips: &Aff) -> Result<Vec<Carried>> {
+    let mut out = Vec::new();
+    for n in 2..node.inputs.len() {
+        let (Some(initial), Some(input)) = (node.input(n), body.inputs.get(n)) else {
+            return Err(unsupported(builder, node));
+        };
+        let state = state_array(builder, initial, *input, trips)?;
+        out.push(Carried { state, body_input: *input, body_output: body.outputs[n - 1], result: node.output(n - 2) });
+    }
+    Ok(out)
+}
+
+/// `[trips + 1, shape..]`, with `[0, ..]` set to `initial`.
+fn state_array(builder: &mut Builder, initial: TensorId, named: TensorId, trips: &Aff) -> Result<ArrayId> {
+    let shape = builder.shape(initial);
+    let planes = trips.clone() + Aff::constant(1);
+    let name = format!("{}_over_time", builder.graph.tensor(named).name);
+    let state = builder.temp(&name, builder.dtype(initial), [planes].into_iter().chain(shape).collect());
+    copy(builder, initial, state, Some(Expr::int(0)), StatementKind::Assign)?;
+    Ok(state)
+}
+
+/// Can the condition become false? Not when it starts true and the body returns true or its own input.
+fn may_exit(builder: &Builder, node: &Node, body: &Block) -> bool {
+    let is_true = |tensor: TensorId| builder.graph.tensor(tensor).ints().is_some_and(|v| v == [1]);
+    let starts_true = node.input(1).is_none_or(is_true);
+    let output = body.outputs.first().copied();
+    let passes_on = |tensor: TensorId| {
+        let source = body.nodes.iter().find(|n| n.output(0) == Some(tensor));
+        Some(tensor) == body.inputs.get(1).copied()
+            || source.is_some_and(|n| n.op == "Identity" && n.input(0) == body.inputs.get(1).copied())
+    };
+    !(starts_true && output.is_none_or(|t| is_true(t) || passes_on(t)))
+}
+
+/// `alive[t]`: does iteration `t` run?
+fn alive_array(builder: &mut Builder, node: &Node, trips: &Aff) -> Result<ArrayId> {
+    let planes = trips.clone() + Aff::constant(1);
+    let alive = builder.temp(&format!("{}_alive", node.name), DType::Bool, vec![planes]);
+    let initial = match node.input(1) {
+        Some(tensor) => scalar(builder, tensor)?,
+        None => Expr::literal(1.0, DType::Bool),
+    };
+    let id = builder.assign(&[], alive, vec![Expr::int(0)], initial);
+    builder.emit_perfect(id, 0);
+    builder.program.exits.push(alive);
+    Ok(alive)
+}
+
+fn copy_scalar(builder: &mut Builder, tensor: TensorId, array: ArrayId, at: Expr) -> Result<()> {
+    let value = scalar(builder, tensor)?;
+    let id = builder.assign(&[], array, vec![at], value);
+    builder.emit_perfect(id, 0);
+    Ok(())
+}
+
+/// Arrays of the outputs that collect one value per iteration, with the body tensors that give them.
+fn scan_results(
+    builder: &mut Builder,
+    node: &Node,
+    body: &Block,
+    carried: usize,
+    exits: bool,
+) -> Result<Vec<(TensorId, ArrayId)>> {
+    let mut out = Vec::new();
+    for n in carried..node.outputs.len() {
+        let Some(result) = node.output(n) else { continue };
+        if exits {
+            let message = format!(
+                "node \"{}\": a scan output of a Loop that may end early has a length known only at run time",
+                node.name
+            );
+            return Err(Error::unsupported("E311", message)
+                .at(&node.origin())
+                .help("export the loop with a fixed trip count, or return the values through carried tensors"));
+        }
+        out.push((body.outputs[n + 1], builder.define(result)));
+    }
+    Ok(out)
+}
+
+/// Result arrays of a loop that may end early, holding the initial value so far.
+fn latches(builder: &mut Builder, node: &Node, carried: &[Carried]) -> Result<Vec<(TensorId, ArrayId)>> {
+    let mut out = Vec::new();
+    for (n, value) in carried.iter().enumerate() {
+        if let (Some(result), Some(initial)) = (value.result, node.input(n + 2)) {
+            let array = builder.define(result);
+            copy(builder, initial, array, None, StatementKind::Assign)?;
+            out.push((value.body_output, array));
+        }
+    }
+    Ok(out)
+}
+
+/// Gives the body's inputs their values in iteration `t`.
+fn bind_body(builder: &mut Builder, body: &Block, carried: &[Carried], t: &Expr) {
+    if let Some(iteration) = body.inputs.first() {
+        builder.bind(*iteration, t.clone());
+    }
+    if let Some(condition) = body.inputs.get(1) {
+        builder.bind(*condition, Expr::literal(1.0, DType::Bool));
+    }
+    for value in carried {
+        bind_state(builder, value.body_input, value.state, t);
+    }
+}
+
+fn bind_state(builder: &mut Builder, tensor: TensorId, state: ArrayId, t: &Expr) {
+    let own = builder.iters(builder.shape(tensor).len());
+    let value = builder.load(state, [t.clone()].into_iter().chain(own).collect());
+    builder.bind(tensor, value);
+}
+
+/// The results are the last planes of the states.
+fn bind_final(builder: &mut Builder, carried: &[Carried], trips: &Aff) -> Result<()> {
+    for value in carried {
+        if let Some(result) = value.result {
+            bind_state(builder, result, value.state, &Expr::Index(trips.clone()));
+        }
+    }
+    Ok(())
+}
+
+// ---- Scan ---------------------------------------------------------------------------------------------
+
+/// ONNX `Scan` (opset 9 to 23): states, then one slice of every scan input per iteration.
 pub fn extract_scan(builder: &mut Builder, node: &Node) -> Result<()> {
-    Err(super::unsupported(builder, node))
+    let body = node.block("body").ok_or_else(|| unsupported(builder, node))?;
+    if node.version < 9 {
+        return Err(
+            unsupported(builder, node).help("Scan of opset 8 has a batch dimension; export with opset 9 or later")
+        );
+    }
+    let scan = ScanForm::of(builder, node)?;
+    let mut carried = Vec::new();
+    for n in 0..scan.states {
+        let initial = node.input(n).ok_or_else(|| unsupported(builder, node))?;
+        let state = state_array(builder, initial, body.inputs[n], &scan.length)?;
+        let (body_input, body_output) = (body.inputs[n], body.outputs[n]);
+        carried.push(Carried { state, body_input, body_output, result: node.output(n) });
+    }
+    let results: Vec<Option<ArrayId>> =
+        (scan.states..node.outputs.len()).map(|n| node.output(n).map(|o| builder.define(o))).collect();
+    let depth = builder.depth();
+    builder.in_loop("t", scan.length.clone(), |builder| {
+        let t = Expr::iter(depth);
+        carried.iter().for_each(|v| bind_state(builder, v.body_input, v.state, &t));
+        for (n, input) in body.inputs[scan.states..].iter().enumerate() {
+            scan.bind_slice(builder, node, n, *input, depth)?;
+        }
+        extract_block(builder, body)?;
+        for value in &carried {
+            copy(builder, value.body_output, value.state, Some(next(depth)), StatementKind::Assign)?;
+        }
+        for (n, result) in results.iter().enumerate() {
+            if let Some(array) = result {
+                scan.store_slice(builder, n, body.outputs[scan.states + n], *array, depth)?;
+            }
+        }
+        Ok(())
+    })?;
+    bind_final(builder, &carried, &scan.length)
+}
+
+/// The attributes of a `Scan`.
+struct ScanForm {
+    states: usize,
+    length: Aff,
+    /// Per scan input and per scan output: axis (non-negative) and whether time runs backwards.
+    inputs: Vec<(usize, bool)>,
+    outputs: Vec<(usize, bool)>,
+}
+
+impl ScanForm {
+    fn of(builder: &Builder, node: &Node) -> Result<ScanForm> {
+        let scans = node.int("num_scan_inputs").unwrap_or(0) as usize;
+        let states = node.inputs.len().checked_sub(scans).ok_or_else(|| unsupported(builder, node))?;
+        let entry = |attribute: &str, n: usize| node.ints(attribute).and_then(|v| v.get(n).copied()).unwrap_or(0);
+        let form = |kind: &str, tensors: &[Option<TensorId>]| {
+            let axis = |n: usize, tensor: &Option<TensorId>| {
+                let rank = tensor.map_or(0, |t| builder.shape(t).len()) as i64;
+                let axis = entry(&format!("scan_{kind}_axes"), n);
+                let backwards = entry(&format!("scan_{kind}_directions"), n) == 1;
+                ((if axis < 0 { axis + rank } else { axis }) as usize, backwards)
+            };
+            tensors.iter().enumerate().map(|(n, t)| axis(n, t)).collect::<Vec<_>>()
+        };
+        let inputs = form("input", &node.inputs[states..]);
+        let outputs = form("output", node.outputs.get(states..).unwrap_or(&[]));
+        let first = node.input(states).ok_or_else(|| unsupported(builder, node))?;
+        let length = builder.shape(first).get(inputs[0].0).cloned().ok_or_else(|| unsupported(builder, node))?;
+        Ok(ScanForm { states, length, inputs, outputs })
+    }
+
+    /// Position along the axis in iteration `t`.
+    fn position(&self, backwards: bool, depth: usize) -> Expr {
+        let t = Aff::iter(depth);
+        Expr::Index(if backwards { self.length.clone() - Aff::constant(1) - t } else { t })
+    }
+
+    fn bind_slice(&self, builder: &mut Builder, node: &Node, n: usize, slice: TensorId, depth: usize) -> Result<()> {
+        let source = node.input(self.states + n).ok_or_else(|| unsupported(builder, node))?;
+        let (axis, backwards) = self.inputs[n];
+        let mut index = builder.iters(builder.shape(slice).len());
+        index.insert(axis, self.position(backwards, depth));
+        builder.alias(slice, source, &index)
+    }
+
+    fn store_slice(
+        &self,
+        builder: &mut Builder,
+        n: usize,
+        slice: TensorId,
+        array: ArrayId,
+        depth: usize,
+    ) -> Result<()> {
+        let (axis, backwards) = self.outputs[n];
+        let own = dims("i", &builder.shape(slice));
+        let index = builder.iters(own.len());
+        let value = builder.read(slice, &index)?;
+        let mut target = index;
+        target.insert(axis, self.position(backwards, depth));
+        let id = builder.assign(&own, array, target, value);
+        builder.emit_perfect(id, own.len());
+        Ok(())
+    }
 }
