@@ -18,9 +18,12 @@
 
 pub mod aff;
 pub mod classical;
+pub mod deps;
 pub mod dtype;
 pub mod error;
 pub mod expr;
+pub mod isl;
+pub mod legality;
 pub mod loop_nest;
 pub mod machine;
 pub mod param;
@@ -28,6 +31,7 @@ pub mod pass;
 pub mod program;
 pub mod schedule;
 pub mod schedule_tree;
+pub mod storage;
 pub mod transform;
 
 pub use aff::{Aff, Term};
