@@ -2,6 +2,7 @@
 
 pub mod affine;
 pub mod ir;
+pub mod math;
 pub mod target;
 
 pub use target::{Target, compile_assembly, compile_object};
