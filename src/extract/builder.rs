@@ -198,11 +198,20 @@ impl<'g> Builder<'g> {
             return Ok(element);
         }
         let view = self.view(tensor)?;
-        let at = |n: usize| match n.checked_sub(view.prefix) {
+        Ok(self.at(&view, index))
+    }
+
+    /// Element `index` of a view.
+    pub fn at(&self, view: &View, index: &[Expr]) -> Expr {
+        view.value.substitute(&|n: usize| match n.checked_sub(view.prefix) {
             None => Expr::iter(n),
             Some(d) => index.get(d).cloned().unwrap_or_else(|| Expr::int(0)),
-        };
-        Ok(view.value.substitute(&at))
+        })
+    }
+
+    /// A view made here whose element at own iterators is `value`.
+    pub fn view_of(&self, value: Expr) -> View {
+        View { prefix: self.depth(), value }
     }
 
     /// Element `index` of an array; the subscripts of its host dimensions are added.

@@ -4,11 +4,21 @@
 //! arrays and their own loops to the one schedule tree, in the order of the graph. `builder` holds the state
 //! and its conventions; each other file is a family of operators.
 
+mod arguments;
+mod assemble;
 mod builder;
+mod contraction;
 mod control;
+mod einsum;
+mod elementwise;
+mod layout;
+mod matmul;
 mod names;
 mod recurrent;
+mod reshape;
 mod simplify;
+mod softmax;
+mod terms;
 mod view;
 
 pub use builder::{Builder, Dims, Scope, View, dims, leaf, named_dims};
@@ -53,9 +63,39 @@ pub fn extract_block(builder: &mut Builder, block: &Block) -> Result<()> {
     Ok(())
 }
 
-/// Adds one node to the program.
+/// Adds one node to the program. A node whose results import already knows adds nothing.
 pub fn extract_node(builder: &mut Builder, node: &Node) -> Result<()> {
+    let known = |t: &crate::graph::TensorId| {
+        let tensor = builder.graph.tensor(*t);
+        tensor.constant.is_some() || tensor.symbolic.is_some()
+    };
+    if node.outputs.iter().flatten().all(known) {
+        return Ok(());
+    }
+    if !matches!(node.domain.as_str(), "" | "ai.onnx") {
+        return Err(unsupported(builder, node));
+    }
+    if elementwise::is_rename(builder, node)? {
+        return layout::identity(builder, node);
+    }
+    if elementwise::extract(builder, node)? {
+        return Ok(());
+    }
     match node.op.as_str() {
+        "Concat" => assemble::concat(builder, node),
+        "DepthToSpace" => layout::depth_to_space(builder, node),
+        "Einsum" => einsum::einsum(builder, node),
+        "Expand" => layout::expand(builder, node),
+        "Flatten" | "Reshape" | "Squeeze" | "Unsqueeze" => layout::reshape(builder, node),
+        "Gemm" => matmul::gemm(builder, node),
+        "Hardmax" | "LogSoftmax" | "Softmax" => softmax::softmax(builder, node),
+        "MatMul" => matmul::matmul(builder, node),
+        "Pad" => assemble::pad(builder, node),
+        "Slice" => layout::slice(builder, node),
+        "SpaceToDepth" => layout::space_to_depth(builder, node),
+        "Split" => layout::split(builder, node),
+        "Tile" => layout::tile(builder, node),
+        "Transpose" => layout::transpose(builder, node),
         "If" => control::extract_if(builder, node),
         "Loop" => control::extract_loop(builder, node),
         "Scan" => control::extract_scan(builder, node),

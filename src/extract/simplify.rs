@@ -4,7 +4,8 @@
 //! and tests that are constant in the domain of the statement that finally reads. Removing them here keeps
 //! subscripts affine, which is what dependence analysis can see through.
 
-use sirius_polyhedral::{Aff, BinaryOp, DType, Expr, Params, Scalar, UnaryOp};
+use super::reshape::gcd;
+use sirius_polyhedral::{Aff, BinaryOp, DType, Expr, Params, Scalar, Term, UnaryOp};
 
 type Range = (Option<i64>, Option<i64>);
 
@@ -28,7 +29,31 @@ impl Ranges<'_> {
 
     pub fn aff(&self, aff: &Aff) -> Aff {
         let param = |p| (Some(self.params.get(p).min), self.params.get(p).max);
-        aff.simplify(&param, &|n| self.iter(n))
+        let plain = aff.simplify(&param, &|n| self.iter(n));
+        let mut out = Aff::constant(plain.offset());
+        for (term, c) in plain.terms() {
+            let part = match term {
+                Term::FloorDiv(a, d) => self.coarser(a, *d),
+                Term::Iter(n) => Aff::iter(*n as usize),
+                Term::Param(p) => Aff::param(*p),
+            };
+            out = out + part * *c;
+        }
+        out
+    }
+
+    /// `floor(a / d)` where `a` is a multiple of some divisor `g` of `d` plus a rest in `0..g`: the rest does
+    /// not matter, so the result is `floor((a / g) / (d / g))`.
+    fn coarser(&self, a: &Aff, d: i64) -> Aff {
+        for (_, c) in a.terms() {
+            let g = gcd(c.abs(), d);
+            let rest = terms_mod(a, g);
+            let small = matches!(self.bounds(&rest), (Some(low), Some(high)) if low >= 0 && high < g);
+            if g > 1 && small {
+                return (a.clone() - rest).floor_div(g).floor_div(d / g);
+            }
+        }
+        a.floor_div(d)
     }
 
     /// The simplified expression; equal wherever every iterator is inside its extent.
@@ -85,6 +110,20 @@ impl Ranges<'_> {
             _ => None,
         }
     }
+}
+
+/// Every coefficient and the offset modulo `g`: equal to `aff` up to a multiple of `g`.
+fn terms_mod(aff: &Aff, g: i64) -> Aff {
+    let mut rest = Aff::constant(aff.offset().rem_euclid(g));
+    for (term, c) in aff.terms() {
+        let atom = match term {
+            Term::FloorDiv(a, d) => a.floor_div(*d),
+            Term::Iter(n) => Aff::iter(*n as usize),
+            Term::Param(p) => Aff::param(*p),
+        };
+        rest = rest + atom * c.rem_euclid(g);
+    }
+    rest
 }
 
 fn positive(aff: &Aff) -> Option<i64> {

@@ -1,0 +1,151 @@
+//! `Reshape` and its kin as subscripts: where does element `i` of the new shape lie in the old one?
+//!
+//! Dimensions are matched in groups with equal products, as small as possible, so that `[b,s,768]` to
+//! `[b,s,12,64]` leaves `b` and `s` alone. Inside a group the position is split by mixed radix; with constant
+//! inner extents the subscripts are affine, else they are explicit integer divisions (exact, less precise in
+//! dependences).
+
+use super::terms::{add, div, index, modulo, mul};
+use sirius_polyhedral::{Aff, Expr, ParamDef, Params};
+
+/// A product of extents: a constant times affine factors in canonical order.
+#[derive(Clone, PartialEq, Debug)]
+struct Product {
+    constant: i64,
+    factors: Vec<Aff>,
+}
+
+impl Product {
+    fn one() -> Product {
+        Product { constant: 1, factors: Vec::new() }
+    }
+
+    fn times(mut self, extent: &Aff, params: &Params) -> Product {
+        if let Some(c) = extent.as_constant() {
+            self.constant = self.constant.saturating_mul(c);
+            return self;
+        }
+        let content = content(extent);
+        self.constant = self.constant.saturating_mul(content);
+        let primitive = exact_quotient(extent, content);
+        if let Some(ParamDef::Mul(a, b)) = primitive.as_param().map(|p| &params.get(p).def) {
+            return self.times(a, params).times(b, params);
+        }
+        self.factors.push(primitive);
+        self.factors.sort();
+        self
+    }
+
+    fn divides(&self, other: &Product) -> bool {
+        let mut rest = other.factors.clone();
+        let subset = self.factors.iter().all(|f| match rest.iter().position(|r| r == f) {
+            Some(at) => {
+                rest.remove(at);
+                true
+            }
+            None => false,
+        });
+        subset && self.constant != 0 && other.constant % self.constant == 0
+    }
+}
+
+/// The greatest common divisor of all coefficients and the offset.
+fn content(aff: &Aff) -> i64 {
+    aff.terms().iter().fold(aff.offset().abs(), |g, (_, c)| gcd(g, c.abs())).max(1)
+}
+
+pub(super) fn gcd(a: i64, b: i64) -> i64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// `aff / by` where `by` divides every coefficient.
+fn exact_quotient(aff: &Aff, by: i64) -> Aff {
+    if by <= 1 { aff.clone() } else { aff.floor_div(by) }
+}
+
+/// Subscripts into a tensor of shape `old` for the element at `at` of the same elements in shape `new`.
+pub fn reshaped(old: &[Aff], new: &[Aff], at: &[Expr], params: &Params) -> Vec<Expr> {
+    let mut result = vec![Expr::int(0); old.len()];
+    let olds: Vec<usize> = (0..old.len()).filter(|d| !old[*d].is_constant(1)).collect();
+    let news: Vec<usize> = (0..new.len()).filter(|d| !new[*d].is_constant(1)).collect();
+    let (mut i, mut j) = (0, 0);
+    while i < olds.len() {
+        let (to_i, to_j) = group(old, &olds, i, new, &news, j, params);
+        let position = linear(&news[j..to_j], new, at);
+        split(position, &olds[i..to_i], old, &mut result);
+        (i, j) = (to_i, to_j);
+    }
+    result
+}
+
+/// The end of the smallest group with equal products that starts at `(i, j)`; everything that is left where
+/// the products cannot be compared.
+fn group(
+    old: &[Aff],
+    olds: &[usize],
+    i: usize,
+    new: &[Aff],
+    news: &[usize],
+    j: usize,
+    params: &Params,
+) -> (usize, usize) {
+    let (mut to_i, mut to_j) = (i, j);
+    let (mut left, mut right) = (Product::one(), Product::one());
+    loop {
+        let grow_left = if to_i == i {
+            true
+        } else if left == right {
+            return (to_i, to_j);
+        } else if left.factors == right.factors {
+            left.constant < right.constant
+        } else {
+            left.divides(&right) || (!right.divides(&left) && left.factors.len() <= right.factors.len())
+        };
+        let next = if grow_left { olds.get(to_i) } else { news.get(to_j) };
+        match (next, grow_left) {
+            (Some(d), true) => (left, to_i) = (left.times(&old[*d], params), to_i + 1),
+            (Some(d), false) => (right, to_j) = (right.times(&new[*d], params), to_j + 1),
+            (None, _) => return (olds.len(), news.len()),
+        }
+    }
+}
+
+/// The position of `at` inside the group of dimensions `dims`, row-major.
+fn linear(dims: &[usize], shape: &[Aff], at: &[Expr]) -> Expr {
+    dims.iter().fold(Expr::int(0), |sum, d| add(times(sum, &shape[*d]), at[*d].clone()))
+}
+
+fn times(value: Expr, extent: &Aff) -> Expr {
+    match (value.as_aff(), extent.as_constant()) {
+        (Some(aff), Some(c)) => index(aff * c),
+        (Some(aff), None) if aff.is_constant(0) => Expr::int(0),
+        _ => mul(value, index(extent.clone())),
+    }
+}
+
+/// Splits a position into subscripts of `dims`, innermost first; the outermost takes what is left.
+fn split(position: Expr, dims: &[usize], shape: &[Aff], result: &mut [Expr]) {
+    let mut rest = position;
+    for (n, d) in dims.iter().enumerate().rev() {
+        if n == 0 {
+            result[*d] = rest;
+            return;
+        }
+        result[*d] = remainder(&rest, &shape[*d]);
+        rest = quotient(rest, &shape[*d]);
+    }
+}
+
+fn remainder(value: &Expr, by: &Aff) -> Expr {
+    match (value.as_aff(), by.as_constant()) {
+        (Some(aff), Some(c)) if c > 0 => index(aff.modulo(c)),
+        _ => modulo(value.clone(), index(by.clone())),
+    }
+}
+
+fn quotient(value: Expr, by: &Aff) -> Expr {
+    match (value.as_aff(), by.as_constant()) {
+        (Some(aff), Some(c)) if c > 0 => index(aff.floor_div(c)),
+        _ => div(value, index(by.clone())),
+    }
+}
