@@ -1,0 +1,322 @@
+/* The run time of every Sirius artifact: open, check, bind, run. Compiled once with the compiler and linked into
+ * each model, whose thunks (`sirius_<tag>_run` and so on) add the model's descriptor. One translation unit, so that
+ * nothing but the entry points has a symbol, and those are hidden: two models in one process never mix. */
+
+#include "descriptor.h"
+
+#include "system.c"
+#include "text.c"
+#include "weights.c"
+#include "sizes.c"
+
+struct sirius_model {
+  const sirius_descriptor *descriptor;
+  const uint8_t *weights;
+};
+
+/* `planned_for` is what `planned`, `dims` and `slots` were computed from: equal shapes skip the planning. */
+struct sirius_context {
+  const sirius_model *model;
+  size_t bytes; /* of this allocation */
+  int64_t *planned_for, *planned, *params, *dims, *slots;
+  void **arrays;
+  int is_planned;
+  uint8_t *workspace;
+  size_t workspace_bytes;
+  int owns_workspace;
+  char message[MESSAGE_BYTES];
+};
+
+#include "check.c"
+
+#define ENTRY __attribute__((visibility("hidden")))
+
+static int complain(sirius_context *context, int status, const char *pattern, ...) {
+  va_list args;
+  va_start(args, pattern);
+  format(context->message, sizeof context->message, pattern, args);
+  va_end(args);
+  return status;
+}
+
+ENTRY int sirius_rt_check_host(const sirius_descriptor *d, const char **why) {
+  const char *missing = missing_feature(d);
+  if (why) *why = missing;
+  return missing ? SIRIUS_UNSUITED_HOST : SIRIUS_OK;
+}
+
+ENTRY int sirius_rt_open(const sirius_descriptor *d, const char *weights_path, sirius_model **out) {
+  if (!out) return SIRIUS_INVALID_ARGUMENT;
+  *out = NULL;
+  if (missing_feature(d)) return SIRIUS_UNSUITED_HOST;
+  const uint8_t *weights = d->weights;
+  int status = weights || !d->weights_bytes ? SIRIUS_OK : weights_map(d, weights_path, &weights);
+  if (status) return status;
+  sirius_model *model = pages_alloc(sizeof *model);
+  if (!model) {
+    if (weights != d->weights) pages_free((void *)weights, d->weights_bytes);
+    return SIRIUS_OUT_OF_MEMORY;
+  }
+  *model = (sirius_model){d, weights};
+  *out = model;
+  return SIRIUS_OK;
+}
+
+ENTRY void sirius_rt_close(sirius_model *model) {
+  if (!model) return;
+  if (model->weights != model->descriptor->weights)
+    pages_free((void *)model->weights, model->descriptor->weights_bytes);
+  pages_free(model, sizeof *model);
+}
+
+/* Parameters before the size program: the given dimensions, and the largest value of what only the run will tell. */
+static void params_reset(const sirius_descriptor *d, const int64_t *inputs, int64_t *params) {
+  for (int64_t i = 0, next = 0; i < d->n_params; i++) {
+    const param_info *p = &d->params[i];
+    params[i] = p->kind == PARAM_INPUT ? inputs[next++] : p->kind == PARAM_VALUE ? p->max : 0;
+  }
+}
+
+static int64_t count_inputs_params(const sirius_descriptor *d) {
+  int64_t count = 0;
+  for (int64_t i = 0; i < d->n_params; i++) count += d->params[i].kind == PARAM_INPUT;
+  return count;
+}
+
+/* Plans for the named dimensions in `context->planned_for`; the workspace's size, or -1. */
+static int64_t plan(sirius_context *c) {
+  const sirius_descriptor *d = c->model->descriptor;
+  size_tables tables = {c->planned, c->dims, c->slots};
+  c->is_planned = 0;
+  params_reset(d, c->planned_for, c->planned);
+  if (!size_run(d, &tables)) return -1;
+  int64_t bytes = slots_place(d, c->slots);
+  c->is_planned = bytes >= 0;
+  return bytes;
+}
+
+/* Fixed entries of the array table: constants, and slots in the present workspace. */
+static void place_arrays(sirius_context *c) {
+  const sirius_descriptor *d = c->model->descriptor;
+  for (int64_t i = 0; i < d->n_arrays; i++) {
+    const array_info *a = &d->arrays[i];
+    if (a->kind == ARRAY_CONSTANT) c->arrays[i] = (void *)(c->model->weights + a->value);
+    if (a->kind == ARRAY_SLOT) c->arrays[i] = c->workspace + c->slots[a->value];
+  }
+}
+
+static int grow_workspace(sirius_context *c, int64_t bytes) {
+  if ((uint64_t)bytes <= c->workspace_bytes) return SIRIUS_OK;
+  if (!c->owns_workspace)
+    return complain(c, SIRIUS_INVALID_ARGUMENT, "option \"workspace\": wanted %d bytes for these dimensions, got %d",
+                    bytes, (int64_t)c->workspace_bytes);
+  pages_free(c->workspace, c->workspace_bytes);
+  c->workspace_bytes = 0;
+  c->workspace = pages_alloc((size_t)bytes);
+  if (!c->workspace) return complain(c, SIRIUS_OUT_OF_MEMORY, "workspace: %d bytes are not to be had", bytes);
+  c->workspace_bytes = (size_t)bytes;
+  return SIRIUS_OK;
+}
+
+static int prepare(sirius_context *c) {
+  int64_t bytes = plan(c);
+  if (bytes < 0) return complain(c, SIRIUS_INVALID_ARGUMENT, "workspace: its size for these dimensions leaves 46 bits");
+  int status = grow_workspace(c, bytes);
+  if (status)
+    c->is_planned = 0;
+  else
+    place_arrays(c);
+  return status;
+}
+
+/* The tables behind the struct, in one allocation. */
+static sirius_context *context_alloc(const sirius_model *model) {
+  const sirius_descriptor *d = model->descriptor;
+  size_t words = (size_t)(3 * d->n_params + d->n_dims + d->n_slots + d->n_arrays);
+  size_t bytes = sizeof(sirius_context) + 8 * words;
+  sirius_context *c = pages_alloc(bytes);
+  if (!c) return NULL;
+  c->model = model;
+  c->bytes = bytes;
+  c->owns_workspace = 1;
+  c->planned_for = (int64_t *)(c + 1);
+  c->planned = c->planned_for + d->n_params;
+  c->params = c->planned + d->n_params;
+  c->dims = c->params + d->n_params;
+  c->slots = c->dims + d->n_dims;
+  c->arrays = (void **)(c->slots + d->n_slots);
+  return c;
+}
+
+ENTRY size_t sirius_rt_workspace_bytes(const sirius_model *model, const int64_t *dims, size_t n_dims) {
+  if (!model || (int64_t)n_dims != count_inputs_params(model->descriptor)) return SIZE_MAX;
+  sirius_context *c = context_alloc(model);
+  if (!c) return SIZE_MAX;
+  memcpy(c->planned_for, dims, 8 * n_dims);
+  int64_t bytes = plan(c);
+  pages_free(c, c->bytes);
+  return bytes < 0 ? SIZE_MAX : (size_t)bytes;
+}
+
+ENTRY void sirius_rt_context_destroy(sirius_context *c) {
+  if (!c) return;
+  if (c->owns_workspace) pages_free(c->workspace, c->workspace_bytes);
+  pages_free(c, c->bytes);
+}
+
+/* Takes over the options; a context whose dimensions are known allocates its workspace at once. */
+static int apply_options(sirius_context *c, const sirius_options *options) {
+  int64_t named = count_inputs_params(c->model->descriptor);
+  const int64_t *dims = NULL;
+  size_t n_dims = 0;
+  if (options) {
+    if (options->size < sizeof *options || (uintptr_t)options->workspace % SLOT_ALIGNMENT) return SIRIUS_INVALID_ARGUMENT;
+    dims = options->dims;
+    n_dims = dims ? options->n_dims : 0;
+    if (options->workspace) {
+      c->owns_workspace = 0;
+      c->workspace = options->workspace;
+      c->workspace_bytes = options->workspace_bytes;
+    }
+  }
+  if (dims && (int64_t)n_dims != named) return SIRIUS_INVALID_ARGUMENT;
+  if (!dims && named) return SIRIUS_OK;
+  memcpy(c->planned_for, dims, 8 * n_dims);
+  return prepare(c);
+}
+
+ENTRY int sirius_rt_context_create(const sirius_model *model, const sirius_options *options, sirius_context **out) {
+  if (!out) return SIRIUS_INVALID_ARGUMENT;
+  *out = NULL;
+  if (!model) return SIRIUS_INVALID_ARGUMENT;
+  sirius_context *c = context_alloc(model);
+  if (!c) return SIRIUS_OUT_OF_MEMORY;
+  int status = apply_options(c, options);
+  if (status)
+    sirius_rt_context_destroy(c);
+  else
+    *out = c;
+  return status;
+}
+
+ENTRY const char *sirius_rt_last_error(const sirius_context *c) { return c ? c->message : "context is NULL"; }
+
+/* Reads the named dimensions off the inputs' shapes; tells whether they differ from the last run's. */
+static int bind_params(sirius_context *c, const DLTensor *in, int *changed) {
+  const sirius_descriptor *d = c->model->descriptor;
+  for (int64_t i = 0, next = 0; i < d->n_params; i++) {
+    const param_info *p = &d->params[i];
+    if (p->kind != PARAM_INPUT) continue;
+    int64_t value = in[p->input].shape[p->axis];
+    if (value < p->min || value > p->max)
+      return complain(c, SIRIUS_INVALID_ARGUMENT, "input \"%s\": dimension %d (%s): wanted %d to %d, got %d",
+                      d->inputs[p->input].name, p->axis, p->name, p->min, p->max, value);
+    *changed |= c->planned_for[next] != value;
+    c->planned_for[next++] = value;
+  }
+  return SIRIUS_OK;
+}
+
+static int check_kinds(sirius_context *c, const char *role, const tensor_info *infos, const DLTensor *tensors,
+                       int64_t wanted, size_t got) {
+  if ((int64_t)got != wanted || (wanted && !tensors))
+    return complain(c, SIRIUS_INVALID_ARGUMENT, "%ss: wanted %d tensors, got %d", role, wanted,
+                    tensors ? (int64_t)got : 0);
+  for (int64_t i = 0; i < wanted; i++) {
+    checked one = {c, role, &infos[i], &tensors[i]};
+    int status = check_kind(&one);
+    if (status) return status;
+  }
+  return SIRIUS_OK;
+}
+
+static int check_layouts(sirius_context *c, const char *role, const tensor_info *infos, const DLTensor *tensors,
+                         int64_t count) {
+  for (int64_t i = 0; i < count; i++) {
+    checked one = {c, role, &infos[i], &tensors[i]};
+    int status = check_shape(&one, c->model->descriptor->dims, c->dims);
+    if (!status) status = check_strides(&one);
+    if (!status) status = check_memory(&one);
+    if (status) return status;
+  }
+  return SIRIUS_OK;
+}
+
+/* An output may share memory with nothing: the code writes and reads in an order of its own. */
+static int check_aliases(sirius_context *c, const DLTensor *in, const DLTensor *out) {
+  const sirius_descriptor *d = c->model->descriptor;
+  for (int64_t o = 0; o < d->n_outputs; o++) {
+    for (int64_t i = 0; i < d->n_inputs; i++)
+      if (overlap(&out[o], &in[i]))
+        return complain(c, SIRIUS_INVALID_ARGUMENT, "output \"%s\": wanted memory of its own, got memory of input \"%s\"",
+                        d->outputs[o].name, d->inputs[i].name);
+    for (int64_t p = 0; p < o; p++)
+      if (overlap(&out[o], &out[p]))
+        return complain(c, SIRIUS_INVALID_ARGUMENT,
+                        "output \"%s\": wanted memory of its own, got memory of output \"%s\"", d->outputs[o].name,
+                        d->outputs[p].name);
+  }
+  return SIRIUS_OK;
+}
+
+static int check_all(sirius_context *c, const DLTensor *in, size_t n_in, const DLTensor *out, size_t n_out) {
+  const sirius_descriptor *d = c->model->descriptor;
+  int changed = !c->is_planned;
+  int status = check_kinds(c, "input", d->inputs, in, d->n_inputs, n_in);
+  if (!status) status = check_kinds(c, "output", d->outputs, out, d->n_outputs, n_out);
+  if (!status) status = bind_params(c, in, &changed);
+  if (changed) c->is_planned = 0;
+  if (!status && changed) status = prepare(c);
+  if (!status) status = check_layouts(c, "input", d->inputs, in, d->n_inputs);
+  if (!status) status = check_layouts(c, "output", d->outputs, out, d->n_outputs);
+  return status ? status : check_aliases(c, in, out);
+}
+
+static void bind_arrays(sirius_context *c, const DLTensor *in, const DLTensor *out) {
+  const sirius_descriptor *d = c->model->descriptor;
+  for (int64_t i = 0; i < d->n_arrays; i++) {
+    const array_info *a = &d->arrays[i];
+    if (a->kind == ARRAY_INPUT) c->arrays[i] = tensor_start(&in[a->value]);
+    if (a->kind == ARRAY_OUTPUT) c->arrays[i] = tensor_start(&out[a->value]);
+  }
+}
+
+/* The extents that only the run could tell: the body has stored its `Value` parameters in the table. */
+static int report_extents(sirius_context *c, DLTensor *out) {
+  const sirius_descriptor *d = c->model->descriptor;
+  size_tables tables = {c->params, c->dims, c->slots};
+  c->is_planned = 0; /* the tables now hold this run's sizes, not the plan's */
+  if (!size_run(d, &tables)) return complain(c, SIRIUS_MODEL_ERROR, "an output's size leaves 64 bits");
+  for (int64_t o = 0; o < d->n_outputs; o++)
+    for (int64_t i = 0; i < d->outputs[o].rank; i++) out[o].shape[i] = c->dims[d->outputs[o].first_dim + i];
+  return SIRIUS_OK;
+}
+
+ENTRY int sirius_rt_run(sirius_context *c, const DLTensor *in, size_t n_in, DLTensor *out, size_t n_out) {
+  if (!c) return SIRIUS_INVALID_ARGUMENT;
+  const sirius_descriptor *d = c->model->descriptor;
+  c->message[0] = 0;
+  int status = check_all(c, in, n_in, out, n_out);
+  if (status) return status;
+  bind_arrays(c, in, out);
+  memcpy(c->params, c->planned, 8 * (size_t)d->n_params);
+  int32_t result = d->body(c->arrays, c->params);
+  if (result) return complain(c, SIRIUS_MODEL_ERROR, "the model stopped with code %d", (int64_t)result);
+  for (int64_t i = 0; i < d->n_dims; i++)
+    if (d->dims[i].kind == DIM_CAPACITY) return report_extents(c, out);
+  return SIRIUS_OK;
+}
+
+/* For the functions that have no context to keep a message in. */
+ENTRY const char *sirius_rt_status_text(int status) {
+  switch (status) {
+    case SIRIUS_OK: return "ok";
+    case SIRIUS_INVALID_ARGUMENT: return "invalid argument";
+    case SIRIUS_OUT_OF_MEMORY: return "out of memory";
+    case SIRIUS_UNSUITED_HOST: return "this processor lacks an instruction set that the model was compiled for";
+    case SIRIUS_NO_WEIGHTS: return "the weights file cannot be read";
+    case SIRIUS_WRONG_WEIGHTS: return "the weights file belongs to another build of the model";
+    case SIRIUS_MODEL_ERROR: return "the model stopped on this data";
+    default: return "unknown status";
+  }
+}

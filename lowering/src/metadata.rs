@@ -1,0 +1,153 @@
+//! The manifest: what an artifact is, for people, for loaders and for later versions of this tool.
+//!
+//! The same JSON is the file `NAME.json` and the string that `sirius_<tag>_manifest_json` returns.
+
+use crate::descriptor::extent_text;
+use crate::prepare::storage_extents;
+use serde::{Deserialize, Serialize};
+use sirius_polyhedral::{Aff, ArrayId, LoopNest, Nest, ParamDef};
+
+/// The top of `NAME.json`. Fields are only ever added within one `abi`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Always `sirius-artifact`.
+    pub format: String,
+    /// Version of the C interface.
+    pub abi: u32,
+    pub name: String,
+    /// The middle of every exported symbol: `sirius_<tag>_run`.
+    pub tag: String,
+    /// Name and version of the compiler.
+    pub tool: String,
+    /// File name of the shared object.
+    pub library: String,
+    pub target: TargetInfo,
+    /// Named dimensions, in the order that `workspace_bytes` and `sirius_options.dims` take them.
+    pub dims: Vec<DimInfo>,
+    pub inputs: Vec<TensorInfo>,
+    pub outputs: Vec<TensorInfo>,
+    pub workspace: WorkspaceInfo,
+    pub weights: WeightsInfo,
+    /// How far floating-point results may differ from strict evaluation.
+    pub fp_policy: String,
+    pub kernels: Vec<KernelInfo>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TargetInfo {
+    pub triple: String,
+    pub cpu: String,
+    /// Instruction sets that `check_host` asks for.
+    pub features: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DimInfo {
+    pub name: String,
+    /// Number of the input, and its axis, whose extent gives the value.
+    pub input: usize,
+    pub axis: usize,
+    pub min: i64,
+    /// Absent when only memory limits it.
+    pub max: Option<i64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TensorInfo {
+    pub name: String,
+    /// `f32`, `i64`, `bool` ...
+    pub dtype: String,
+    /// Extents as expressions of the named dimensions.
+    pub shape: Vec<String>,
+    /// True when an extent is known only after the run: the caller's shape is then a capacity.
+    pub known_after_run: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkspaceInfo {
+    /// Total bytes when no dimension is symbolic.
+    pub bytes: Option<u64>,
+    /// One list per slot; the slot is as large as the largest entry, rounded up to 64 bytes, and the workspace
+    /// is the sum of the slots.
+    pub slots: Vec<Vec<String>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WeightsInfo {
+    pub bytes: u64,
+    /// xxHash64 with seed 0, in hexadecimal.
+    pub xxh64: String,
+    /// File beside the library; absent when the weights are inside it.
+    pub file: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KernelInfo {
+    pub symbol: String,
+    /// ONNX nodes whose work it does, as `Op "node"`, in order of first appearance.
+    pub nodes: Vec<String>,
+}
+
+/// What the manifest says about one tensor.
+pub fn tensor_info(nest: &LoopNest, id: ArrayId, name: &str) -> TensorInfo {
+    let array = &nest.arrays[id.0 as usize];
+    TensorInfo {
+        name: name.to_string(),
+        dtype: array.dtype.to_string(),
+        shape: array.extents.iter().map(|e| extent_text(e, &nest.params)).collect(),
+        known_after_run: array.extents.iter().any(|e| crate::descriptor::is_known_after_run(e, &nest.params)),
+    }
+}
+
+pub fn dim_infos(nest: &LoopNest) -> Vec<DimInfo> {
+    let named = nest.params.iter().filter_map(|(_, p)| match &p.def {
+        ParamDef::Input { input, axis } => {
+            Some(DimInfo { name: p.name.clone(), input: *input, axis: *axis, min: p.min, max: p.max })
+        }
+        _ => None,
+    });
+    named.collect()
+}
+
+/// The workspace formula: per slot the sizes of the arrays that share it, equal ones once.
+pub fn workspace_info(nest: &LoopNest, slots: &[Option<usize>]) -> WorkspaceInfo {
+    let count = slots.iter().flatten().map(|s| s + 1).max().unwrap_or(0);
+    let mut texts: Vec<Vec<String>> = vec![Vec::new(); count];
+    let mut sizes: Vec<Option<u64>> = vec![Some(0); count];
+    for (array, slot) in nest.arrays.iter().zip(slots) {
+        let Some(slot) = *slot else { continue };
+        let extents = storage_extents(array);
+        let bytes = fixed_product(&extents, array.dtype.size());
+        let text = bytes.map_or_else(|| product_text(&extents, array.dtype.size(), nest), |b| b.to_string());
+        if !texts[slot].contains(&text) {
+            texts[slot].push(text);
+        }
+        sizes[slot] = sizes[slot].zip(bytes).map(|(a, b)| a.max(b));
+    }
+    let total = sizes.iter().try_fold(0u64, |sum, size| sum.checked_add(size.as_ref()?.checked_next_multiple_of(64)?));
+    WorkspaceInfo { bytes: total, slots: texts }
+}
+
+fn fixed_product(extents: &[Aff], size: usize) -> Option<u64> {
+    extents.iter().try_fold(size as u64, |p, e| p.checked_mul(u64::try_from(e.as_constant()?).ok()?))
+}
+
+fn product_text(extents: &[Aff], size: usize, nest: &LoopNest) -> String {
+    let factors = extents.iter().map(|e| format!("*({})", extent_text(e, &nest.params)));
+    format!("{size}{}", factors.collect::<String>())
+}
+
+/// The nodes that a nest computes, in order of first appearance.
+pub fn kernel_nodes(nest: &LoopNest) -> Vec<String> {
+    let mut seen = std::collections::HashSet::new();
+    let mut nodes = Vec::new();
+    let mut visit = |n: &Nest| {
+        if let Nest::Compute { origin, .. } = n
+            && seen.insert(origin.clone())
+        {
+            nodes.push(origin.to_string());
+        }
+    };
+    nest.body.iter().for_each(|n| n.visit(&mut visit));
+    nodes
+}
