@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 fn main() {
-    for file in ["sirius_runtime.c", "descriptor.h", "sirius_abi.h", "system.c", "text.c", "weights.c", "sizes.c", "check.c"]
+    for file in
+        ["sirius_runtime.c", "descriptor.h", "sirius_abi.h", "system.c", "text.c", "weights.c", "sizes.c", "check.c"]
     {
         println!("cargo::rerun-if-changed=runtime/{file}");
     }

@@ -6,8 +6,8 @@ use crate::descriptor::{Facts, WeightsPlace, descriptor_ir};
 use crate::features::{Feature, required_features};
 use crate::metadata::{self, KernelInfo, Manifest, TargetInfo, WeightsInfo};
 use crate::prepare::{SizeProgram, assign_slots, size_program};
-use crate::{header, link, weights};
 use crate::target::{Target, compile_object};
+use crate::{header, link, weights};
 use inkwell::OptimizationLevel;
 use inkwell::context::Context;
 use inkwell::memory_buffer::MemoryBuffer;
@@ -112,7 +112,11 @@ impl<'a> Draft<'a> {
             options,
             inputs: names(&options.inputs, &nest.inputs),
             outputs: names(&options.outputs, &nest.outputs),
-            features: required_features(&options.target.cpu, &options.target.features, options.target.machine.vector_bytes),
+            features: required_features(
+                &options.target.cpu,
+                &options.target.features,
+                options.target.machine.vector_bytes,
+            ),
             program: size_program(nest, &slots)?,
             slots,
             blob,

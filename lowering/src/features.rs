@@ -76,7 +76,8 @@ pub fn parse_features(llvm: &str) -> Vec<&'static Feature> {
 const V2: &str = "+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+cx16";
 const V3: &str = "+avx,+avx2,+fma,+f16c,+bmi,+bmi2,+lzcnt,+movbe";
 const V4: &str = "+avx512f,+avx512bw,+avx512cd,+avx512dq,+avx512vl";
-const ICE_LAKE: &str = "+avx512ifma,+avx512vbmi,+avx512vbmi2,+avx512vnni,+avx512bitalg,+avx512vpopcntdq,+gfni,+vaes,+vpclmulqdq";
+const ICE_LAKE: &str =
+    "+avx512ifma,+avx512vbmi,+avx512vbmi2,+avx512vnni,+avx512bitalg,+avx512vpopcntdq,+gfni,+vaes,+vpclmulqdq";
 
 /// What processors with 512-bit vectors have beyond the psABI level x86-64-v4, by prefix of LLVM's name.
 const BEYOND_V4: [(&str, &str); 11] = [

@@ -1,8 +1,16 @@
 //! LoopNest to machine code: LLVM IR, x86-64 objects and NVPTX kernels. Only this crate knows LLVM.
 
 pub mod affine;
+pub mod artifact;
+pub mod descriptor;
+pub mod features;
+pub mod header;
 pub mod ir;
+pub mod link;
 pub mod math;
+pub mod metadata;
+pub mod prepare;
 pub mod target;
+pub mod weights;
 
 pub use target::{Target, compile_assembly, compile_object};

@@ -4,8 +4,8 @@
 //! A postfix program for the small stack machine in `runtime/sizes.c`. It is interpreted rather than compiled,
 //! because it runs only when the dimensions change and every step must be checked for overflow there.
 
-use sirius_polyhedral::{Aff, Array, DType, Error, LoopNest, ParamDef, Result, Role, Term};
 use sirius_polyhedral::program::Placement;
+use sirius_polyhedral::{Aff, Array, DType, Error, LoopNest, ParamDef, Result, Role, Term};
 use std::collections::BTreeMap;
 
 /// Numbers of the operations, as in `runtime/descriptor.h`.
