@@ -136,31 +136,36 @@ fn insert(program: &mut Program, top: &Path, id: StatementId, prefix: usize, dim
 
 /// Rearranges the constant operands that the lanes at `lanes` read.
 pub fn pack_constants(program: &mut Program, lanes: &Path, id: StatementId) {
-    let Some(lane) = lane_dim(program, lanes, id) else { return };
+    let Some((lane, width)) = lane_dim(program, lanes, id) else { return };
     for access in loads(program, id) {
         let constant = matches!(program.array(access.array).role, Role::Constant(_));
         if constant && group::uses(&access, lane) && can_pack(program, id, &access) {
-            pack_constant(program, id, &access, lane);
+            pack_constant(program, id, &access, lane, width);
         }
     }
 }
 
-fn lane_dim(program: &Program, lanes: &Path, id: StatementId) -> Option<usize> {
+/// The statement's iterator that is the vector loop, and the number of lanes.
+fn lane_dim(program: &Program, lanes: &Path, id: StatementId) -> Option<(usize, i64)> {
     let band: &Band = transform::band_at(&program.schedule, lanes)?;
-    debug_assert!(matches!(band.mark, Mark::Lanes(_)));
-    band.members.get(&id)?.as_iter()
+    let Mark::Lanes(width) = band.mark else { return None };
+    Some((band.members.get(&id)?.as_iter()?, i64::from(width)))
 }
 
-fn pack_constant(program: &mut Program, id: StatementId, access: &Access, lane: usize) {
+fn pack_constant(program: &mut Program, id: StatementId, access: &Access, lane: usize, width: i64) {
     let used = used_extents(program, id, access);
     let order = loop_position(program, id);
     let mut dims: Vec<usize> = used.iter().map(|(d, _)| *d).filter(|d| *d != lane).collect();
     dims.sort_by_key(|d| order.get(d).copied().unwrap_or(usize::MAX));
     dims.push(lane);
     let statement = program.statement(id);
-    let Some(sizes) = dims.iter().map(|d| statement.extents[*d].as_constant()).collect::<Option<Vec<_>>>() else {
+    let Some(mut sizes) = dims.iter().map(|d| statement.extents[*d].as_constant()).collect::<Option<Vec<_>>>() else {
         return;
     };
+    // Whole vectors, also where the loop itself is shorter.
+    if let Some(last) = sizes.last_mut() {
+        *last = width.max(*last);
+    }
     let source = program.array(access.array).clone();
     let Some(bytes) = gather(&source, access, &dims, &sizes) else { return };
     let extents = sizes.iter().map(|s| Aff::constant(*s)).collect();
