@@ -3,6 +3,7 @@
 pub mod contract;
 pub mod fuse;
 pub mod group;
+pub mod map_gpu;
 pub mod pack;
 pub mod plan_memory;
 pub mod split_dims;
