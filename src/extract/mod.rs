@@ -9,12 +9,20 @@ mod assemble;
 mod builder;
 mod contraction;
 mod control;
+mod conv;
 mod einsum;
 mod elementwise;
+mod gather;
+mod generate;
 mod layout;
 mod matmul;
 mod names;
+mod normalize;
+mod padding;
+mod pool;
+mod quantize;
 mod recurrent;
+mod reduce;
 mod reshape;
 mod simplify;
 mod softmax;
@@ -94,7 +102,41 @@ pub fn extract_node(builder: &mut Builder, node: &Node) -> Result<()> {
         "Slice" => layout::slice(builder, node),
         "SpaceToDepth" => layout::space_to_depth(builder, node),
         "Split" => layout::split(builder, node),
+        "ArgMax" | "ArgMin" => reduce::arg_extreme(builder, node),
+        "AveragePool" | "LpPool" | "MaxPool" => pool::pool(builder, node),
+        "BatchNormalization" => normalize::batch(builder, node),
+        "Constant" => generate::constant(builder, node),
+        "ConstantOfShape" => generate::constant_of_shape(builder, node),
+        "Conv" => conv::conv(builder, node),
+        "ConvInteger" => conv::conv_integer(builder, node),
+        "ConvTranspose" => conv::conv_transpose(builder, node),
+        "CumSum" => reduce::cumulative_sum(builder, node),
+        "DequantizeLinear" => quantize::dequantize_linear(builder, node),
+        "DynamicQuantizeLinear" => quantize::dynamic_quantize_linear(builder, node),
+        "EyeLike" => generate::eye_like(builder, node),
+        "Gather" => gather::gather(builder, node),
+        "GatherElements" => gather::gather_elements(builder, node),
+        "GatherND" => gather::gather_nd(builder, node),
+        "GlobalAveragePool" | "GlobalLpPool" | "GlobalMaxPool" => pool::global(builder, node),
+        "GroupNormalization" => normalize::group(builder, node),
+        "InstanceNormalization" => normalize::instance(builder, node),
+        "LayerNormalization" | "RMSNormalization" => normalize::layer(builder, node),
+        "LpNormalization" => normalize::lp(builder, node),
+        "LRN" => normalize::local_response(builder, node),
+        "MatMulInteger" => quantize::matmul_integer(builder, node),
+        "MeanVarianceNormalization" => normalize::mean_variance(builder, node),
+        "OneHot" => gather::one_hot(builder, node),
+        "QLinearConv" => quantize::qlinear_conv(builder, node),
+        "QLinearMatMul" => quantize::qlinear_matmul(builder, node),
+        "QuantizeLinear" => quantize::quantize_linear(builder, node),
+        "Range" => generate::range(builder, node),
+        "ReduceL1" | "ReduceL2" | "ReduceLogSum" | "ReduceLogSumExp" | "ReduceMax" | "ReduceMean" | "ReduceMin"
+        | "ReduceProd" | "ReduceSum" | "ReduceSumSquare" => reduce::reduce(builder, node),
+        "Scatter" | "ScatterElements" => gather::scatter_elements(builder, node),
+        "ScatterND" => gather::scatter_nd(builder, node),
+        "Shape" | "Size" => generate::shape(builder, node),
         "Tile" => layout::tile(builder, node),
+        "Trilu" => generate::triangle(builder, node),
         "Transpose" => layout::transpose(builder, node),
         "If" => control::extract_if(builder, node),
         "Loop" => control::extract_loop(builder, node),
