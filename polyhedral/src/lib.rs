@@ -17,11 +17,13 @@
 //! that are over-approximated to the whole dimension in dependences and exact in code.
 
 pub mod aff;
+pub mod astgen;
 pub mod classical;
 pub mod deps;
 pub mod dtype;
 pub mod error;
 pub mod expr;
+pub mod guards;
 pub mod isl;
 pub mod legality;
 pub mod loop_nest;
@@ -32,6 +34,8 @@ pub mod program;
 pub mod schedule;
 pub mod schedule_tree;
 pub mod storage;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod transform;
 
 pub use aff::{Aff, Term};

@@ -1,0 +1,242 @@
+//! isl's syntax tree as a loop nest.
+
+use super::expr::{Extrema, Extremum, Scope, affine, condition, extremum, negation};
+use crate::aff::Aff;
+use crate::error::{Error, Result};
+use crate::expr::{Access, Expr};
+use crate::isl::{AstExpr, AstNode, AstOp};
+use crate::loop_nest::{Bound, Condition, Nest};
+use crate::param::{ParamId, Params};
+use crate::program::{Program, StatementId};
+use crate::schedule_tree::Mark;
+use std::collections::HashMap;
+
+/// Inclusive constant bounds, where known.
+type Range = (Option<i64>, Option<i64>);
+
+pub struct Converter<'a> {
+    program: &'a Program,
+    params: HashMap<String, ParamId>,
+    /// isl's loop variables in scope. isl names them by depth, so inner names never hide outer ones in use.
+    scope: HashMap<String, Aff>,
+    /// Range of each of our loop variables, by number.
+    ranges: Vec<Range>,
+    marks: Vec<Mark>,
+    body: Vec<Nest>,
+}
+
+impl Scope for Converter<'_> {
+    fn lookup(&self, name: &str) -> Option<Aff> {
+        self.scope.get(name).cloned().or_else(|| self.params.get(name).map(|p| Aff::param(*p)))
+    }
+}
+
+/// The bounds of a parameter.
+fn param_range(params: &Params, id: ParamId) -> Range {
+    let param = params.get(id);
+    ((param.min > i64::MIN).then_some(param.min), param.max)
+}
+
+impl<'a> Converter<'a> {
+    pub fn new(program: &'a Program, params: HashMap<String, ParamId>) -> Converter<'a> {
+        Converter { program, params, scope: HashMap::new(), ranges: Vec::new(), marks: Vec::new(), body: Vec::new() }
+    }
+
+    /// Appends the nest of one root; `marks` are the marks that the root's mark nodes number.
+    pub fn root(&mut self, ast: &AstNode, marks: &[Mark]) -> Result<()> {
+        self.marks = marks.to_vec();
+        let nests = self.node(ast, Mark::Seq)?;
+        self.body.extend(nests);
+        Ok(())
+    }
+
+    /// The whole body and the number of loop variables.
+    pub fn finish(self) -> (Vec<Nest>, u32) {
+        (self.body, self.ranges.len() as u32)
+    }
+
+    /// `mark` is the kind of the next loop below.
+    fn node(&mut self, ast: &AstNode, mark: Mark) -> Result<Vec<Nest>> {
+        match ast {
+            AstNode::Block(children) => {
+                let parts = children.iter().map(|c| self.node(c, mark)).collect::<Result<Vec<_>>>()?;
+                Ok(parts.into_iter().flatten().collect())
+            }
+            AstNode::Mark(name, child) => {
+                let index = name.strip_prefix('m').and_then(|n| n.parse::<usize>().ok());
+                let found = index.and_then(|n| self.marks.get(n).copied());
+                let mark = found.ok_or_else(|| Error::bug("E922", format!("unknown mark {name}")))?;
+                self.node(child, mark)
+            }
+            AstNode::For { .. } => self.for_loop(ast, mark),
+            AstNode::If { condition: test, then, otherwise } => {
+                let test = self.simplified(condition(self, test)?);
+                if test == Condition::NonNegative(Vec::new()) {
+                    return self.node(then, mark);
+                }
+                let mut out = vec![Nest::If { condition: test.clone(), body: self.node(then, mark)? }];
+                if let Some(otherwise) = otherwise {
+                    out.push(Nest::If { condition: negation(&test), body: self.node(otherwise, mark)? });
+                }
+                Ok(out)
+            }
+            AstNode::User(call) => Ok(vec![self.instance(call)?]),
+        }
+    }
+
+    fn for_loop(&mut self, ast: &AstNode, kind: Mark) -> Result<Vec<Nest>> {
+        let AstNode::For { iterator, init, condition, step, degenerate, body } = ast else {
+            return Err(Error::bug("E923", "not a loop"));
+        };
+        if *degenerate {
+            let value = affine(self, init)?.ok_or_else(|| not_affine(init))?;
+            let value = self.simple(&value);
+            return self.inside(iterator, value, body, Mark::Seq);
+        }
+        let AstExpr::Int(step) = step else { return Err(not_affine(step)) };
+        let mut out = Vec::new();
+        for (lower, upper) in pieces(self.bounds_of(init)?, self.upper(iterator, condition)?) {
+            if *step != 1 {
+                out.extend(self.strided(iterator, lower, upper, *step, kind, body)?);
+                continue;
+            }
+            let var = self.new_var(&lower, &upper);
+            let body = self.inside(iterator, Aff::iter(var), body, Mark::Seq)?;
+            out.push(Nest::Loop { var: var as u32, lower: Bound(lower), upper: Bound(upper), kind, body });
+        }
+        Ok(out)
+    }
+
+    /// A loop with a step: `iterator = lower + step * var`.
+    fn strided(
+        &mut self,
+        iterator: &str,
+        lower: Vec<Aff>,
+        upper: Vec<Aff>,
+        step: i64,
+        kind: Mark,
+        body: &AstNode,
+    ) -> Result<Vec<Nest>> {
+        let [start] = lower.as_slice() else {
+            return Err(Error::bug("E924", "a strided loop with several lower bounds"));
+        };
+        let trips = |u: Aff| (u - start.clone() + Aff::constant(step - 1)).floor_div(step);
+        let upper: Vec<Aff> = upper.into_iter().map(trips).collect();
+        let lower = vec![Aff::constant(0)];
+        let var = self.new_var(&lower, &upper);
+        let body = self.inside(iterator, start.clone() + Aff::iter(var) * step, body, Mark::Seq)?;
+        Ok(vec![Nest::Loop { var: var as u32, lower: Bound(lower), upper: Bound(upper), kind, body }])
+    }
+
+    fn inside(&mut self, iterator: &str, value: Aff, body: &AstNode, mark: Mark) -> Result<Vec<Nest>> {
+        let outer = self.scope.insert(iterator.to_string(), value);
+        let nests = self.node(body, mark);
+        match outer {
+            Some(outer) => self.scope.insert(iterator.to_string(), outer),
+            None => self.scope.remove(iterator),
+        };
+        nests
+    }
+
+    fn new_var(&mut self, lower: &[Aff], upper: &[Aff]) -> usize {
+        let lows = lower.iter().filter_map(|a| self.range(a).0);
+        let lo = lows.max();
+        let highs = upper.iter().filter_map(|a| self.range(a).1);
+        let hi = highs.min().map(|h| h - 1);
+        self.ranges.push((lo, hi));
+        self.ranges.len() - 1
+    }
+
+    fn range(&self, aff: &Aff) -> Range {
+        aff.bounds(&|p| param_range(&self.program.params, p), &|n| self.ranges[n])
+    }
+
+    fn simple(&self, aff: &Aff) -> Aff {
+        aff.simplify(&|p| param_range(&self.program.params, p), &|n| self.ranges[n])
+    }
+
+    fn bounds_of(&self, expr: &AstExpr) -> Result<Extrema> {
+        let (kind, affs) = extremum(self, expr)?.ok_or_else(|| not_affine(expr))?;
+        Ok((kind, affs.iter().map(|a| self.simple(a)).collect()))
+    }
+
+    /// Exclusive upper bounds, from `iterator <= ..` or `iterator < ..`.
+    fn upper(&self, iterator: &str, condition: &AstExpr) -> Result<Extrema> {
+        let AstExpr::Op(op, arguments) = condition else { return Err(not_affine(condition)) };
+        let past = match op {
+            AstOp::Le => 1,
+            AstOp::Lt => 0,
+            _ => return Err(not_affine(condition)),
+        };
+        match &arguments[0] {
+            AstExpr::Name(name) if name == iterator => {}
+            _ => return Err(not_affine(condition)),
+        }
+        let (kind, affs) = self.bounds_of(&arguments[1])?;
+        Ok((kind, affs.into_iter().map(|a| a + Aff::constant(past)).collect()))
+    }
+
+    /// Simplifies, and drops tests that always hold.
+    fn simplified(&self, condition: Condition) -> Condition {
+        let Condition::NonNegative(affs) = condition else { return condition };
+        let affs = affs.iter().map(|a| self.simple(a)).filter(|a| self.range(a).0.is_none_or(|lo| lo < 0));
+        Condition::NonNegative(affs.collect())
+    }
+
+    /// A call `S3(c0, c1 + 1)`.
+    fn instance(&self, call: &AstExpr) -> Result<Nest> {
+        let AstExpr::Op(AstOp::Call, arguments) = call else { return Err(not_affine(call)) };
+        let Some((AstExpr::Name(name), iterators)) = arguments.split_first() else { return Err(not_affine(call)) };
+        let id = name.strip_prefix('S').and_then(|n| n.parse().ok()).map(StatementId);
+        let id = id.ok_or_else(|| Error::bug("E925", format!("isl calls {name}")))?;
+        let values =
+            iterators.iter().map(|e| affine(self, e)?.ok_or_else(|| not_affine(e))).collect::<Result<Vec<Aff>>>()?;
+        Ok(self.compute(id, &values))
+    }
+
+    fn compute(&self, id: StatementId, values: &[Aff]) -> Nest {
+        let statement = self.program.statement(id);
+        let place = |e: &Expr| {
+            e.substitute_aff(&|n| values[n].clone()).rewrite(&mut |e| match e {
+                Expr::Index(a) => Expr::Index(self.simple(&a)),
+                other => other,
+            })
+        };
+        let compute = Nest::Compute {
+            statement: id,
+            kind: statement.kind,
+            target: Access { array: statement.target.array, index: statement.target.index.iter().map(place).collect() },
+            value: place(&statement.value),
+            origin: statement.origin.clone(),
+        };
+        match &statement.guard {
+            Some(guard) => Nest::If { condition: Condition::Guard(place(guard)), body: vec![compute] },
+            None => compute,
+        }
+    }
+}
+
+/// The loops, one after another, that run from `lower` to `upper`. One loop, unless the lower bound is a minimum
+/// or the upper bound a maximum (statements of one band with domains of unrelated size): a [`Bound`] has neither.
+fn pieces((low, lower): Extrema, (high, upper): Extrema) -> Vec<(Vec<Aff>, Vec<Aff>)> {
+    let lowers: Vec<(Vec<Aff>, Vec<Aff>)> = match low {
+        // From the last start to its predecessors, then from each predecessor on: empty where it comes later.
+        Some(Extremum::Min) => (0..lower.len()).rev().map(|k| (vec![lower[k].clone()], lower[..k].to_vec())).collect(),
+        _ => vec![(lower, Vec::new())],
+    };
+    let mut out = Vec::new();
+    for (starts, stops) in lowers {
+        match high {
+            Some(Extremum::Max) => out.extend((0..upper.len()).map(|k| {
+                let starts = starts.iter().chain(&upper[..k]).cloned().collect();
+                (starts, [vec![upper[k].clone()], stops.clone()].concat())
+            })),
+            _ => out.push((starts, [upper.clone(), stops].concat())),
+        }
+    }
+    out
+}
+
+fn not_affine(expr: &AstExpr) -> Error {
+    Error::bug("E926", format!("isl made a loop that a nest cannot express: {expr:?}"))
+}

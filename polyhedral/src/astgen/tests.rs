@@ -1,0 +1,128 @@
+use super::generate;
+use crate::loop_nest::{LoopNest, Nest};
+use crate::program::{Program, StatementId, StatementKind};
+use crate::schedule_tree::{Mark, Node};
+use crate::testing::*;
+
+const S0: StatementId = StatementId(0);
+const S1: StatementId = StatementId(1);
+
+fn loops(nest: &LoopNest) -> usize {
+    let mut n = 0;
+    nest.body.iter().for_each(|node| node.visit(&mut |n_| n += usize::from(matches!(n_, Nest::Loop { .. }))));
+    n
+}
+
+#[test]
+fn a_matmul_is_two_nests() {
+    let nest = generate(&matmul(4, 5, 6)).unwrap();
+    let expected = "\
+for c0 in 0 .. 4
+  for c1 in 0 .. 5
+    S0: A2[c0, c1]
+for c2 in 0 .. 4
+  for c3 in 0 .. 5
+    for c4 in 0 .. 6
+      S1: A2[c2, c3]
+";
+    assert_eq!(show(&nest), expected);
+}
+
+#[test]
+fn fused_bands_keep_one_loop_each() {
+    let mut p = matmul(4, 5, 6);
+    let inner = [vec![Node::Leaf(S0)], Node::loops_of(S1, 2, 3)].concat();
+    let columns = band(Mark::Lanes(16), &[(S0, i(1)), (S1, i(1))], inner);
+    p.schedule.roots = vec![band(Mark::Parallel, &[(S0, i(0)), (S1, i(0))], vec![columns])];
+    let nest = generate(&p).unwrap();
+    let expected = "\
+for c0 in 0 .. 4 Parallel
+  for c1 in 0 .. 5 Lanes(16)
+    S0: A2[c0, c1]
+    for c2 in 0 .. 6
+      S1: A2[c0, c1]
+";
+    assert_eq!(show(&nest), expected);
+}
+
+#[test]
+fn tiles_run_every_instance_once_and_in_order() {
+    let mut p = Program::default();
+    let n = dimension(&mut p, "N");
+    let a = array(&mut p, "a", std::slice::from_ref(&n));
+    let s = statement(&mut p, &[n], StatementKind::Assign, at(a, &[i(0)]), zero());
+    let leaf = vec![Node::Leaf(s)];
+    let inner = band(Mark::Rows(8), &[(s, i(0).modulo(8))], leaf);
+    p.schedule.roots = vec![band(Mark::Seq, &[(s, i(0).floor_div(8))], vec![inner])];
+    let nest = generate(&p).unwrap();
+    let expected = "\
+for c0 in 0 .. floor((N + 7)/8)
+  for c1 in 0 .. 8 | N - 8*c0 Rows(8)
+    S0: A0[8*c0 + c1]
+";
+    assert_eq!(show(&nest), expected);
+    for n in [1, 7, 8, 9, 40] {
+        assert_eq!(trace(&nest, &[n]), (0..n).map(|v| (s, vec![v])).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn different_domains_in_one_band_are_tests_inside_one_loop() {
+    let mut p = Program::default();
+    let a = array(&mut p, "a", &[c(20)]);
+    let b = array(&mut p, "b", &[c(20)]);
+    let s = statement(&mut p, &[c(10)], StatementKind::Assign, at(a, &[i(0)]), zero());
+    let t = statement(&mut p, &[c(12)], StatementKind::Assign, at(b, &[i(0)]), zero());
+    let body = vec![Node::Leaf(s), Node::Leaf(t)];
+    p.schedule.roots = vec![band(Mark::Lanes(16), &[(s, i(0)), (t, i(0) + c(1))], body)];
+    let nest = generate(&p).unwrap();
+    assert_eq!(loops(&nest), 1, "{}", show(&nest));
+    let mut expected = Vec::new();
+    for v in 0..13 {
+        expected.extend((v < 10).then(|| (s, vec![v])));
+        expected.extend((v >= 1).then(|| (t, vec![v - 1])));
+    }
+    assert_eq!(trace(&nest, &[]), expected);
+}
+
+#[test]
+fn an_endless_loop_fits() {
+    let mut p = recurrence(1 << 61, 3);
+    let nest = generate(&p).unwrap();
+    assert!(show(&nest).contains("in 0 .. 2305843009213693952"), "{}", show(&nest));
+    p = recurrence(2, 1);
+    assert_eq!(trace(&generate(&p).unwrap(), &[]).len(), 5);
+}
+
+#[test]
+fn strided_and_shifted_values() {
+    let mut p = Program::default();
+    let n = dimension(&mut p, "N");
+    let a = array(&mut p, "a", std::slice::from_ref(&n));
+    let s = statement(&mut p, &[n], StatementKind::Assign, at(a, &[i(0)]), zero());
+    p.schedule.roots = vec![band(Mark::Seq, &[(s, i(0) * -3 + c(5))], vec![Node::Leaf(s)])];
+    let nest = generate(&p).unwrap();
+    assert_eq!(trace(&nest, &[4]), (0..4).rev().map(|v| (s, vec![v])).collect::<Vec<_>>(), "{}", show(&nest));
+}
+
+#[test]
+fn triangular_domains_and_two_parameters() {
+    let mut p = Program::default();
+    let n = dimension(&mut p, "N");
+    let m = dimension(&mut p, "mod");
+    let a = array(&mut p, "a", &[n.clone(), n.clone()]);
+    let b = array(&mut p, "b", std::slice::from_ref(&m));
+    let s = statement(&mut p, &[n, i(0) + c(1)], StatementKind::Assign, at(a, &[i(0), i(1)]), zero());
+    let t = statement(&mut p, &[m], StatementKind::Assign, at(b, &[i(0)]), zero());
+    let body = [Node::loops_of(s, 1, 2), vec![Node::Leaf(t)]].concat();
+    p.schedule.roots = vec![band(Mark::Seq, &[(s, i(0)), (t, i(0))], body)];
+    let nest = generate(&p).unwrap();
+    for (n, m) in [(3, 5), (5, 3), (1, 1)] {
+        let mut expected = Vec::new();
+        for v in 0..n.max(m) {
+            expected.extend((0..=v).filter(|_| v < n).map(|w| (s, vec![v, w])));
+            expected.extend((v < m).then(|| (t, vec![v])));
+        }
+        assert_eq!(trace(&nest, &[n, m]), expected, "{}", show(&nest));
+    }
+}
