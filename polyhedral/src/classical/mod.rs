@@ -1,3 +1,4 @@
 //! Classical compiler optimizations on the whole program: one file, one pass.
 
+pub mod dce;
 pub mod forward;

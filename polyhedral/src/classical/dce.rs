@@ -1,0 +1,57 @@
+//! `dce`: remove statements whose results nobody reads.
+//!
+//! An array is live when it is a graph output, when it decides whether a loop goes on, when it holds a
+//! run-time parameter that a live statement uses, or when a live statement reads it; a statement is live when
+//! its target is. Computed backwards to a fixpoint, so chains and cycles through loop-carried state die too.
+//! Source: mark and sweep over the data-flow graph (Muchnick 1997, section 18.10).
+
+use crate::error::Result;
+use crate::pass::{Pass, PassContext};
+use crate::program::{ArrayId, Program, Role, StatementId};
+use crate::schedule::group;
+use std::collections::{HashMap, HashSet};
+
+pub struct Dce;
+
+impl Pass for Dce {
+    fn name(&self) -> &'static str {
+        "dce"
+    }
+
+    fn summary(&self) -> &'static str {
+        "remove statements whose results nobody reads"
+    }
+
+    fn run(&self, program: &mut Program, context: &mut PassContext) -> Result<()> {
+        let live = live_arrays(program);
+        let dead: Vec<StatementId> =
+            program.statements().filter(|(_, s)| !live.contains(&s.target.array)).map(|(id, _)| id).collect();
+        for id in dead {
+            let origin = program.statement(id).origin.clone();
+            program.remove_statement(id);
+            context.applied(self.name(), &origin, "result is never read");
+        }
+        program.exits.retain(|a| live.contains(a));
+        Ok(())
+    }
+}
+
+fn live_arrays(program: &Program) -> HashSet<ArrayId> {
+    let mut writers: HashMap<ArrayId, Vec<StatementId>> = HashMap::new();
+    for (id, statement) in program.statements() {
+        writers.entry(statement.target.array).or_default().push(id);
+    }
+    let outputs = program.arrays().filter(|(_, a)| matches!(a.role, Role::Output(_))).map(|(id, _)| id);
+    let mut live = HashSet::new();
+    let mut work: Vec<ArrayId> = outputs.collect();
+    while let Some(array) = work.pop() {
+        if !live.insert(array) {
+            continue;
+        }
+        for id in writers.get(&array).into_iter().flatten() {
+            program.statement(*id).visit_reads(&mut |a| work.push(a.array));
+            work.extend(group::value_params(program, *id));
+        }
+    }
+    live
+}

@@ -1,0 +1,62 @@
+//! The ordered list of passes.
+
+use crate::classical::dce::Dce;
+use crate::classical::forward::Forward;
+use crate::error::{Error, Result};
+use crate::pass::Pass;
+use crate::schedule::contract::Contract;
+use crate::schedule::fuse::Fuse;
+use crate::schedule::map_gpu::MapGpu;
+use crate::schedule::plan_memory::PlanMemory;
+use crate::schedule::split_dims::SplitDims;
+use crate::schedule::tile::Tile;
+
+/// The standard pipeline. Every line that depends on its place says why.
+pub const PIPELINE: &[&dyn Pass] = &[
+    // First, so that no later pass spends time on statements without effect.
+    &Dce,
+    // Before fuse: what is substituted needs no loop of its own.
+    &Forward,
+    // Before fuse and tile: both see loops only where subscripts are linear.
+    &SplitDims,
+    &Fuse,
+    // After fuse: a tile covers the whole fused nest. (Does nothing for a GPU.)
+    &Tile,
+    // After fuse: one launch per fused nest. (Does nothing for a CPU.)
+    &MapGpu,
+    // After tile: windows and registers depend on the final loops.
+    &Contract,
+    // After tile, whose packed copies replace operands.
+    &Dce,
+    // Last: lifetimes are those of the final tree.
+    &PlanMemory,
+];
+
+/// The passes of an optimization level: 0 only what is required, 1 to 3 everything.
+pub fn for_level(level: u8) -> Vec<&'static dyn Pass> {
+    PIPELINE.iter().copied().filter(|p| level > 0 || p.required()).collect()
+}
+
+/// All passes, each once, in pipeline order.
+pub fn all() -> Vec<&'static dyn Pass> {
+    let mut out: Vec<&'static dyn Pass> = Vec::new();
+    for pass in PIPELINE {
+        if out.iter().all(|p| p.name() != pass.name()) {
+            out.push(*pass);
+        }
+    }
+    out
+}
+
+/// The passes named in a comma-separated list.
+pub fn parse_list(list: &str) -> Result<Vec<&'static dyn Pass>> {
+    list.split(',').map(str::trim).filter(|n| !n.is_empty()).map(find).collect()
+}
+
+/// The pass with this name; the error lists the names there are.
+pub fn find(name: &str) -> Result<&'static dyn Pass> {
+    all().into_iter().find(|p| p.name() == name).ok_or_else(|| {
+        let names: Vec<_> = all().iter().map(|p| p.name()).collect();
+        Error::invalid("E201", format!("there is no pass \"{name}\"")).help(format!("passes are: {}", names.join(", ")))
+    })
+}
