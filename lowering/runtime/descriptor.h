@@ -24,7 +24,9 @@ enum { PARAM_INPUT = 0, PARAM_DERIVED = 1, PARAM_VALUE = 2 };
 typedef struct {
   const char *name;
   int64_t kind;
-  int64_t input, axis; /* PARAM_INPUT: whose shape gives the value */
+  /* PARAM_INPUT: input and axis whose extent is the value. PARAM_VALUE: number of the array whose first element
+   * is the value after a run, and the bytes of that element. */
+  int64_t source, part;
   int64_t min, max;
 } param_info;
 

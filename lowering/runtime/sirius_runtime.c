@@ -207,10 +207,10 @@ static int bind_params(sirius_context *c, const DLTensor *in, int *changed) {
   for (int64_t i = 0, next = 0; i < d->n_params; i++) {
     const param_info *p = &d->params[i];
     if (p->kind != PARAM_INPUT) continue;
-    int64_t value = in[p->input].shape[p->axis];
+    int64_t value = in[p->source].shape[p->part];
     if (value < p->min || value > p->max)
       return complain(c, SIRIUS_INVALID_ARGUMENT, "input \"%s\": dimension %d (%s): wanted %d to %d, got %d",
-                      d->inputs[p->input].name, p->axis, p->name, p->min, p->max, value);
+                      d->inputs[p->source].name, p->part, p->name, p->min, p->max, value);
     *changed |= c->planned_for[next] != value;
     c->planned_for[next++] = value;
   }
@@ -272,6 +272,28 @@ static int check_all(sirius_context *c, const DLTensor *in, size_t n_in, const D
   return status ? status : check_aliases(c, in, out);
 }
 
+/* The extents of all outputs, one after another, for these inputs: what to allocate before a run. */
+ENTRY int sirius_rt_output_shapes(sirius_context *c, const DLTensor *in, size_t n_in, int64_t *extents,
+                                  size_t n_extents) {
+  if (!c) return SIRIUS_INVALID_ARGUMENT;
+  const sirius_descriptor *d = c->model->descriptor;
+  c->message[0] = 0;
+  int status = check_kinds(c, "input", d->inputs, in, d->n_inputs, n_in);
+  int changed = 1;
+  if (!status) status = bind_params(c, in, &changed);
+  if (!status) status = prepare(c);
+  if (!status) status = check_layouts(c, "input", d->inputs, in, d->n_inputs);
+  if (status) return status;
+  int64_t first = d->n_dims;
+  for (int64_t o = 0; o < d->n_outputs; o++)
+    if (d->outputs[o].first_dim < first) first = d->outputs[o].first_dim;
+  if ((int64_t)n_extents != d->n_dims - first)
+    return complain(c, SIRIUS_INVALID_ARGUMENT, "extents: wanted %d numbers, got %d", d->n_dims - first,
+                    (int64_t)n_extents);
+  memcpy(extents, c->dims + first, 8 * n_extents);
+  return SIRIUS_OK;
+}
+
 static void bind_arrays(sirius_context *c, const DLTensor *in, const DLTensor *out) {
   const sirius_descriptor *d = c->model->descriptor;
   for (int64_t i = 0; i < d->n_arrays; i++) {
@@ -281,10 +303,19 @@ static void bind_arrays(sirius_context *c, const DLTensor *in, const DLTensor *o
   }
 }
 
-/* The extents that only the run could tell: the body has stored its `Value` parameters in the table. */
+static int64_t read_integer(const void *at, int64_t bytes) {
+  int64_t value = 0;
+  memcpy(&value, at, (size_t)bytes);
+  int unused = (int)(64 - 8 * bytes);
+  return (int64_t)((uint64_t)value << unused) >> unused;
+}
+
+/* The extents that only the run could tell, from the arrays that it left behind. */
 static int report_extents(sirius_context *c, DLTensor *out) {
   const sirius_descriptor *d = c->model->descriptor;
   size_tables tables = {c->params, c->dims, c->slots};
+  for (int64_t i = 0; i < d->n_params; i++)
+    if (d->params[i].kind == PARAM_VALUE) c->params[i] = read_integer(c->arrays[d->params[i].source], d->params[i].part);
   c->is_planned = 0; /* the tables now hold this run's sizes, not the plan's */
   if (!size_run(d, &tables)) return complain(c, SIRIUS_MODEL_ERROR, "an output's size leaves 64 bits");
   for (int64_t o = 0; o < d->n_outputs; o++)

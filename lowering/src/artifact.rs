@@ -204,7 +204,7 @@ impl<'a> Draft<'a> {
 }
 
 fn cannot_write(path: &Path, error: &std::io::Error) -> Error {
-    Error::environment("E602", format!("cannot write {}: {error}", path.display()))
+    Error::environment("E611", format!("cannot write {}: {error}", path.display()))
 }
 
 /// Files written under temporary names until all are complete.

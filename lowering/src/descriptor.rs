@@ -132,13 +132,16 @@ impl Ir {
         let mut rows = Vec::new();
         for (_, param) in facts.nest.params.iter() {
             let name = self.string(&param.name);
-            let (kind, input, axis) = match &param.def {
+            let (kind, source, part) = match &param.def {
                 ParamDef::Input { input, axis } => (0, *input, *axis),
-                ParamDef::Value { .. } => (2, 0, 0),
+                ParamDef::Value { array } => {
+                    let at = facts.nest.arrays.iter().position(|a| a.name == *array).unwrap_or_default();
+                    (2, at, facts.nest.arrays[at].dtype.size())
+                }
                 _ => (1, 0, 0),
             };
             let max = param.max.unwrap_or(i64::MAX);
-            rows.push(format!("{{ {name}, i64 {kind}, i64 {input}, i64 {axis}, i64 {}, i64 {max} }}", param.min));
+            rows.push(format!("{{ {name}, i64 {kind}, i64 {source}, i64 {part}, i64 {}, i64 {max} }}", param.min));
         }
         self.table("params", "%param", &rows);
     }
@@ -243,13 +246,14 @@ pub fn extent_text(extent: &Aff, params: &Params) -> String {
 }
 
 /// The exported functions. `@` marks where the descriptor is passed before the caller's own arguments.
-const EXPORTS: [(&str, &str, &str, bool); 9] = [
+const EXPORTS: [(&str, &str, &str, bool); 10] = [
     ("check_host", "i32", "ptr", true),
     ("open", "i32", "ptr, ptr", true),
     ("close", "void", "ptr", false),
     ("workspace_bytes", "i64", "ptr, ptr, i64", false),
     ("context_create", "i32", "ptr, ptr, ptr", false),
     ("context_destroy", "void", "ptr", false),
+    ("output_shapes", "i32", "ptr, ptr, i64, ptr, i64", false),
     ("run", "i32", "ptr, ptr, i64, ptr, i64", false),
     ("last_error", "ptr", "ptr", false),
     ("status_text", "ptr", "i32", false),

@@ -27,6 +27,10 @@ size_t @_workspace_bytes(const sirius_model *model, const int64_t *dims, size_t 
 int @_context_create(const sirius_model *model, const sirius_options *options, sirius_context **context);
 void @_context_destroy(sirius_context *context);
 
+/* The extents of all outputs, one after another (the ranks' sum in all), for these inputs; data is not looked at
+ * beyond its address. For an extent known only after the run: the capacity it needs. */
+int @_output_shapes(sirius_context *context, const DLTensor *in, size_t n_in, int64_t *extents, size_t n_extents);
+
 /* One inference. Checks every argument, and allocates nothing when the workspace suffices (see sirius_options).
  * Outputs share memory with nothing else. An output whose extent is known only after the run takes its capacity
  * in `shape`, which is overwritten with the actual extents. */

@@ -10,7 +10,7 @@ const LINKERS: [&str; 3] = ["ld.lld-19", "/usr/lib/llvm-19/bin/ld.lld", "ld.lld"
 /// The first linker that answers.
 pub fn find_linker() -> Result<PathBuf> {
     LINKERS.iter().map(PathBuf::from).find(|name| linker_version(name).is_some()).ok_or_else(|| {
-        Error::environment("E601", format!("no linker: looked for {}", LINKERS.join(", ")))
+        Error::environment("E610", format!("no linker: looked for {}", LINKERS.join(", ")))
             .help("install it: sudo apt-get install lld-19")
     })
 }
@@ -30,13 +30,13 @@ pub fn link(objects: &[PathBuf], soname: &str, out: &Path) -> Result<()> {
     command.args(["--build-id=none", "-soname", soname, "-o"]).arg(out).args(objects);
     let output = command
         .output()
-        .map_err(|e| Error::environment("E601", format!("{} does not start: {e}", linker.display())))?;
+        .map_err(|e| Error::environment("E610", format!("{} does not start: {e}", linker.display())))?;
     if output.status.success() {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
     if said.contains("No space left") || said.contains("Permission denied") {
-        return Err(Error::environment("E602", format!("the linker cannot write {}: {said}", out.display())));
+        return Err(Error::environment("E611", format!("the linker cannot write {}: {said}", out.display())));
     }
     Err(Error::bug("E901", format!("the linker refuses our objects: {said}")))
 }

@@ -167,7 +167,11 @@ pub fn assign_slots(nest: &LoopNest, used: &[bool]) -> Vec<Option<usize>> {
         next += 1;
         next - 1
     };
+    // An array that an output's extent is read from after the run must not be overwritten by a later tenant.
+    let lasts =
+        |a: &Array| nest.params.iter().any(|(_, p)| matches!(&p.def, ParamDef::Value { array } if *array == a.name));
     let slot = |(a, used): (&Array, &bool)| match (&a.role, &a.placement) {
+        (Role::Temp, Some(Placement::Slot(_))) if *used && lasts(a) => Some(fresh()),
         (Role::Temp, Some(Placement::Slot(s))) if *used => Some(*s),
         (Role::Temp, None) if *used => Some(fresh()),
         _ => None,
