@@ -6,4 +6,5 @@
 
 pub mod extract;
 pub mod graph;
+pub mod import;
 pub mod run;

@@ -287,7 +287,7 @@ impl Add for Aff {
         for (term, c) in other.terms {
             match self.terms.binary_search_by(|(t, _)| t.cmp(&term)) {
                 Ok(at) => {
-                    self.terms[at].1 += c;
+                    self.terms[at].1 = self.terms[at].1.saturating_add(c);
                     if self.terms[at].1 == 0 {
                         self.terms.remove(at);
                     }

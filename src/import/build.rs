@@ -1,0 +1,378 @@
+//! Messages to a draft graph: names become tensor ids, functions are inlined, constants are read.
+//!
+//! Types and shapes are still unknown; `infer` fills them in.
+
+use super::attribute::{self, Value};
+use super::external::External;
+use super::inputs::DeclaredInput;
+use super::proto::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto};
+use super::tensor::{self, Constant};
+use super::{Limits, order};
+use crate::graph::{Attribute, Block, Graph, Node, Tensor, TensorId};
+use indexmap::IndexMap;
+use sirius_polyhedral::{DType, Error, Origin, Result};
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+/// A graph whose tensors have no types yet, constants excepted.
+pub struct Draft {
+    pub graph: Graph,
+    pub inputs: Vec<DeclaredInput>,
+}
+
+pub fn build(model: &ModelProto, directory: &Path, limits: &Limits) -> Result<Draft> {
+    let Some(proto) = model.graph.as_deref() else {
+        return Err(Error::invalid("E101", "the file holds no graph"));
+    };
+    let env = Env { opsets: opsets(&model.opset_import)?, attributes: HashMap::new() };
+    let mut builder = Builder::new(model, directory, limits);
+    builder.graph.name = proto.name.clone();
+    let mut scope = Scope::default();
+    let main = builder.block(proto, &mut scope, &env, 0)?;
+    let weights: HashSet<&str> = proto.initializer.iter().map(|w| w.name.as_str()).collect();
+    let declared = proto.input.iter().filter(|i| !weights.contains(i.name.as_str()));
+    let inputs: Result<Vec<_>> = declared.zip(&main.inputs).map(|(info, &id)| DeclaredInput::read(info, id)).collect();
+    builder.graph.main = main;
+    Ok(Draft { graph: builder.graph, inputs: inputs? })
+}
+
+/// Versions by domain. Outside 7 to 27 the operators differ too much; 24 to 27 are accepted with a warning.
+fn opsets(imports: &[OperatorSetIdProto]) -> Result<HashMap<String, i64>> {
+    let mut versions = HashMap::new();
+    for import in imports {
+        let domain = plain_domain(&import.domain);
+        if domain.is_empty() {
+            check_version(import.version)?;
+        }
+        versions.insert(domain.to_string(), import.version);
+    }
+    Ok(versions)
+}
+
+fn check_version(version: i64) -> Result<()> {
+    if !(7..=27).contains(&version) {
+        return Err(Error::unsupported("E103", format!("opset {version} is not supported; versions 7 to 23 are"))
+            .help("convert the model with onnx.version_converter"));
+    }
+    if version > 23 {
+        tracing::warn!("opset {version} is newer than 23, the newest tested version");
+    }
+    Ok(())
+}
+
+fn plain_domain(domain: &str) -> &str {
+    if domain == "ai.onnx" { "" } else { domain }
+}
+
+/// What names mean, innermost scope last. A function body sees only its own.
+#[derive(Default)]
+struct Scope<'a> {
+    frames: Vec<HashMap<&'a str, TensorId>>,
+    /// Goes before the names of tensors and nodes of an inlined function.
+    prefix: String,
+}
+
+impl Scope<'_> {
+    fn find(&self, name: &str) -> Option<TensorId> {
+        self.frames.iter().rev().find_map(|frame| frame.get(name).copied())
+    }
+}
+
+/// What differs between the main graph and the body of a function.
+struct Env<'a> {
+    opsets: HashMap<String, i64>,
+    /// The attributes of the call, for `ref_attr_name`.
+    attributes: HashMap<&'a str, &'a AttributeProto>,
+}
+
+struct Builder<'a> {
+    graph: Graph,
+    external: External,
+    functions: HashMap<(String, &'a str, &'a str), &'a FunctionProto>,
+    limits: &'a Limits,
+    tensor_names: Names,
+    node_names: Names,
+    nodes: usize,
+}
+
+impl<'a> Builder<'a> {
+    fn new(model: &'a ModelProto, directory: &Path, limits: &'a Limits) -> Builder<'a> {
+        let key = |f: &'a FunctionProto| (plain_domain(&f.domain).to_string(), f.name.as_str(), f.overload.as_str());
+        Builder {
+            graph: Graph::default(),
+            external: External::new(directory),
+            functions: model.functions.iter().map(|f| (key(f), f)).collect(),
+            limits,
+            tensor_names: Names::new(),
+            node_names: Names::new(),
+            nodes: 0,
+        }
+    }
+
+    fn block(&mut self, proto: &'a GraphProto, scope: &mut Scope<'a>, env: &Env<'a>, depth: usize) -> Result<Block> {
+        if !proto.sparse_initializer.is_empty() {
+            return Err(Error::unsupported("E110", "sparse initializers are not supported"));
+        }
+        scope.frames.push(HashMap::new());
+        let mut block = Block::default();
+        for weight in &proto.initializer {
+            self.constant(&weight.name, weight, scope)?;
+        }
+        let weights: HashSet<&str> = proto.initializer.iter().map(|w| w.name.as_str()).collect();
+        for input in proto.input.iter().filter(|i| !weights.contains(i.name.as_str())) {
+            block.inputs.push(self.define(&input.name, scope)?);
+        }
+        for n in order::sort(&proto.node)? {
+            self.node(&proto.node[n], scope, env, depth, &mut block.nodes)?;
+        }
+        for output in &proto.output {
+            let id = scope.find(&output.name).ok_or_else(|| unknown(&output.name, "a graph output"))?;
+            block.outputs.push(id);
+        }
+        scope.frames.pop();
+        Ok(block)
+    }
+
+    /// A new tensor for `name`, which must be new in the innermost scope.
+    fn define(&mut self, name: &'a str, scope: &mut Scope<'a>) -> Result<TensorId> {
+        let id = self.anonymous(&format!("{}{name}", scope.prefix));
+        let frame = scope.frames.last_mut();
+        if frame.and_then(|frame| frame.insert(name, id)).is_some() {
+            return Err(Error::invalid("E104", format!("the name \"{name}\" is defined twice")));
+        }
+        Ok(id)
+    }
+
+    fn anonymous(&mut self, name: &str) -> TensorId {
+        let name = unique(&mut self.tensor_names, name);
+        self.graph.add_tensor(Tensor { name, dtype: DType::F32, shape: vec![], constant: None, symbolic: None })
+    }
+
+    fn constant(&mut self, name: &'a str, proto: &TensorProto, scope: &mut Scope<'a>) -> Result<()> {
+        let constant = tensor::read(proto, name, &mut self.external)?;
+        let id = self.define(name, scope)?;
+        self.fill(id, constant);
+        Ok(())
+    }
+
+    fn fill(&mut self, id: TensorId, constant: Constant) {
+        let tensor = self.graph.tensor_mut(id);
+        tensor.dtype = constant.dtype;
+        tensor.shape = constant.affs();
+        tensor.constant = Some(constant.data);
+    }
+
+    fn node(
+        &mut self,
+        proto: &'a NodeProto,
+        scope: &mut Scope<'a>,
+        env: &Env<'a>,
+        depth: usize,
+        out: &mut Vec<Node>,
+    ) -> Result<()> {
+        self.nodes += 1;
+        if self.nodes > self.limits.nodes || depth > self.limits.depth {
+            let (nodes, depth) = (self.limits.nodes, self.limits.depth);
+            return Err(Error::invalid("E102", format!("the model has more than {nodes} nodes or {depth} levels")));
+        }
+        let domain = plain_domain(&proto.domain);
+        let key = (domain.to_string(), proto.op_type.as_str(), proto.overload.as_str());
+        if let Some(function) = self.functions.get(&key).copied() {
+            return self.inline(proto, function, scope, env, depth, out);
+        }
+        let origin = self.origin(proto, scope);
+        if domain.is_empty() && proto.op_type == "Constant" {
+            return self.constant_node(proto, scope, env).map_err(|e| e.at(&origin));
+        }
+        let node = self.plain_node(proto, domain, &origin, scope, env, depth).map_err(|e| e.at(&origin))?;
+        out.push(node);
+        Ok(())
+    }
+
+    fn origin(&mut self, proto: &NodeProto, scope: &Scope) -> Origin {
+        let given =
+            if proto.name.is_empty() { format!("{}_{}", proto.op_type, self.nodes) } else { proto.name.clone() };
+        let node = unique(&mut self.node_names, &format!("{}{given}", scope.prefix));
+        Origin { node, op: proto.op_type.clone() }
+    }
+
+    fn plain_node(
+        &mut self,
+        proto: &'a NodeProto,
+        domain: &str,
+        origin: &Origin,
+        scope: &mut Scope<'a>,
+        env: &Env<'a>,
+        depth: usize,
+    ) -> Result<Node> {
+        let inputs = resolve(&proto.input, scope)?;
+        let mut attributes = IndexMap::new();
+        for attribute in given_attributes(proto, env) {
+            let value = self.attribute(attribute.value, origin, scope, env, depth)?;
+            attributes.insert(attribute.name.to_string(), value);
+        }
+        let version = env.opsets.get(domain).copied().unwrap_or(1);
+        if domain.is_empty() && !env.opsets.contains_key("") {
+            return Err(Error::invalid("E103", "the model imports no version of the default operator set"));
+        }
+        let mut outputs = Vec::new();
+        for name in &proto.output {
+            outputs.push(if name.is_empty() { None } else { Some(self.define(name, scope)?) });
+        }
+        let (name, op, domain) = (origin.node.clone(), proto.op_type.clone(), domain.to_string());
+        Ok(Node { name, op, domain, version, inputs, outputs, attributes })
+    }
+
+    fn attribute(
+        &mut self,
+        proto: &'a AttributeProto,
+        origin: &Origin,
+        scope: &mut Scope<'a>,
+        env: &Env<'a>,
+        depth: usize,
+    ) -> Result<Attribute> {
+        Ok(match attribute::value(proto)? {
+            Value::Plain(plain) => plain,
+            Value::Tensor(tensor) => {
+                let name = format!("{}.{}", origin.node, proto.name);
+                let constant = tensor::read(tensor, &name, &mut self.external)?;
+                let id = self.anonymous(&name);
+                self.fill(id, constant);
+                Attribute::Tensor(id)
+            }
+            Value::Graph(graph) => Attribute::Block(self.block(graph, scope, env, depth + 1)?),
+        })
+    }
+
+    /// `Constant` is not a node but a tensor.
+    fn constant_node(&mut self, proto: &'a NodeProto, scope: &mut Scope<'a>, env: &Env<'a>) -> Result<()> {
+        let [name] = proto.output.as_slice() else {
+            return Err(Error::invalid("E104", "a Constant must have one output"));
+        };
+        let Some(given) = given_attributes(proto, env).into_iter().next() else {
+            return Err(Error::invalid("E104", format!("constant \"{name}\" has no value")));
+        };
+        let constant = match attribute::value(given.value)? {
+            Value::Tensor(tensor) => tensor::read(tensor, name, &mut self.external)?,
+            Value::Plain(Attribute::Int(v)) => Constant::ints(&[v], &[]),
+            Value::Plain(Attribute::Ints(v)) => Constant::ints(&v, &[v.len() as i64]),
+            Value::Plain(Attribute::Float(v)) => Constant::floats(&[v], &[]),
+            Value::Plain(Attribute::Floats(v)) => Constant::floats(&v, &[v.len() as i64]),
+            _ => {
+                let message = format!("constant \"{name}\" holds strings or a sparse tensor, which is not supported");
+                return Err(Error::unsupported("E110", message));
+            }
+        };
+        let id = self.define(name, scope)?;
+        self.fill(id, constant);
+        Ok(())
+    }
+
+    /// Builds a function's nodes in place of its call, in a scope that holds only its arguments.
+    fn inline(
+        &mut self,
+        call: &'a NodeProto,
+        function: &'a FunctionProto,
+        scope: &mut Scope<'a>,
+        env: &Env<'a>,
+        depth: usize,
+        out: &mut Vec<Node>,
+    ) -> Result<()> {
+        let origin = self.origin(call, scope);
+        let mut frame = HashMap::new();
+        for (formal, actual) in function.input.iter().zip(resolve(&call.input, scope).map_err(|e| e.at(&origin))?) {
+            if let Some(id) = actual {
+                frame.insert(formal.as_str(), id);
+            }
+        }
+        let mut inner = Scope { frames: vec![frame], prefix: format!("{}/", origin.node) };
+        let attributes = call_attributes(call, function, env);
+        let imports =
+            if function.opset_import.is_empty() { env.opsets.clone() } else { opsets(&function.opset_import)? };
+        let inner_env = Env { opsets: imports, attributes };
+        for n in order::sort(&function.node).map_err(|e| e.at(&origin))? {
+            self.node(&function.node[n], &mut inner, &inner_env, depth + 1, out)?;
+        }
+        for (formal, actual) in function.output.iter().zip(&call.output).filter(|(_, actual)| !actual.is_empty()) {
+            let id = inner.find(formal).ok_or_else(|| unknown(formal, "a function output").at(&origin))?;
+            self.alias(actual, id, scope, &origin, out)?;
+        }
+        Ok(())
+    }
+
+    /// Binds a call's output name by an `Identity`, which inference drops again.
+    fn alias(
+        &mut self,
+        name: &'a str,
+        id: TensorId,
+        scope: &mut Scope<'a>,
+        origin: &Origin,
+        out: &mut Vec<Node>,
+    ) -> Result<()> {
+        let output = self.define(name, scope).map_err(|e| e.at(origin))?;
+        out.push(Node {
+            name: unique(&mut self.node_names, &format!("{}/{name}", origin.node)),
+            op: "Identity".to_string(),
+            domain: String::new(),
+            version: 23,
+            inputs: vec![Some(id)],
+            outputs: vec![Some(output)],
+            attributes: IndexMap::new(),
+        });
+        Ok(())
+    }
+}
+
+/// An attribute under the name that the operator knows.
+struct Given<'a> {
+    name: &'a str,
+    value: &'a AttributeProto,
+}
+
+/// A node's attributes, references to the enclosing function's attributes resolved. A reference to an
+/// attribute that the call does not give means that the operator's own default holds.
+fn given_attributes<'a>(proto: &'a NodeProto, env: &Env<'a>) -> Vec<Given<'a>> {
+    let resolve = |a: &'a AttributeProto| match a.ref_attr_name.as_str() {
+        "" => Some(Given { name: &a.name, value: a }),
+        reference => env.attributes.get(reference).map(|value| Given { name: &a.name, value }),
+    };
+    proto.attribute.iter().filter_map(resolve).collect()
+}
+
+fn call_attributes<'a>(
+    call: &'a NodeProto,
+    function: &'a FunctionProto,
+    env: &Env<'a>,
+) -> HashMap<&'a str, &'a AttributeProto> {
+    let defaults = function.attribute_proto.iter().map(|a| (a.name.as_str(), a));
+    let given = given_attributes(call, env).into_iter().map(|g| (g.name, g.value));
+    defaults.chain(given).collect()
+}
+
+fn resolve(names: &[String], scope: &Scope) -> Result<Vec<Option<TensorId>>> {
+    let find = |name: &String| match name.as_str() {
+        "" => Ok(None),
+        name => scope.find(name).map(Some).ok_or_else(|| unknown(name, "an input")),
+    };
+    names.iter().map(find).collect()
+}
+
+fn unknown(name: &str, role: &str) -> Error {
+    Error::invalid("E104", format!("\"{name}\" is used as {role}, but nothing defines it"))
+}
+
+/// Names in use, and how often each was asked for: a million equal names must not take a million squared steps.
+type Names = HashMap<String, usize>;
+
+/// `name`, or `name_2` and so on where it is taken.
+fn unique(taken: &mut Names, name: &str) -> String {
+    let mut count = taken.get(name).copied().unwrap_or(0) + 1;
+    let mut candidate = if count == 1 { name.to_string() } else { format!("{name}_{count}") };
+    while count > 1 && taken.contains_key(&candidate) {
+        count += 1;
+        candidate = format!("{name}_{count}");
+    }
+    taken.insert(candidate.clone(), 1);
+    taken.insert(name.to_string(), count);
+    candidate
+}

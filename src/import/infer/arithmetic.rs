@@ -1,0 +1,295 @@
+//! Products, quotients, minima and equality of dimensions, kept affine where possible.
+//!
+//! A product of two symbolic dimensions is a derived parameter. To recognise that `batch*seq / seq` is
+//! `batch`, expressions are taken apart into factors: a number and a sorted list of primitive expressions.
+
+use super::assume::{Fact, Range, Same};
+use super::context::{Context, Step, Stop};
+use sirius_polyhedral::{Aff, Error, ParamDef, ParamId, Term};
+
+/// `number * atoms[0] * atoms[1] * ...`
+struct Factors {
+    number: i64,
+    atoms: Vec<Aff>,
+}
+
+impl Context<'_> {
+    pub fn mul(&mut self, a: &Aff, b: &Aff) -> Aff {
+        let mut left = self.factors(a);
+        let right = self.factors(b);
+        left.number = left.number.saturating_mul(right.number);
+        left.atoms.extend(right.atoms);
+        self.product_of(left)
+    }
+
+    /// The number of elements of `dims`.
+    pub fn product(&mut self, dims: &[Aff]) -> Aff {
+        let mut all = Factors { number: 1, atoms: Vec::new() };
+        for dim in dims {
+            let factors = self.factors(dim);
+            all.number = all.number.saturating_mul(factors.number);
+            all.atoms.extend(factors.atoms);
+        }
+        self.product_of(all)
+    }
+
+    fn product_of(&mut self, mut factors: Factors) -> Aff {
+        if factors.number == 0 {
+            return Aff::constant(0);
+        }
+        factors.atoms.sort();
+        let mut atoms = factors.atoms.into_iter();
+        let Some(first) = atoms.next() else { return Aff::constant(factors.number) };
+        let product = atoms.fold(first, |product, atom| self.derived(ParamDef::Mul(product, atom)));
+        product * factors.number
+    }
+
+    /// A parameter for `def`, bounds included. Bounds come from the whole program, not from the branch.
+    fn derived(&mut self, def: ParamDef) -> Aff {
+        let count = self.graph.params.len();
+        let range = self.definition_range(&def);
+        let id = self.graph.params.derived(def);
+        if self.graph.params.len() > count && self.branches.is_empty() {
+            let param = self.graph.params.get_mut(id);
+            param.min = range.0.unwrap_or(param.min);
+            param.max = range.1;
+        } else if self.graph.params.len() > count && self.branch_free_nonnegative(id) {
+            self.graph.params.get_mut(id).min = 0;
+        }
+        Aff::param(id)
+    }
+
+    /// Products and quotients of dimensions are never negative, whatever branch we are in.
+    fn branch_free_nonnegative(&self, id: ParamId) -> bool {
+        let declared = |p: ParamId| {
+            let param = self.graph.params.get(p);
+            ((param.min > i64::MIN).then_some(param.min), param.max)
+        };
+        let low = |aff: &Aff| aff.bounds(&declared, &|_| (None, None)).0.is_some_and(|low| low >= 0);
+        match &self.graph.params.get(id).def {
+            ParamDef::Mul(a, b) | ParamDef::FloorDiv(a, b) | ParamDef::Min(a, b) => low(a) && low(b),
+            ParamDef::Max(a, b) => low(a) || low(b),
+            _ => false,
+        }
+    }
+
+    fn factors(&self, aff: &Aff) -> Factors {
+        if let Some(number) = aff.as_constant() {
+            return Factors { number, atoms: vec![] };
+        }
+        let number = aff.terms().iter().fold(aff.offset().unsigned_abs(), |g, (_, c)| gcd(g, c.unsigned_abs()));
+        let number = i64::try_from(number).unwrap_or(1).max(1);
+        let primitive = divide_exactly(aff, number);
+        if let Some(ParamDef::Mul(a, b)) = primitive.as_param().map(|p| &self.graph.params.get(p).def) {
+            let (mut left, right) = (self.factors(a), self.factors(b));
+            left.number = left.number.saturating_mul(right.number).saturating_mul(number);
+            left.atoms.extend(right.atoms);
+            return left;
+        }
+        Factors { number, atoms: vec![primitive] }
+    }
+
+    /// `floor(a / b)`; `b` must be positive at run time.
+    pub fn div(&mut self, a: &Aff, b: &Aff) -> Aff {
+        if let Some(exact) = self.divide_terms(a, b) {
+            return exact;
+        }
+        let (above, below) = self.cancel(a, b);
+        match below.as_constant() {
+            Some(n) if n > 0 => self.simplify(&above.floor_div(n)),
+            _ => self.derived(ParamDef::FloorDiv(above, below)),
+        }
+    }
+
+    /// Removes common factors of a quotient.
+    fn cancel(&mut self, a: &Aff, b: &Aff) -> (Aff, Aff) {
+        let (mut above, mut below) = (self.factors(a), self.factors(b));
+        above.atoms.retain(|atom| match below.atoms.iter().position(|other| other == atom) {
+            Some(at) => {
+                below.atoms.remove(at);
+                false
+            }
+            None => true,
+        });
+        let common = gcd(above.number.unsigned_abs(), below.number.unsigned_abs());
+        let common = i64::try_from(common).unwrap_or(1).max(1);
+        above.number /= common;
+        below.number /= common;
+        (self.product_of(above), self.product_of(below))
+    }
+
+    /// A sum divides exactly where each of its terms does: `(batch*seq + batch) / batch`.
+    fn divide_terms(&mut self, a: &Aff, b: &Aff) -> Option<Aff> {
+        let mut terms: Vec<Aff> = a.terms().iter().map(|(t, c)| term(t) * *c).collect();
+        if a.offset() != 0 || terms.is_empty() {
+            terms.push(Aff::constant(a.offset()));
+        }
+        let mut sum = Aff::constant(0);
+        for part in terms {
+            let (above, below) = self.cancel(&part, b);
+            if !below.is_constant(1) {
+                return None;
+            }
+            sum = sum + above;
+        }
+        Some(sum)
+    }
+
+    pub fn min(&mut self, a: &Aff, b: &Aff) -> Aff {
+        match self.at_most(a, b) {
+            Some(true) => a.clone(),
+            Some(false) => b.clone(),
+            None => self.derived(ParamDef::Min(a.clone(), b.clone())),
+        }
+    }
+
+    pub fn max(&mut self, a: &Aff, b: &Aff) -> Aff {
+        match self.at_most(a, b) {
+            Some(true) => b.clone(),
+            Some(false) => a.clone(),
+            None => self.derived(ParamDef::Max(a.clone(), b.clone())),
+        }
+    }
+
+    /// Is `a <= b` for all values of the parameters, or `a >= b` for all, or neither?
+    pub fn at_most(&self, a: &Aff, b: &Aff) -> Option<bool> {
+        match self.range(&(b.clone() - a.clone())) {
+            (Some(low), _) if low >= 0 => Some(true),
+            (_, Some(high)) if high <= 0 => Some(false),
+            _ => None,
+        }
+    }
+
+    /// Is `a < b` always, or never?
+    pub fn less(&self, a: &Aff, b: &Aff) -> Option<bool> {
+        match self.range(&(b.clone() - a.clone())) {
+            (Some(low), _) if low > 0 => Some(true),
+            (_, Some(high)) if high <= 0 => Some(false),
+            _ => None,
+        }
+    }
+
+    /// Are `a` and `b` equal always, or never?
+    pub fn equal(&self, a: &Aff, b: &Aff) -> Option<bool> {
+        match self.range(&self.simplify(&(a.clone() - b.clone()))) {
+            (Some(0), Some(0)) => Some(true),
+            (Some(low), _) if low > 0 => Some(false),
+            (_, Some(high)) if high < 0 => Some(false),
+            _ => None,
+        }
+    }
+
+    /// The one extent that two dimensions must have. Where they differ, this asks for the fact about the
+    /// graph's inputs that makes them equal.
+    pub fn same(&mut self, a: &Aff, b: &Aff) -> Step<Aff> {
+        match self.equal(a, b) {
+            Some(true) => return Ok(if a.as_constant().is_some() { a.clone() } else { b.clone() }),
+            Some(false) => {
+                let message = format!("dimensions {} and {} must be equal", self.show(a), self.show(b));
+                return Err(Error::invalid("E113", message).into());
+            }
+            None => {}
+        }
+        let difference = self.simplify(&(a.clone() - b.clone()));
+        match self.fact_for_zero(&difference).into_iter().next() {
+            Some(fact) => Err(Stop::Restart(fact)),
+            None => {
+                tracing::warn!("dimensions {} and {} are assumed to be equal", self.show(a), self.show(b));
+                Ok(if b.as_constant().is_some() { b.clone() } else { a.clone() })
+            }
+        }
+    }
+
+    /// Asks for input dimensions so large that `aff` is at least 1, where that depends on one dimension only.
+    pub fn positive(&mut self, aff: &Aff) -> Step {
+        if self.range(aff).0.is_some_and(|low| low >= 1) {
+            return Ok(());
+        }
+        match self.range_where(aff, |value, _| value >= 1) {
+            Some(fact) => Err(Stop::Restart(fact)),
+            None => Ok(()),
+        }
+    }
+
+    /// Facts about input dimensions under which `difference` is zero; none where we know no such fact.
+    pub fn fact_for_zero(&self, difference: &Aff) -> Vec<Fact> {
+        let is_input = |p: ParamId| matches!(self.graph.params.get(p).def, ParamDef::Input { .. });
+        let name = |p: ParamId| self.graph.params.get(p).name.clone();
+        match (difference.terms(), difference.offset()) {
+            ([(Term::Param(p), c)], k) if is_input(*p) && k % c == 0 && self.admits(*p, -k / c) => {
+                vec![Fact::Same(name(*p), Same::Fixed(-k / c))]
+            }
+            ([(Term::Param(p), c), (Term::Param(q), d)], 0) if is_input(*p) && is_input(*q) && *c == -d => {
+                vec![Fact::Same(name(*q), Same::Dim(name(*p)))]
+            }
+            _ => self.fact_for_limit(difference).or_else(|| self.fact_for_range(difference)).into_iter().collect(),
+        }
+    }
+
+    fn admits(&self, param: ParamId, value: i64) -> bool {
+        let (low, high) = self.param_range(param);
+        low.is_none_or(|l| l <= value) && high.is_none_or(|h| value <= h)
+    }
+
+    /// `min(x, y) - x` is zero where `x <= y`: a bound on the input dimension in `y - x`.
+    fn fact_for_limit(&self, difference: &Aff) -> Option<Fact> {
+        difference.terms().iter().find_map(|(atom, _)| {
+            let Term::Param(p) = atom else { return None };
+            let sides = match &self.graph.params.get(*p).def {
+                ParamDef::Min(x, y) => [(x, y.clone() - x.clone()), (y, x.clone() - y.clone())],
+                ParamDef::Max(x, y) => [(x, x.clone() - y.clone()), (y, y.clone() - x.clone())],
+                _ => return None,
+            };
+            let replace =
+                |by: &Aff| difference.substitute_params(&|q| if q == *p { by.clone() } else { Aff::param(q) });
+            let (_, slack) = sides.into_iter().find(|(side, _)| self.equal(&replace(side), &0.into()) == Some(true))?;
+            self.range_where(&slack, |low, _| low >= 0)
+        })
+    }
+
+    /// A function of one input dimension is zero on an interval of it, as for `frames == 1`.
+    fn fact_for_range(&self, difference: &Aff) -> Option<Fact> {
+        self.range_where(difference, |value, _| value == 0)
+    }
+
+    /// The interval of the only input dimension in `aff` on which `holds`, found by testing values. `None`
+    /// where it is empty or several parameters occur.
+    fn range_where(&self, aff: &Aff, holds: impl Fn(i64, i64) -> bool) -> Option<Fact> {
+        /// Longer inputs than this are not looked at for a bound.
+        const FAR: i64 = 1 << 22;
+        let mut params = Vec::new();
+        aff.visit_params(&mut |p| params.push(p));
+        params.dedup();
+        let [param] = params.as_slice() else { return None };
+        if !matches!(self.graph.params.get(*param).def, ParamDef::Input { .. }) {
+            return None;
+        }
+        let (low, high) = self.param_range(*param);
+        let (low, high) = (low.unwrap_or(1), high.unwrap_or(FAR).min(FAR));
+        let at = |n: i64| holds(aff.eval(&|_| n, &|_| 0), n);
+        let first = (low..=high).find(|&n| at(n))?;
+        let after = (first..=high).find(|&n| !at(n));
+        let last = after.map(|n| n - 1).or((high < FAR).then_some(high));
+        let range: Range = (Some(first), last);
+        let (branch, dim) = (self.branches.last().cloned(), self.graph.params.get(*param).name.clone());
+        Some(Fact::Range { branch, dim, range })
+    }
+}
+
+fn term(term: &Term) -> Aff {
+    match term {
+        Term::Param(p) => Aff::param(*p),
+        Term::Iter(n) => Aff::iter(*n as usize),
+        Term::FloorDiv(a, d) => a.floor_div(*d),
+    }
+}
+
+/// `aff / number` where every part divides.
+fn divide_exactly(aff: &Aff, number: i64) -> Aff {
+    let parts = aff.terms().iter().map(|(t, c)| term(t) * (c / number));
+    parts.fold(Aff::constant(aff.offset() / number), |sum, part| sum + part)
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}

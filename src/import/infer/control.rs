@@ -1,0 +1,308 @@
+//! `If`, `Loop` and `Scan`.
+
+use super::assume::{Fact, hull};
+use super::context::{Context, State, Step, Stop};
+use super::grow;
+use crate::graph::{Block, Node, TensorId};
+use crate::import::inputs::identifier;
+use sirius_polyhedral::{Aff, DType, Error, Param, ParamDef};
+
+impl Context<'_> {
+    /// A decided branch takes the node's place; otherwise both branches are inferred and must agree.
+    pub fn if_node(&mut self, mut node: Node, out: &mut Vec<Node>) -> Step {
+        let condition = node.input(0).ok_or_else(|| Error::invalid("E113", "an If needs a condition"))?;
+        let then_branch = Self::take_block(&mut node, "then_branch")?;
+        let else_branch = Self::take_block(&mut node, "else_branch")?;
+        let value = self.graph.tensor(condition).ints().and_then(|v| v.first().copied());
+        match value.map(|v| v != 0).or_else(|| self.known.decided(&node.name)) {
+            Some(true) => self.inline(&node, then_branch, out),
+            Some(false) => self.inline(&node, else_branch, out),
+            None => self.undecided_if(node, condition, then_branch, else_branch, out),
+        }
+    }
+
+    fn inline(&mut self, node: &Node, branch: Block, out: &mut Vec<Node>) -> Step {
+        if branch.outputs.len() < node.outputs.len() {
+            return Err(Error::invalid("E113", "a branch has fewer outputs than its If").into());
+        }
+        self.nodes(branch.nodes, out)?;
+        for (output, value) in node.outputs.iter().zip(branch.outputs) {
+            if let Some(output) = output {
+                let root = self.root(value);
+                self.aliases.insert(*output, root);
+            }
+        }
+        Ok(())
+    }
+
+    fn undecided_if(
+        &mut self,
+        mut node: Node,
+        condition: TensorId,
+        then_branch: Block,
+        else_branch: Block,
+        out: &mut Vec<Node>,
+    ) -> Step {
+        let keys = [format!("{}/then", node.name), format!("{}/else", node.name)];
+        let problems = self.problems.len();
+        let (spare_then, spare_else) = (then_branch.clone(), else_branch.clone());
+        let then_result = self.in_branch(&keys[0], |cx| cx.block(then_branch));
+        let else_result = self.in_branch(&keys[1], |cx| cx.block(else_branch));
+        let (then_block, else_block) = match (then_result, else_result) {
+            (Err(Stop::Restart(fact)), _) | (_, Err(Stop::Restart(fact))) => return Err(Stop::Restart(fact)),
+            (Err(Stop::Error(error)), Err(_)) => return Err(error.into()),
+            (Ok(_), Err(Stop::Error(error))) => {
+                self.problems.truncate(problems);
+                return self.only_branch(&node, spare_then, "else", &error, out);
+            }
+            (Err(Stop::Error(error)), Ok(_)) => {
+                self.problems.truncate(problems);
+                return self.only_branch(&node, spare_else, "then", &error, out);
+            }
+            (Ok(then_block), Ok(else_block)) => (then_block, else_block),
+        };
+        self.widen(&keys)?;
+        self.merge(&node, condition, &then_block, &else_block)?;
+        Self::put_block(&mut node, "then_branch", then_block);
+        Self::put_block(&mut node, "else_branch", else_block);
+        out.push(node);
+        Ok(())
+    }
+
+    /// A branch that cannot run with these shapes is taken to be never chosen.
+    fn only_branch(&mut self, node: &Node, branch: Block, bad: &str, error: &Error, out: &mut Vec<Node>) -> Step {
+        if !matches!(error, Error::Invalid(_)) {
+            return Err(error.clone().into());
+        }
+        let name = &node.name;
+        tracing::warn!(
+            "If \"{name}\": the {bad} branch cannot run with these dimensions, so the other is taken: {error}"
+        );
+        self.inline(node, branch, out)
+    }
+
+    /// What holds inside either branch bounds the dimension outside.
+    fn widen(&mut self, keys: &[String; 2]) -> Step {
+        let outer = self.branches.last().map(String::as_str);
+        for (dim, range) in self.known.ranges(Some(&keys[0])) {
+            let Some((_, other)) = self.known.ranges(Some(&keys[1])).find(|(d, _)| *d == dim) else { continue };
+            let wanted = hull(range, other);
+            let Some(id) = self.graph.params.find(dim) else { continue };
+            let now = self.param_range(id);
+            if super::assume::intersect(now, wanted) != now {
+                let (branch, dim) = (outer.map(str::to_string), dim.to_string());
+                return Err(Stop::Restart(Fact::Range { branch, dim, range: wanted }));
+            }
+        }
+        Ok(())
+    }
+
+    /// The outputs of both branches must have one type and shape.
+    fn merge(&mut self, node: &Node, condition: TensorId, then_block: &Block, else_block: &Block) -> Step {
+        let count = node.outputs.len();
+        if then_block.outputs.len() < count || else_block.outputs.len() < count {
+            return Err(Error::invalid("E113", "a branch has fewer outputs than its If").into());
+        }
+        for n in 0..count {
+            let Some(output) = node.output(n) else { continue };
+            let (a, b) = (then_block.outputs[n], else_block.outputs[n]);
+            if self.state(a) == State::Failed || self.state(b) == State::Failed {
+                self.fail(output);
+                continue;
+            }
+            let ((dtype, left), (other, right)) = (self.type_of(a), self.type_of(b));
+            if left.len() != right.len() || dtype != other {
+                return Err(self.choose(node, condition, n));
+            }
+            let shape = self.merge_shapes(left, right, n)?;
+            self.set_tensor(output, dtype, shape)?;
+        }
+        Ok(())
+    }
+
+    fn merge_shapes(&mut self, left: Vec<Aff>, right: Vec<Aff>, n: usize) -> Step<Vec<Aff>> {
+        let differ = || {
+            let message = format!("the branches of an If give output {n} different sizes");
+            Stop::Error(Error::unsupported("E112", message).help("fix the input size with --dim"))
+        };
+        let mut shape = Vec::new();
+        for (a, b) in left.iter().zip(&right) {
+            shape.push(self.same(a, b).map_err(|stop| match stop {
+                Stop::Error(_) => differ(),
+                restart => restart,
+            })?);
+        }
+        Ok(shape)
+    }
+
+    /// The branches differ in rank, so the rest of the graph fits only one of them. An exporter writes this
+    /// for `x.squeeze(axis)`: the `then` branch holds where a dimension is 1. Take that one first, with the
+    /// range of the input dimension in which the condition holds.
+    fn choose(&self, node: &Node, condition: TensorId, output: usize) -> Stop {
+        let facts = match self.conditions.get(&condition) {
+            Some((difference, true)) => self.fact_for_zero(difference),
+            _ => {
+                let message = format!("the branches of an If give output {output} different ranks or types");
+                let help = "fix the input size with --dim, so that the condition is known";
+                return Error::unsupported("E112", message).help(help).into();
+            }
+        };
+        Stop::Restart(Fact::Then { node: node.name.clone(), facts })
+    }
+
+    /// Inputs: trip count, condition, carried values. Outputs: carried values, scan outputs.
+    pub fn loop_node(&mut self, node: Node, out: &mut Vec<Node>) -> Step {
+        let mut node = node;
+        let mut body = Self::take_block(&mut node, "body")?;
+        let growing = grow::rewrite(self, &mut node, &mut body);
+        let carried = node.inputs.len().saturating_sub(2);
+        if body.inputs.len() != carried + 2 || body.outputs.len() < carried + 1 {
+            let message = format!("a Loop with {carried} carried values has a body with other numbers of values");
+            return Err(Error::invalid("E113", message).into());
+        }
+        self.set_tensor(body.inputs[0], DType::I64, vec![])?;
+        self.set_tensor(body.inputs[1], DType::Bool, vec![])?;
+        let initial = self.carry_in(&node.inputs[2..], &body.inputs[2..])?;
+        let continues = self.always_continues(&node, &body);
+        let body = self.block(body)?;
+        if body.outputs.iter().any(|&id| self.state(id) == State::Failed) {
+            self.fail_outputs(&node);
+            growing.iter().for_each(|g| self.fail(g.output()));
+            return Ok(());
+        }
+        let forever = continues || self.graph.tensor(body.outputs[0]).ints() == Some(vec![1]);
+        self.carry_out(&node.outputs, &initial, &body.outputs[1..=carried])?;
+        if node.outputs.len() > carried {
+            let trips = self.trip_count(&node, forever)?;
+            for (output, &slice) in node.outputs[carried..].iter().zip(&body.outputs[1 + carried..]) {
+                let Some(output) = output else { continue };
+                let (dtype, mut shape) = self.type_of(slice);
+                shape.insert(0, trips.clone());
+                self.set_tensor(*output, dtype, shape)?;
+            }
+        }
+        Self::put_block(&mut node, "body", body);
+        out.push(node);
+        growing.into_iter().try_for_each(|g| g.restore(self, out))
+    }
+
+    /// Gives the body's carried inputs the types of the initial values.
+    fn carry_in(&mut self, values: &[Option<TensorId>], inputs: &[TensorId]) -> Step<Vec<(DType, Vec<Aff>)>> {
+        let mut types = Vec::new();
+        for (value, &input) in values.iter().zip(inputs) {
+            let value = value.ok_or_else(|| Error::invalid("E113", "a carried value is missing"))?;
+            let (dtype, shape) = self.type_of(value);
+            self.set_tensor(input, dtype, shape.clone())?;
+            types.push((dtype, shape));
+        }
+        Ok(types)
+    }
+
+    /// Carried values must keep their type and shape from step to step.
+    fn carry_out(&mut self, outputs: &[Option<TensorId>], initial: &[(DType, Vec<Aff>)], next: &[TensorId]) -> Step {
+        for (n, ((dtype, shape), &value)) in initial.iter().zip(next).enumerate() {
+            let (other, after) = self.type_of(value);
+            let mut agree = *dtype == other && shape.len() == after.len();
+            for (a, b) in shape.iter().zip(&after) {
+                match self.same(a, b) {
+                    Ok(_) => {}
+                    Err(Stop::Error(_)) => agree = false,
+                    restart => return restart.map(|_| ()),
+                }
+            }
+            if !agree {
+                let (before, after) = (self.show_shape(shape), self.show_shape(&after));
+                let message = format!(
+                    "carried value {n} changes from {dtype}[{before}] to {other}[{after}] in one step of the loop"
+                );
+                return Err(Error::unsupported("E112", message).into());
+            }
+            if let Some(Some(output)) = outputs.get(n) {
+                self.set_tensor(*output, *dtype, shape.clone())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Does the body hand on its condition unchanged, from a start that is true or absent?
+    fn always_continues(&self, node: &Node, body: &Block) -> bool {
+        let start = node.input(1).is_none_or(|id| self.graph.tensor(id).ints() == Some(vec![1]));
+        let mut at = body.outputs[0];
+        while let Some(copy) = body.nodes.iter().find(|n| n.op == "Identity" && n.output(0) == Some(at)) {
+            let Some(source) = copy.input(0) else { break };
+            at = source;
+        }
+        start && (at == body.inputs[1] || self.graph.tensor(at).ints() == Some(vec![1]))
+    }
+
+    /// The number of steps: the declared count where nothing can end the loop earlier, else a parameter.
+    fn trip_count(&mut self, node: &Node, forever: bool) -> Step<Aff> {
+        let declared = node.input(0).and_then(|id| self.graph.tensor(id).affs()).and_then(|v| v.first().cloned());
+        if let (Some(count), true) = (&declared, forever) {
+            let count = count.clone();
+            return Ok(self.max(&count, &Aff::constant(0)));
+        }
+        let name = format!("{}_trips", identifier(&node.name));
+        let longest = declared.and_then(|count| self.range(&count).1).filter(|&n| n < 1 << 40).map(|n| n.max(0));
+        let def = ParamDef::Value { array: name.clone() };
+        let hint = longest.unwrap_or(16).min(16);
+        Ok(Aff::param(self.graph.params.push(Param { name, def, min: 0, max: longest, hint })))
+    }
+
+    /// Inputs: states, then sequences. Outputs: final states, then sequences.
+    pub fn scan_node(&mut self, mut node: Node, out: &mut Vec<Node>) -> Step {
+        if node.version < 9 {
+            return Err(Error::unsupported("E110", "Scan before opset 9 is not supported").into());
+        }
+        let body = Self::take_block(&mut node, "body")?;
+        let sequences = usize::try_from(node.int("num_scan_inputs").unwrap_or(0)).unwrap_or(0);
+        let states = node.inputs.len().checked_sub(sequences).filter(|_| sequences > 0);
+        let counts = states.filter(|&s| body.inputs.len() == s + sequences && body.outputs.len() >= s);
+        let states =
+            counts.ok_or_else(|| Error::invalid("E113", "a Scan and its body have different numbers of values"))?;
+        let initial = self.carry_in(&node.inputs[..states], &body.inputs[..states])?;
+        let length = self.scan_inputs(&node, states, &body.inputs[states..])?;
+        let body = self.block(body)?;
+        if body.outputs.iter().any(|&id| self.state(id) == State::Failed) {
+            self.fail_outputs(&node);
+            return Ok(());
+        }
+        self.carry_out(&node.outputs, &initial, &body.outputs[..states])?;
+        for (k, &slice) in body.outputs[states..].iter().enumerate() {
+            let Some(output) = node.output(states + k) else { continue };
+            let (dtype, mut shape) = self.type_of(slice);
+            let axis = scan_axis(&node, "scan_output_axes", k, shape.len() + 1)?;
+            shape.insert(axis, length.clone());
+            self.set_tensor(output, dtype, shape)?;
+        }
+        Self::put_block(&mut node, "body", body);
+        out.push(node);
+        Ok(())
+    }
+
+    /// Gives the body's slices their types; the common length of the sequences.
+    fn scan_inputs(&mut self, node: &Node, states: usize, slices: &[TensorId]) -> Step<Aff> {
+        let mut length: Option<Aff> = None;
+        for (k, &slice) in slices.iter().enumerate() {
+            let input = node.input(states + k).ok_or_else(|| Error::invalid("E113", "a scan input is missing"))?;
+            let (dtype, mut shape) = self.type_of(input);
+            let axis = scan_axis(node, "scan_input_axes", k, shape.len())?;
+            let extent = shape.remove(axis);
+            length = Some(match length {
+                Some(known) => self.same(&known, &extent)?,
+                None => extent,
+            });
+            self.set_tensor(slice, dtype, shape)?;
+        }
+        length.ok_or_else(|| Error::invalid("E113", "a Scan needs a sequence").into())
+    }
+}
+
+fn scan_axis(node: &Node, attribute: &str, k: usize, rank: usize) -> Step<usize> {
+    let axis = node.ints(attribute).and_then(|axes| axes.get(k)).copied().unwrap_or(0);
+    let index = if axis < 0 { axis + rank as i64 } else { axis };
+    if (0..rank as i64).contains(&index) {
+        return Ok(index as usize);
+    }
+    Err(Error::invalid("E113", format!("{attribute} has {axis} for a tensor of rank {rank}")).into())
+}

@@ -1,0 +1,175 @@
+//! Slices, gathers and scatters.
+
+use super::contents;
+use super::context::Step;
+use super::site::Site;
+use super::table::Family;
+use sirius_polyhedral::Aff;
+
+pub const RULES: Family = &[
+    ("Slice", slice),
+    ("Gather", gather),
+    ("GatherElements", gather_elements),
+    ("GatherND", gather_nd),
+    ("Scatter", like_data),
+    ("ScatterElements", like_data),
+    ("ScatterND", like_data),
+    ("ReverseSequence", like_data),
+];
+
+fn like_data(site: &mut Site) -> Step {
+    let (dtype, shape) = (site.dtype(0)?, site.shape(0)?);
+    site.set(0, dtype, shape)
+}
+
+/// One sliced axis, bounds resolved against the extent.
+struct Cut {
+    axis: usize,
+    start: Aff,
+    step: i64,
+    count: Aff,
+}
+
+fn slice(site: &mut Site) -> Step {
+    let (dtype, mut shape) = (site.dtype(0)?, site.shape(0)?);
+    let input = shape.clone();
+    let cuts = cuts(site, &input)?;
+    for cut in &cuts {
+        shape[cut.axis] = cut.count.clone();
+    }
+    site.set(0, dtype, shape.clone())?;
+    let contents = slice_contents(site, &input, &shape, &cuts);
+    site.set_contents(0, contents);
+    Ok(())
+}
+
+/// Starts, ends, axes and steps: attributes before opset 10, inputs since.
+fn cuts(site: &mut Site, shape: &[Aff]) -> Step<Vec<Cut>> {
+    let list = |values: &[i64]| values.iter().map(|&v| Aff::constant(v)).collect::<Vec<_>>();
+    let old = site.node.ints("starts").zip(site.node.ints("ends")).map(|(s, e)| (list(s), list(e)));
+    let (starts, ends) = match old {
+        Some(bounds) => bounds,
+        None => (site.need_affs(1, "starts")?, site.need_affs(2, "ends")?),
+    };
+    let all: Vec<i64> = (0..starts.len() as i64).collect();
+    let axes = match (site.node.ints("axes"), site.has(3)) {
+        (Some(axes), _) => axes.to_vec(),
+        (None, true) => site.need_ints(3, "axes")?,
+        (None, false) => all,
+    };
+    let axes = site.axes(&axes, shape.len())?;
+    let steps = if site.has(4) { site.need_ints(4, "steps")? } else { vec![1; axes.len()] };
+    if starts.len() != axes.len() || ends.len() != axes.len() || steps.len() != axes.len() {
+        return Err(site.invalid("starts, ends, axes and steps have different lengths"));
+    }
+    let mut cuts = Vec::new();
+    for (n, &axis) in axes.iter().enumerate() {
+        cuts.push(cut(site, axis, &shape[axis], &starts[n], &ends[n], steps[n])?);
+    }
+    Ok(cuts)
+}
+
+fn cut(site: &mut Site, axis: usize, extent: &Aff, start: &Aff, end: &Aff, step: i64) -> Step<Cut> {
+    if step == 0 || step == i64::MIN {
+        return Err(site.invalid(format!("a slice cannot have step {step}")));
+    }
+    let zero = Aff::constant(0);
+    // Forward slices clamp to 0..=extent, backward ones to -1..=extent-1.
+    let (low, high) = if step > 0 { (zero, extent.clone()) } else { (Aff::constant(-1), extent.clone() - 1.into()) };
+    let start = bound(site, start, extent, &low, &high)?;
+    let end = bound(site, end, extent, &low, &high)?;
+    let span = if step > 0 { end - start.clone() } else { start.clone() - end };
+    let stride = step.abs();
+    let count = (span + Aff::constant(stride - 1)).floor_div(stride);
+    let count = site.cx.simplify(&count);
+    let count = site.cx.max(&count, &Aff::constant(0));
+    Ok(Cut { axis, start, step, count })
+}
+
+/// A start or end: negative values count from the end, then the result is clamped.
+fn bound(site: &mut Site, value: &Aff, extent: &Aff, low: &Aff, high: &Aff) -> Step<Aff> {
+    /// Exporters write any number from here on for "to the end".
+    const FAR: i64 = i32::MAX as i64;
+    match value.as_constant() {
+        Some(v) if v >= FAR => return Ok(high.clone()),
+        Some(v) if v <= -FAR => return Ok(low.clone()),
+        _ => {}
+    }
+    let from_end = match site.cx.range(value) {
+        (Some(least), _) if least >= 0 => false,
+        (_, Some(most)) if most < 0 => true,
+        _ => {
+            let message = format!("a slice bound may be negative or not: {}", site.cx.show(value));
+            return Err(site.unsupported(message));
+        }
+    };
+    let value = if from_end { value.clone() + extent.clone() } else { value.clone() };
+    let value = site.cx.max(&value, low);
+    Ok(site.cx.min(&value, high))
+}
+
+fn slice_contents(site: &Site, input: &[Aff], output: &[Aff], cuts: &[Cut]) -> Option<Vec<Aff>> {
+    let fixed = |shape: &[Aff]| shape.iter().map(Aff::as_constant).collect::<Option<Vec<i64>>>();
+    let (values, from, to) = (site.affs(0)?, fixed(input)?, fixed(output)?);
+    let strides = contents::strides(&from);
+    let mut starts = vec![0; from.len()];
+    let mut steps = vec![1; from.len()];
+    for cut in cuts {
+        starts[cut.axis] = cut.start.as_constant()?;
+        steps[cut.axis] = cut.step;
+    }
+    contents::gather(&values, &to, |index| {
+        Some(index.iter().enumerate().map(|(d, i)| (starts[d] + i * steps[d]) * strides[d]).sum())
+    })
+}
+
+fn gather(site: &mut Site) -> Step {
+    let (dtype, data, indices) = (site.dtype(0)?, site.shape(0)?, site.shape(1)?);
+    let axis = site.axis_attribute(0, data.len())?;
+    let mut shape = data[..axis].to_vec();
+    shape.extend(indices.iter().cloned());
+    shape.extend(data[axis + 1..].iter().cloned());
+    site.set(0, dtype, shape.clone())?;
+    let contents = gather_contents(site, &data, &shape, axis, indices.len());
+    site.set_contents(0, contents);
+    Ok(())
+}
+
+fn gather_contents(site: &Site, data: &[Aff], output: &[Aff], axis: usize, rank: usize) -> Option<Vec<Aff>> {
+    let fixed = |shape: &[Aff]| shape.iter().map(Aff::as_constant).collect::<Option<Vec<i64>>>();
+    let (values, indices) = (site.affs(0)?, site.ints(1)?);
+    let (from, to) = (fixed(data)?, fixed(output)?);
+    let strides = contents::strides(&from);
+    let index_strides = contents::strides(&to[axis..axis + rank]);
+    contents::gather(&values, &to, |index| {
+        let middle = &index[axis..axis + rank];
+        let at: i64 = middle.iter().zip(&index_strides).map(|(i, s)| i * s).sum();
+        let chosen = *indices.get(at as usize)?;
+        let chosen = if chosen < 0 { chosen + from[axis] } else { chosen };
+        let chosen = (0..from[axis]).contains(&chosen).then_some(chosen)?;
+        let before: i64 = index[..axis].iter().zip(&strides).map(|(i, s)| i * s).sum();
+        let after: i64 = index[axis + rank..].iter().zip(&strides[axis + 1..]).map(|(i, s)| i * s).sum();
+        Some(before + chosen * strides[axis] + after)
+    })
+}
+
+fn gather_elements(site: &mut Site) -> Step {
+    let (dtype, shape) = (site.dtype(0)?, site.shape(1)?);
+    if shape.len() != site.rank(0)? {
+        return Err(site.invalid("data and indices have different ranks"));
+    }
+    site.set(0, dtype, shape)
+}
+
+fn gather_nd(site: &mut Site) -> Step {
+    let (dtype, data, indices) = (site.dtype(0)?, site.shape(0)?, site.shape(1)?);
+    let batch = site.node.int("batch_dims").unwrap_or(0).max(0) as usize;
+    let last = indices.last().and_then(Aff::as_constant).filter(|n| *n >= 0);
+    let depth = last.ok_or_else(|| site.invalid("the last dimension of the indices must be known"))? as usize;
+    if batch + depth > data.len() || batch >= indices.len() {
+        return Err(site.invalid(format!("indices of length {depth} do not fit rank {}", data.len())));
+    }
+    let mut shape = indices[..indices.len() - 1].to_vec();
+    shape.extend(data[batch + depth..].iter().cloned());
+    site.set(0, dtype, shape)
+}

@@ -1,0 +1,107 @@
+//! The dimensions of graph inputs: constants, or parameters that are read from the inputs' shapes.
+
+use super::assume::Same;
+use super::context::{Context, Stop};
+use crate::import::ImportOptions;
+use crate::import::build::Draft;
+use crate::import::inputs::{DeclaredDim, DeclaredInput, identifier};
+use sirius_polyhedral::{Aff, Error, Param, ParamDef, Result};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A symbolic dimension: the name in the file (for messages) and the parameter's name.
+struct Named<'a> {
+    original: String,
+    identifier: String,
+    input: usize,
+    axis: usize,
+    dim: &'a DeclaredDim,
+}
+
+/// Every symbolic dimension, each parameter name standing for one original name.
+fn named(inputs: &[DeclaredInput]) -> Vec<Named<'_>> {
+    let mut names: BTreeMap<String, String> = BTreeMap::new();
+    let mut taken = BTreeSet::new();
+    let mut found = Vec::new();
+    for (input, declared) in inputs.iter().enumerate() {
+        for (axis, dim) in declared.dims.iter().enumerate() {
+            let original = match dim {
+                DeclaredDim::Fixed(_) => continue,
+                DeclaredDim::Named(name) => name.clone(),
+                DeclaredDim::Unknown => format!("{}_{axis}", declared.name),
+            };
+            let fresh = || {
+                let mut name = identifier(&original);
+                while !taken.insert(name.clone()) {
+                    name.push('_');
+                }
+                name
+            };
+            let identifier = names.entry(original.clone()).or_insert_with(fresh).clone();
+            found.push(Named { original, identifier, input, axis, dim });
+        }
+    }
+    found
+}
+
+pub fn check_options(draft: &Draft, options: &ImportOptions) -> Result<()> {
+    let named = named(&draft.inputs);
+    for (name, value) in &options.dims {
+        if !named.iter().any(|n| n.original == *name || n.identifier == *name) {
+            let mut names: Vec<&str> = named.iter().map(|n| n.original.as_str()).collect();
+            names.dedup();
+            let help = if names.is_empty() { "it has none".into() } else { format!("it has {}", names.join(", ")) };
+            let message = format!("the model has no symbolic dimension \"{name}\"");
+            return Err(Error::invalid("E107", message).help(help));
+        }
+        if *value < 1 {
+            return Err(Error::invalid("E107", format!("dimension \"{name}\" must be at least 1, not {value}")));
+        }
+    }
+    Ok(())
+}
+
+/// Gives the graph inputs their types and shapes, and makes the parameters.
+pub fn declare(context: &mut Context, draft: &Draft, options: &ImportOptions) -> std::result::Result<(), Stop> {
+    let named = named(&draft.inputs);
+    for (number, input) in draft.inputs.iter().enumerate() {
+        let mut shape = Vec::new();
+        for (axis, dim) in input.dims.iter().enumerate() {
+            shape.push(match dim {
+                DeclaredDim::Fixed(n) => Aff::constant(*n),
+                _ => {
+                    let found = named.iter().find(|n| n.input == number && n.axis == axis);
+                    found.map_or(Aff::constant(1), |n| symbolic(context, n, &named, options))
+                }
+            });
+        }
+        context.set_tensor(input.id, input.dtype, shape)?;
+    }
+    context.apply_ranges(None);
+    Ok(())
+}
+
+fn symbolic(context: &mut Context, dim: &Named, all: &[Named], options: &ImportOptions) -> Aff {
+    let root = match context.known.resolve(&dim.identifier) {
+        Same::Fixed(n) => return Aff::constant(n),
+        Same::Dim(root) => root,
+    };
+    let same = |n: &&Named| matches!(context.known.resolve(&n.identifier), Same::Dim(r) if r == root);
+    let given = |n: &Named| options.dims.get(&n.original).or_else(|| options.dims.get(&n.identifier));
+    if let Some(n) = all.iter().filter(same).find_map(given) {
+        return Aff::constant(*n);
+    }
+    let params = &mut context.graph.params;
+    if let Some(id) = params.find(&root) {
+        return Aff::param(id);
+    }
+    let def = ParamDef::Input { input: dim.input, axis: dim.axis };
+    let hint = hint(dim);
+    Aff::param(params.push(Param { name: root, def, min: 1, max: None, hint }))
+}
+
+/// A typical value for cost models: models mostly run on one item, and sequences have dozens of elements.
+fn hint(dim: &Named) -> i64 {
+    let name = dim.original.to_lowercase();
+    let long = ["seq", "time", "len", "frame", "token", "step"].iter().any(|part| name.contains(part));
+    if dim.axis == 0 && !long || name.contains("batch") || matches!(dim.dim, DeclaredDim::Fixed(_)) { 1 } else { 64 }
+}

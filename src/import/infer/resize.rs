@@ -1,0 +1,96 @@
+//! Resize and the sampling operators.
+
+use super::context::Step;
+use super::site::Site;
+use super::table::Family;
+use sirius_polyhedral::Aff;
+
+pub const RULES: Family =
+    &[("Resize", resize), ("Upsample", upsample), ("GridSample", grid_sample), ("RoiAlign", roi_align)];
+
+/// `floor(extent * scale)`, exact for symbolic extents where the scale is a ratio of small integers.
+fn scaled(site: &Site, extent: &Aff, scale: f64) -> Step<Aff> {
+    if let Some(n) = extent.as_constant() {
+        return Ok(Aff::constant((n as f64 * scale as f32 as f64).floor() as i64));
+    }
+    for divisor in [1i64, 2, 3, 4, 5, 6, 8, 10, 16, 32, 64] {
+        let numerator = (scale * divisor as f64).round();
+        if (numerator / divisor as f64 - scale).abs() < 1e-7 * scale.abs() && numerator >= 1.0 {
+            return Ok((extent.clone() * numerator as i64).floor_div(divisor));
+        }
+    }
+    Err(site.unsupported(format!("scale {scale} of a symbolic dimension is no simple ratio; fix it with --dim")))
+}
+
+fn apply_scales(site: &mut Site, scales: &[f64], axes: &[usize]) -> Step {
+    let (dtype, mut shape) = (site.dtype(0)?, site.shape(0)?);
+    if scales.len() != axes.len() {
+        return Err(site.invalid(format!("{} scales for {} axes", scales.len(), axes.len())));
+    }
+    for (&axis, &scale) in axes.iter().zip(scales) {
+        shape[axis] = scaled(site, &shape[axis], scale)?;
+    }
+    site.set(0, dtype, shape)
+}
+
+fn upsample(site: &mut Site) -> Step {
+    let axes: Vec<usize> = (0..site.rank(0)?).collect();
+    let scales = match site.node.floats("scales") {
+        Some(scales) => scales.iter().map(|&s| f64::from(s)).collect(),
+        None => constant_scales(site, 1)?,
+    };
+    apply_scales(site, &scales, &axes)
+}
+
+fn constant_scales(site: &Site, n: usize) -> Step<Vec<f64>> {
+    site.floats(n).ok_or_else(|| site.unsupported("scales are computed at run time; fix the input size with --dim"))
+}
+
+/// Inputs since opset 11: x, roi, scales, sizes; in opset 10 the scales come second.
+fn resize(site: &mut Site) -> Step {
+    let rank = site.rank(0)?;
+    if site.node.version < 11 {
+        return upsample(site);
+    }
+    let axes = match site.node.ints("axes") {
+        Some(axes) => site.axes(axes, rank)?,
+        None => (0..rank).collect(),
+    };
+    let given =
+        |site: &Site, n: usize| site.has(n) && site.shape(n).is_ok_and(|s| !s.first().is_none_or(|d| d.is_constant(0)));
+    if given(site, 2) {
+        let scales = constant_scales(site, 2)?;
+        return apply_scales(site, &scales, &axes);
+    }
+    let sizes = site.need_affs(3, "sizes")?;
+    if site.node.string("keep_aspect_ratio_policy").is_some_and(|p| p != "stretch") {
+        return Err(site.unsupported("keep_aspect_ratio_policy other than stretch"));
+    }
+    if sizes.len() != axes.len() {
+        return Err(site.invalid(format!("{} sizes for {} axes", sizes.len(), axes.len())));
+    }
+    let (dtype, mut shape) = (site.dtype(0)?, site.shape(0)?);
+    axes.iter().zip(sizes).for_each(|(&axis, size)| shape[axis] = size);
+    site.set(0, dtype, shape)
+}
+
+/// `[n, c, ...]` sampled at a grid `[n, ..., spatial]`.
+fn grid_sample(site: &mut Site) -> Step {
+    let (dtype, x, grid) = (site.dtype(0)?, site.shape(0)?, site.shape(1)?);
+    if x.len() < 3 || grid.len() != x.len() {
+        return Err(site.invalid("input and grid must have the same rank, 3 at least"));
+    }
+    let mut shape = x[..2].to_vec();
+    shape.extend(grid[1..grid.len() - 1].iter().cloned());
+    site.set(0, dtype, shape)
+}
+
+fn roi_align(site: &mut Site) -> Step {
+    let (dtype, x, rois) = (site.dtype(0)?, site.shape(0)?, site.shape(1)?);
+    let extent = |name: &str| Aff::constant(site.node.int(name).unwrap_or(1));
+    let (Some(channels), Some(count)) = (x.get(1), rois.first()) else {
+        return Err(site.invalid("RoiAlign needs an input of rank 4 and rois of rank 2"));
+    };
+    let shape = vec![count.clone(), channels.clone(), extent("output_height"), extent("output_width")];
+    site.set(0, dtype, shape)
+}

@@ -1,0 +1,28 @@
+//! From operator name to inference rule: one list per family.
+
+use super::context::Step;
+use super::site::Site;
+use super::{conv, elementwise, generate, indexing, layout, linear, normalize, quantize, recurrent, reduce, resize};
+
+/// Sets the types and shapes of all outputs, and their contents where these are shape arithmetic.
+pub type Rule = fn(&mut Site) -> Step;
+
+pub type Family = &'static [(&'static str, Rule)];
+
+const FAMILIES: [Family; 11] = [
+    elementwise::RULES,
+    layout::RULES,
+    indexing::RULES,
+    generate::RULES,
+    reduce::RULES,
+    linear::RULES,
+    conv::RULES,
+    normalize::RULES,
+    resize::RULES,
+    quantize::RULES,
+    recurrent::RULES,
+];
+
+pub fn find(op: &str) -> Option<Rule> {
+    FAMILIES.iter().flat_map(|family| family.iter()).find(|(name, _)| *name == op).map(|(_, rule)| *rule)
+}

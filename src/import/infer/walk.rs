@@ -1,0 +1,118 @@
+//! Inference over the nodes of a block, in order.
+
+use super::context::{Context, State, Step, Stop};
+use super::site::Site;
+use super::table;
+use crate::graph::{Attribute, Block, Node, TensorId};
+use sirius_polyhedral::{Aff, DType, Error};
+
+impl Context<'_> {
+    /// Infers a block whose inputs are set. Nodes that inference resolves (identities, decided branches) are
+    /// gone from the result.
+    pub fn block(&mut self, block: Block) -> Step<Block> {
+        let mut nodes = Vec::with_capacity(block.nodes.len());
+        self.nodes(block.nodes, &mut nodes)?;
+        let mut result = Block { inputs: block.inputs, nodes, outputs: block.outputs };
+        self.settle_outputs(&mut result);
+        Ok(result)
+    }
+
+    /// Infers `nodes` and appends what remains of them to `out`.
+    pub fn nodes(&mut self, nodes: Vec<Node>, out: &mut Vec<Node>) -> Step {
+        for node in nodes {
+            let origin = node.origin();
+            self.node(node, out).map_err(|stop| match stop {
+                Stop::Error(error) => Stop::Error(error.at(&origin)),
+                restart => restart,
+            })?;
+        }
+        Ok(())
+    }
+
+    fn node(&mut self, mut node: Node, out: &mut Vec<Node>) -> Step {
+        for input in node.inputs.iter_mut().flatten() {
+            *input = self.root(*input);
+        }
+        if node.inputs.iter().flatten().any(|&id| self.state(id) == State::Failed) {
+            self.fail_outputs(&node);
+            return Ok(());
+        }
+        let origin = node.origin();
+        let outputs = node.outputs.clone();
+        match self.supported_node(node, out) {
+            Err(Stop::Error(error @ Error::Unsupported(_))) => {
+                self.problems.push(error.at(&origin));
+                outputs.into_iter().flatten().for_each(|id| self.fail(id));
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn supported_node(&mut self, node: Node, out: &mut Vec<Node>) -> Step {
+        if !node.domain.is_empty() {
+            return Err(unknown(&node).into());
+        }
+        match node.op.as_str() {
+            "Identity" => self.identity(&node),
+            "If" => self.if_node(node, out),
+            "Loop" => self.loop_node(node, out),
+            "Scan" => self.scan_node(node, out),
+            op => {
+                let rule = table::find(op).ok_or_else(|| unknown(&node))?;
+                rule(&mut Site { node: &node, cx: self })?;
+                self.check_outputs(&node)?;
+                out.push(node);
+                Ok(())
+            }
+        }
+    }
+
+    fn identity(&mut self, node: &Node) -> Step {
+        match (node.input(0), node.output(0)) {
+            (Some(source), Some(output)) => {
+                self.aliases.insert(output, source);
+                Ok(())
+            }
+            _ => Err(Error::invalid("E113", "Identity needs an input and an output").into()),
+        }
+    }
+
+    pub fn fail_outputs(&mut self, node: &Node) {
+        node.outputs.iter().flatten().for_each(|&id| self.fail(id));
+    }
+
+    /// A rule that leaves an output open means an output that its operator does not have.
+    fn check_outputs(&self, node: &Node) -> Step {
+        match node.outputs.iter().position(|o| o.is_some_and(|id| self.state(id) == State::Open)) {
+            None => Ok(()),
+            Some(n) => {
+                let message = format!("output {n} of {} (opset {}) is not supported", node.op, node.version);
+                Err(Error::unsupported("E110", message).into())
+            }
+        }
+    }
+
+    /// Takes a subgraph out of a node's attributes.
+    pub fn take_block(node: &mut Node, name: &str) -> Step<Block> {
+        match node.attributes.get_mut(name) {
+            Some(Attribute::Block(block)) => Ok(std::mem::take(block)),
+            _ => Err(Error::invalid("E113", format!("{} needs a subgraph \"{name}\"", node.op)).into()),
+        }
+    }
+
+    pub fn put_block(node: &mut Node, name: &str, block: Block) {
+        node.attributes.insert(name.to_string(), Attribute::Block(block));
+    }
+
+    pub fn type_of(&self, id: TensorId) -> (DType, Vec<Aff>) {
+        let tensor = self.graph.tensor(id);
+        (tensor.dtype, tensor.shape.clone())
+    }
+}
+
+fn unknown(node: &Node) -> Error {
+    let domain = if node.domain.is_empty() { "ai.onnx" } else { &node.domain };
+    let message = format!("operator {} of domain {domain}, opset {}, is not supported", node.op, node.version);
+    Error::unsupported("E110", message).at(&node.origin())
+}

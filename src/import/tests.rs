@@ -1,0 +1,3 @@
+//! Whole-importer tests.
+
+mod real;
