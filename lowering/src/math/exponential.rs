@@ -1,4 +1,4 @@
-//! exp and what follows from it: sigmoid, tanh, sinh, cosh.
+//! exp and what follows from it: sigmoid and tanh.
 //!
 //! All use the reduction `x = n ln 2 + r`, `|r| <= ln 2 / 2`, with ln 2 split in two parts so that the first
 //! product is exact (W. J. Cody and W. Waite, Software Manual for the Elementary Functions, 1980, chapter 6),
@@ -44,6 +44,86 @@ fn exp_reduced<'k, 'c>(r: V<'k, 'c>) -> V<'k, 'c> {
 /// `e^r - 1` for a reduced argument.
 fn expm1_reduced<'k, 'c>(r: V<'k, 'c>) -> V<'k, 'c> {
     (r * r).fma(r.poly(&EXPM1_Q), r)
+}
+
+/// `ln 2` split for `f64`: the first part has 32 significant bits, so that its product with an exponent is exact.
+pub(super) const WIDE_LN2_HIGH: f64 = 0.693_147_180_369_123_8;
+pub(super) const WIDE_LN2_LOW: f64 = 1.908_214_929_270_587_7e-10;
+
+/// `1.5 * 2^52`: [`ROUND`] for `f64`.
+const WIDE_ROUND: f64 = 6_755_399_441_055_744.0;
+
+/// `(e^r - 1 - r) / r^2`, error `2^-61.7` of `r`.
+const WIDE_Q: [f64; 11] = [
+    0.5,
+    0.16666666666666677,
+    0.0416666666666667,
+    0.008333333333321436,
+    0.0013888888888866481,
+    0.00019841269886673553,
+    2.480158736126061e-05,
+    2.7557243609070147e-06,
+    2.755724215755887e-07,
+    2.5109261839037337e-08,
+    2.0924629508749252e-09,
+];
+
+/// `x = n ln 2 + r + tail`: `(r, tail, n)`, `n` as an integer.
+pub(super) fn reduce_f64<'k, 'c>(x: V<'k, 'c>) -> (V<'k, 'c>, V<'k, 'c>, V<'k, 'c>) {
+    let rounded = x.fma(LOG2_E, WIDE_ROUND);
+    let n = rounded - WIDE_ROUND;
+    let first = n.fma(-WIDE_LN2_HIGH, x);
+    let second = n * WIDE_LN2_LOW;
+    let r = first - second;
+    let tail = (first - r) - second;
+    (r, tail, rounded.bits() - rounded.lit(WIDE_ROUND).bits())
+}
+
+/// `e^r - 1` for a reduced argument.
+fn expm1_reduced_f64<'k, 'c>(r: V<'k, 'c>) -> V<'k, 'c> {
+    (r * r).fma(r.poly(&WIDE_Q), r)
+}
+
+/// `2^n` as a float, for `n` in `-1022..=1023`.
+pub(super) fn power_of_two_f64<'k, 'c>(n: V<'k, 'c>) -> V<'k, 'c> {
+    ((n + 1023) << 52).from_bits()
+}
+
+/// `y 2^n` in two steps, so that results too small for a full exponent are rounded once.
+pub(super) fn scale_f64<'k, 'c>(y: V<'k, 'c>, n: V<'k, 'c>) -> V<'k, 'c> {
+    let half = n.ashr(1);
+    y * power_of_two_f64(half) * power_of_two_f64(n - half)
+}
+
+/// `e^(x + more)`, `more` far smaller than 1; with gradual underflow.
+pub(super) fn exp_sum_f64<'k, 'c>(x: V<'k, 'c>, more: V<'k, 'c>) -> V<'k, 'c> {
+    let (r, tail, n) = reduce_f64(x.at_most(1000.0).at_least(-1000.0));
+    let e = expm1_reduced_f64(r);
+    let tail = tail + more;
+    scale_f64((tail.fma(e, tail) + e) + 1.0, n)
+}
+
+pub(super) fn exp_f64<'k, 'c>(x: V<'k, 'c>) -> V<'k, 'c> {
+    exp_sum_f64(x, x.lit(0.0))
+}
+
+/// `e^x / 2`, which is finite a little longer than `e^x`.
+pub(super) fn half_exp_f64<'k, 'c>(x: V<'k, 'c>) -> V<'k, 'c> {
+    let (r, tail, n) = reduce_f64(x.at_most(1000.0).at_least(-1000.0));
+    scale_f64((expm1_reduced_f64(r) + tail) + 1.0, n - 1)
+}
+
+pub(super) fn sigmoid_f64<'k, 'c>(x: V<'k, 'c>) -> V<'k, 'c> {
+    x.lit(1.0) / (exp_f64(-x) + 1.0)
+}
+
+/// As [`tanh_f32`]; 1 from 19.1 on.
+pub(super) fn tanh_f64<'k, 'c>(x: V<'k, 'c>) -> V<'k, 'c> {
+    let a = x.abs().at_most(19.1);
+    let (r, tail, n) = reduce_f64(a + a);
+    let scale = power_of_two_f64(n);
+    let e = (expm1_reduced_f64(r) + tail).fma(scale, scale - 1.0);
+    (e / (e + 2.0)).with_sign_of(x)
 }
 
 /// Results below `2^-126` become 0: gradual underflow costs a slow path in every processor for values that

@@ -4,13 +4,14 @@
 //! over the lanes. LLVM's builder can only fail here by a mistake of ours (operands of unequal type), so
 //! the first failure is kept in the [`Kit`] and reported once, when the function is finished.
 
+use inkwell::attributes::{Attribute, AttributeLoc};
 use inkwell::basic_block::BasicBlock;
 use inkwell::builder::{Builder, BuilderError};
 use inkwell::context::Context;
 use inkwell::intrinsics::Intrinsic;
-use inkwell::module::Module;
-use inkwell::types::{BasicTypeEnum, FloatType, IntType};
-use inkwell::values::{BasicValueEnum, FunctionValue, InstructionOpcode};
+use inkwell::module::{Linkage, Module};
+use inkwell::types::{BasicType, BasicTypeEnum, FloatType, IntType};
+use inkwell::values::{BasicValueEnum, FunctionValue, GlobalValue, InstructionOpcode, IntValue};
 use inkwell::{FloatPredicate, IntPredicate};
 use std::cell::RefCell;
 use std::ops::{Add, BitAnd, BitOr, BitXor, Div, Mul, Neg, Not, Shl, Shr, Sub};
@@ -63,6 +64,43 @@ impl<'k, 'ctx> Operand<'k, 'ctx> for i64 {
     }
 }
 
+/// A body: arguments to result.
+pub(super) type Body<'b, 'ctx> = &'b dyn for<'k> Fn(&[V<'k, 'ctx>]) -> V<'k, 'ctx>;
+
+/// An internal function without a body yet.
+pub(super) fn declare<'ctx>(
+    context: &'ctx Context,
+    module: &Module<'ctx>,
+    name: &str,
+    result: BasicTypeEnum<'ctx>,
+    args: &[BasicTypeEnum<'ctx>],
+    inlining: &str,
+) -> FunctionValue<'ctx> {
+    let args: Vec<_> = args.iter().map(|&t| t.into()).collect();
+    let function = module.add_function(name, result.fn_type(&args, false), Some(Linkage::Internal));
+    for attribute in [inlining, "nounwind"] {
+        let kind = Attribute::get_named_enum_kind_id(attribute);
+        function.add_attribute(AttributeLoc::Function, context.create_enum_attribute(kind, 0));
+    }
+    function
+}
+
+/// Fills a declared function; the error says what went wrong first.
+pub(super) fn write_body<'ctx>(
+    context: &'ctx Context,
+    module: &Module<'ctx>,
+    function: FunctionValue<'ctx>,
+    lanes: Option<u32>,
+    body: Body<'_, 'ctx>,
+) -> Result<(), String> {
+    let kit = Kit::new(context, module, lanes);
+    kit.builder.position_at_end(context.append_basic_block(function, "entry"));
+    let args: Vec<V> = function.get_params().into_iter().map(|value| V { kit: &kit, value }).collect();
+    let value = body(&args).value;
+    kit.keep(kit.builder.build_return(Some(&value)));
+    kit.failure.take().map_or(Ok(()), Err)
+}
+
 impl<'a, 'ctx> Kit<'a, 'ctx> {
     pub fn new(context: &'ctx Context, module: &'a Module<'ctx>, lanes: Option<u32>) -> Kit<'a, 'ctx> {
         Kit { context, module, builder: context.create_builder(), lanes, failure: RefCell::new(None) }
@@ -80,18 +118,42 @@ impl<'a, 'ctx> Kit<'a, 'ctx> {
         self.lanes.map_or(t.into(), |n| t.vec_type(n).into())
     }
 
-    /// The function being written.
-    fn function(&self) -> Option<FunctionValue<'ctx>> {
-        self.builder.get_insert_block().and_then(BasicBlock::get_parent)
-    }
-
-    /// Opens a new block after the present one, without branching to it.
-    pub fn block(&self, name: &str) -> Option<BasicBlock<'ctx>> {
-        let function = self.function();
+    /// A new block of the function, not yet branched to.
+    fn block(&self, name: &str) -> Option<BasicBlock<'ctx>> {
+        let function = self.builder.get_insert_block().and_then(BasicBlock::get_parent);
         if function.is_none() {
             self.record("code outside a function");
         }
         Some(self.context.append_basic_block(function?, name))
+    }
+
+    /// A scalar `f64` function that is called, not inlined: for rare arguments. Made once per module.
+    pub fn scalar_f64_function(
+        &self,
+        name: &str,
+        body: &dyn for<'i> Fn(V<'i, 'ctx>) -> V<'i, 'ctx>,
+    ) -> Option<FunctionValue<'ctx>> {
+        if let Some(function) = self.module.get_function(name) {
+            return Some(function);
+        }
+        let t = self.context.f64_type().into();
+        let function = declare(self.context, self.module, name, t, &[t], "noinline");
+        let result = write_body(self.context, self.module, function, None, &|args| body(args[0]));
+        result.map_err(|message| self.record(message)).ok()?;
+        Some(function)
+    }
+
+    /// A constant table, made once per module.
+    fn table(&self, name: &str, words: &[u64]) -> GlobalValue<'ctx> {
+        self.module.get_global(name).unwrap_or_else(|| {
+            let t = self.context.i64_type();
+            let values: Vec<_> = words.iter().map(|&w| t.const_int(w, false)).collect();
+            let global = self.module.add_global(t.array_type(words.len() as u32), None, name);
+            global.set_initializer(&t.const_array(&values));
+            global.set_constant(true);
+            global.set_linkage(Linkage::Internal);
+            global
+        })
     }
 
     pub fn keep<T>(&self, result: Result<T, BuilderError>) -> Option<T> {
@@ -197,11 +259,6 @@ impl<'k, 'ctx> V<'k, 'ctx> {
     /// Signed integer to the float of equal width.
     pub fn to_float(self) -> V<'k, 'ctx> {
         self.cast(InstructionOpcode::SIToFP, self.float_type(self.width()))
-    }
-
-    /// Float to the signed integer of equal width, toward zero; it must fit.
-    pub fn to_int(self) -> V<'k, 'ctx> {
-        self.cast(InstructionOpcode::FPToSI, self.int_type(self.width()))
     }
 
     /// Shift right, filling with the sign.
@@ -320,6 +377,117 @@ impl<'k, 'ctx> V<'k, 'ctx> {
             BasicValueEnum::VectorValue(c) => b.build_select(c, then.value, otherwise.value, ""),
             _ => return self.failed("a condition that is no mask"),
         })
+    }
+
+    /// Is this mask true in any lane? A scalar `i1`.
+    fn any(self) -> Option<IntValue<'ctx>> {
+        match self.value {
+            BasicValueEnum::IntValue(bit) => Some(bit),
+            _ => match self.intrinsic("llvm.vector.reduce.or", &[]).value {
+                BasicValueEnum::IntValue(bit) => Some(bit),
+                _ => None,
+            },
+        }
+    }
+
+    fn lane(self, at: u32) -> V<'k, 'ctx> {
+        let at = self.kit.context.i32_type().const_int(u64::from(at), false);
+        match self.value {
+            BasicValueEnum::VectorValue(v) => self.or_failed(self.kit.builder.build_extract_element(v, at, "")),
+            _ => self,
+        }
+    }
+
+    fn with_lane(self, at: u32, lane: V<'k, 'ctx>) -> V<'k, 'ctx> {
+        let at = self.kit.context.i32_type().const_int(u64::from(at), false);
+        match self.value {
+            BasicValueEnum::VectorValue(v) => {
+                let inserted = self.kit.builder.build_insert_element(v, lane.value, at, "");
+                self.or_failed(inserted.map(Into::into))
+            }
+            _ => lane,
+        }
+    }
+
+    fn phi(self, edges: &[(V<'k, 'ctx>, BasicBlock<'ctx>)]) -> V<'k, 'ctx> {
+        let Some(phi) = self.kit.keep(self.kit.builder.build_phi(self.value.get_type(), "")) else { return self };
+        for (v, block) in edges {
+            phi.add_incoming(&[(&v.value, *block)]);
+        }
+        self.with(phi.as_basic_value())
+    }
+
+    /// This value, with the lanes where `rare` is true replaced by the scalar function `slow` of `x`.
+    /// Costs one branch while no lane is rare.
+    pub fn patched(self, rare: V<'k, 'ctx>, x: V<'k, 'ctx>, slow: FunctionValue<'ctx>) -> V<'k, 'ctx> {
+        self.try_patched(rare, x, slow).unwrap_or_else(|| self.failed("a branch"))
+    }
+
+    fn try_patched(self, rare: V<'k, 'ctx>, x: V<'k, 'ctx>, slow: FunctionValue<'ctx>) -> Option<V<'k, 'ctx>> {
+        let (kit, b) = (self.kit, &self.kit.builder);
+        let (from, rare_block, done) = (b.get_insert_block()?, kit.block("rare")?, kit.block("done")?);
+        kit.keep(b.build_conditional_branch(rare.any()?, rare_block, done))?;
+        b.position_at_end(rare_block);
+        let mut exact = self;
+        for at in 0..kit.lanes.unwrap_or(1) {
+            let call = kit.keep(b.build_call(slow, &[x.lane(at).value.into()], ""))?;
+            exact = exact.with_lane(at, self.with(call.try_as_basic_value().basic()?));
+        }
+        let exact = rare.select(exact, self);
+        kit.keep(b.build_unconditional_branch(done))?;
+        b.position_at_end(done);
+        Some(self.phi(&[(self, from), (exact, rare_block)]))
+    }
+
+    /// Repeats `next` on a value, starting with this one, while `next` says so for any lane. Lanes that are
+    /// done must come out of `next` unchanged.
+    pub fn repeat(self, next: impl Fn(V<'k, 'ctx>) -> (V<'k, 'ctx>, V<'k, 'ctx>)) -> V<'k, 'ctx> {
+        self.try_repeat(next).unwrap_or_else(|| self.failed("a loop"))
+    }
+
+    fn try_repeat(self, next: impl Fn(V<'k, 'ctx>) -> (V<'k, 'ctx>, V<'k, 'ctx>)) -> Option<V<'k, 'ctx>> {
+        let (kit, b) = (self.kit, &self.kit.builder);
+        let (from, body, done) = (b.get_insert_block()?, kit.block("again")?, kit.block("done")?);
+        kit.keep(b.build_unconditional_branch(body))?;
+        b.position_at_end(body);
+        let phi = kit.keep(b.build_phi(self.value.get_type(), ""))?;
+        let (more, value) = next(self.with(phi.as_basic_value()));
+        phi.add_incoming(&[(&self.value, from), (&value.value, b.get_insert_block()?)]);
+        kit.keep(b.build_conditional_branch(more.any()?, body, done))?;
+        b.position_at_end(done);
+        Some(value)
+    }
+
+    /// A 64-bit integer as the low half of a 128-bit one; scalars only.
+    pub fn zext128(self) -> V<'k, 'ctx> {
+        self.cast(InstructionOpcode::ZExt, self.kit.context.i128_type().into())
+    }
+
+    /// The low half of a 128-bit integer.
+    pub fn low64(self) -> V<'k, 'ctx> {
+        self.cast(InstructionOpcode::Trunc, self.kit.context.i64_type().into())
+    }
+
+    /// Zero bits above the highest one; at most the width.
+    pub fn leading_zeros(self) -> V<'k, 'ctx> {
+        let name = "llvm.ctlz";
+        let found = Intrinsic::find(name).and_then(|i| i.get_declaration(self.kit.module, &[self.value.get_type()]));
+        let Some(function) = found else { return self.failed(name) };
+        let zero_is_defined = self.kit.context.bool_type().const_zero();
+        let args = [self.value.into(), zero_is_defined.into()];
+        let call = self.kit.keep(self.kit.builder.build_call(function, &args, ""));
+        call.and_then(|c| c.try_as_basic_value().basic()).map_or(self, |value| self.with(value))
+    }
+
+    /// Element `self` of a constant table; scalars only.
+    pub fn look_up(self, name: &str, table: &[u64]) -> V<'k, 'ctx> {
+        let global = self.kit.table(name, table);
+        let t = self.kit.context.i64_type();
+        let BasicValueEnum::IntValue(at) = self.value else { return self.failed("a table's index") };
+        // SAFETY: the caller keeps the index inside the table.
+        let place = unsafe { self.kit.builder.build_in_bounds_gep(t, global.as_pointer_value(), &[at], "") };
+        let Some(place) = self.kit.keep(place) else { return self };
+        self.or_failed(self.kit.builder.build_load(t, place, ""))
     }
 
     /// `c[0] + c[1]*x + c[2]*x^2 + ..` by Horner's rule.
