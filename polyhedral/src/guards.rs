@@ -1,7 +1,183 @@
-//! Places data-dependent conditions in a loop nest.
+//! Places data-dependent conditions in a loop nest, as far out as they can go.
+//!
+//! Every guarded statement arrives under its own test. Three rewrites: consecutive nodes under the same test share
+//! one; a loop whose whole body is under a test that does not use the loop's variable goes under the test; a
+//! sequential loop over `t` whose whole body is under an exit predicate `exit[.., t]` leaves the loop at the first
+//! false, because such a predicate stays false (`Program::exits`).
+//!
+//! All three only evaluate a test earlier than before, and the value is the same: in a legal schedule every write
+//! of an element precedes all its reads (single assignment), so whatever runs between the new place and the old
+//! one cannot write the elements that the test reads.
 
-use crate::loop_nest::Nest;
-use crate::program::Program;
+use crate::expr::{Access, BinaryOp, Expr};
+use crate::loop_nest::{Condition, Nest, VarId};
+use crate::program::{ArrayId, Program};
+use crate::schedule_tree::Mark;
 
 /// See the module comment.
-pub fn place(_program: &Program, _body: &mut [Nest]) {}
+pub fn place(program: &Program, body: &mut Vec<Nest>) {
+    let nodes = std::mem::take(body);
+    *body = place_list(&program.exits, nodes);
+}
+
+fn place_list(exits: &[ArrayId], nodes: Vec<Nest>) -> Vec<Nest> {
+    let nodes = nodes.into_iter().map(|node| place_node(exits, node)).collect();
+    merge(nodes)
+}
+
+/// Joins consecutive nodes under equal tests.
+fn merge(nodes: Vec<Nest>) -> Vec<Nest> {
+    let mut out: Vec<Nest> = Vec::new();
+    for node in nodes {
+        match (out.last_mut(), node) {
+            (Some(Nest::If { condition: a, body }), Nest::If { condition: b, body: more })
+                if matches!(a, Condition::Guard(_)) && *a == b =>
+            {
+                body.extend(more);
+                *body = merge(std::mem::take(body));
+            }
+            (_, node) => out.push(node),
+        }
+    }
+    out
+}
+
+fn place_node(exits: &[ArrayId], node: Nest) -> Nest {
+    match node {
+        Nest::If { condition, body } => Nest::If { condition, body: place_list(exits, body) },
+        Nest::Loop { var, lower, upper, kind, body } => {
+            let mut body = place_list(exits, body);
+            if kind == Mark::Seq {
+                body = leave_early(exits, var, body);
+            }
+            match whole_body_guard(&body).filter(|guard| !uses(guard, var)).cloned() {
+                Some(guard) => {
+                    let body = guarded_part(body);
+                    let inner = Nest::Loop { var, lower, upper, kind, body };
+                    Nest::If { condition: Condition::Guard(guard), body: vec![inner] }
+                }
+                None => Nest::Loop { var, lower, upper, kind, body },
+            }
+        }
+        other => other,
+    }
+}
+
+/// The test that covers the whole list.
+fn whole_body_guard(body: &[Nest]) -> Option<&Expr> {
+    match body {
+        [Nest::If { condition: Condition::Guard(guard), .. }] => Some(guard),
+        _ => None,
+    }
+}
+
+/// What is under the test that covers the whole list.
+fn guarded_part(mut body: Vec<Nest>) -> Vec<Nest> {
+    match body.pop() {
+        Some(Nest::If { body, .. }) => body,
+        other => other.into_iter().collect(),
+    }
+}
+
+fn uses(expr: &Expr, var: VarId) -> bool {
+    let mut used = false;
+    expr.visit_affs(&mut |a| used |= a.uses_iter(var as usize));
+    used
+}
+
+/// Replaces a test of an exit predicate around the whole body by a break at its head.
+fn leave_early(exits: &[ArrayId], var: VarId, body: Vec<Nest>) -> Vec<Nest> {
+    let Some(guard) = whole_body_guard(&body) else { return body };
+    let mut conjuncts = Vec::new();
+    flatten(guard, &mut conjuncts);
+    let (leaving, staying): (Vec<Expr>, Vec<Expr>) = conjuncts.into_iter().partition(|e| is_exit(exits, var, e));
+    if leaving.is_empty() {
+        return body;
+    }
+    let rest = guarded_part(body);
+    let rest = match staying.into_iter().reduce(|a, b| Expr::binary(BinaryOp::And, a, b)) {
+        Some(guard) => vec![Nest::If { condition: Condition::Guard(guard), body: rest }],
+        None => rest,
+    };
+    leaving.into_iter().map(Nest::BreakUnless).chain(rest).collect()
+}
+
+fn flatten(expr: &Expr, out: &mut Vec<Expr>) {
+    match expr {
+        Expr::Binary(BinaryOp::And, a, b) => {
+            flatten(a, out);
+            flatten(b, out);
+        }
+        other => out.push(other.clone()),
+    }
+}
+
+/// `exit[.., t + constant]` for the loop variable `t`: false from some iteration on.
+fn is_exit(exits: &[ArrayId], var: VarId, expr: &Expr) -> bool {
+    let Expr::Load(Access { array, index }) = expr else { return false };
+    let Some((last, outer)) = index.split_last() else { return false };
+    let advances = last.as_aff().is_some_and(|a| a.coefficient(var as usize) == 1 && !a.divides_iter(var as usize));
+    exits.contains(array) && advances && outer.iter().all(|e| !uses(e, var))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::astgen::generate;
+    use crate::dtype::DType;
+    use crate::expr::Expr;
+    use crate::program::{Program, StatementId, StatementKind};
+    use crate::schedule_tree::{Mark, Node};
+    use crate::testing::*;
+
+    /// `while cond[t] { x[t + 1, j] = ..; cond[t + 1] = .. }`, all of iteration `t` guarded by `cond[t]`.
+    fn exit_loop() -> Program {
+        let mut p = Program::default();
+        let (steps, width) = (c(1 << 61), c(4));
+        let cond = array(&mut p, "cond", &[steps.clone()]);
+        p.array_mut(cond).dtype = DType::Bool;
+        let x = array(&mut p, "x", &[steps.clone(), width.clone()]);
+        let first = statement(&mut p, &[], StatementKind::Assign, at(cond, &[c(0)]), Expr::literal(1.0, DType::Bool));
+        let body =
+            statement(&mut p, &[steps.clone(), width], StatementKind::Assign, at(x, &[i(0) + c(1), i(1)]), zero());
+        let next = Expr::literal(0.0, DType::Bool);
+        let test = statement(&mut p, &[steps], StatementKind::Assign, at(cond, &[i(0) + c(1)]), next);
+        for id in [body, test] {
+            p.statement_mut(id).guard = Some(load(cond, &[i(0)]));
+        }
+        let inner = [Node::loops_of(body, 1, 2), vec![Node::Leaf(test)]].concat();
+        p.schedule.roots = vec![Node::Leaf(first), band(Mark::Seq, &[(body, i(0)), (test, i(0))], inner)];
+        p.exits = vec![cond];
+        p
+    }
+
+    #[test]
+    fn a_predicate_over_the_whole_body_leaves_the_loop() {
+        let nest = generate(&exit_loop()).unwrap();
+        let expected = "\
+S0: A0[0]
+for c0 in 0 .. 2305843009213693952
+  break unless A0[c0]
+  for c1 in 0 .. 4
+    S1: A1[c0 + 1, c1]
+  S2: A0[c0 + 1]
+";
+        assert_eq!(show(&nest), expected);
+    }
+
+    #[test]
+    fn an_unguarded_statement_keeps_the_loop_running() {
+        let mut p = exit_loop();
+        p.statement_mut(StatementId(2)).guard = None;
+        let text = show(&generate(&p).unwrap());
+        assert!(!text.contains("break"), "{text}");
+        assert!(text.contains("  if A0[c0]\n    for c1"), "{text}");
+    }
+
+    #[test]
+    fn a_test_that_uses_the_variable_stays_inside() {
+        let mut p = exit_loop();
+        p.exits.clear();
+        let text = show(&generate(&p).unwrap());
+        assert!(text.contains("for c0 in 0 .. 2305843009213693952\n  if A0[c0]\n"), "{text}");
+    }
+}

@@ -386,3 +386,6 @@ impl Checker<'_> {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests;
