@@ -129,7 +129,7 @@ impl<'a> Machine<'a> {
         let id = target.array.0 as usize;
         let dtype = self.nest.arrays[id].dtype;
         let value = match kind {
-            StatementKind::Reduce(op) => scalar::binary(op, self.load(target)?, value),
+            StatementKind::Reduce(op) => scalar::binary(op, self.read(target.array, at)?, value),
             StatementKind::Assign | StatementKind::Update => value,
         };
         scalar::write(&mut self.memory[id].bytes, at, scalar::cast(value, dtype));
@@ -139,23 +139,30 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    fn load(&self, access: &Access) -> Result<Scalar> {
-        let at = self.address(access)?;
-        let memory = &self.memory[access.array.0 as usize];
+    fn element(&self, array: ArrayId, index: &[i64]) -> Result<Scalar> {
+        self.read(array, self.offset(array, index)?)
+    }
+
+    fn read(&self, array: ArrayId, at: usize) -> Result<Scalar> {
+        let memory = &self.memory[array.0 as usize];
         if memory.written.as_ref().is_some_and(|w| !w[at]) {
-            return Err(Error::bug("B910", format!("read of {} before any write", self.name(access.array))));
+            return Err(Error::bug("B910", format!("read of {} before any write", self.name(array))));
         }
-        Ok(scalar::read(&memory.bytes, at, self.nest.arrays[access.array.0 as usize].dtype))
+        Ok(scalar::read(&memory.bytes, at, self.nest.arrays[array.0 as usize].dtype))
+    }
+
+    fn address(&self, access: &Access) -> Result<usize> {
+        let index = access.index.iter().map(|e| self.int(e)).collect::<Result<Vec<i64>>>()?;
+        self.offset(access.array, &index)
     }
 
     /// Element number in storage.
-    fn address(&self, access: &Access) -> Result<usize> {
-        let array = &self.nest.arrays[access.array.0 as usize];
+    fn offset(&self, array: ArrayId, index: &[i64]) -> Result<usize> {
+        let array = &self.nest.arrays[array.0 as usize];
         let mut at = 0i64;
-        for ((index, extent), fold) in access.index.iter().zip(&array.extents).zip(&array.fold) {
-            let i = self.int(index)?;
+        for ((i, extent), fold) in index.iter().zip(&array.extents).zip(&array.fold) {
             let extent = self.aff(extent)?;
-            if i < 0 || i >= extent {
+            if *i < 0 || *i >= extent {
                 let message = format!("subscript {i} of {} is outside 0..{extent}", array.name);
                 return Err(Error::bug("B911", message));
             }
@@ -172,22 +179,11 @@ impl<'a> Machine<'a> {
     }
 
     fn eval(&self, expr: &Expr) -> Result<Scalar> {
-        Ok(match expr {
-            Expr::Const(value) => *value,
-            Expr::Index(a) => Scalar::Int(self.aff(a)?, crate::DType::I64),
-            Expr::Load(access) => self.load(access)?,
-            Expr::Unary(op, a) => scalar::unary(*op, self.eval(a)?),
-            Expr::Binary(op, a, b) => scalar::binary(*op, self.eval(a)?, self.eval(b)?),
-            Expr::Select(c, a, b) => self.eval(if self.truth(c)? { a } else { b })?,
-            Expr::Cast(t, a) => scalar::cast(self.eval(a)?, *t),
-        })
+        scalar::eval(expr, &|a| self.aff(a), &|array, index| self.element(array, index))
     }
 
     fn int(&self, expr: &Expr) -> Result<i64> {
-        Ok(match self.eval(expr)? {
-            Scalar::Int(v, _) => v,
-            Scalar::Float(v, _) => v as i64,
-        })
+        self.eval(expr).map(scalar::to_int)
     }
 
     fn truth(&self, expr: &Expr) -> Result<bool> {

@@ -1,6 +1,7 @@
 //! The ordered list of passes.
 
 use crate::classical::dce::Dce;
+use crate::classical::fold::Fold;
 use crate::classical::forward::Forward;
 use crate::error::{Error, Result};
 use crate::pass::Pass;
@@ -15,6 +16,8 @@ use crate::schedule::tile::Tile;
 pub const PIPELINE: &[&dyn Pass] = &[
     // First, so that no later pass spends time on statements without effect.
     &Dce,
+    // Before forward: a constant is loaded, not recomputed by its readers.
+    &Fold,
     // Before fuse: what is substituted needs no loop of its own.
     &Forward,
     // Before fuse and tile: both see loops only where subscripts are linear.

@@ -2,8 +2,41 @@
 //!
 //! Floats narrower than `f64` compute in `f64` and round once, integers wrap to their width.
 
+use crate::aff::Aff;
 use crate::dtype::{DType, Scalar};
-use crate::expr::{BinaryOp, UnaryOp};
+use crate::error::Result;
+use crate::expr::{BinaryOp, Expr, UnaryOp};
+use crate::program::ArrayId;
+
+/// The value of an expression; `aff` evaluates affine parts and `load` array elements. Only the chosen side
+/// of a `Select` is evaluated.
+pub fn eval(
+    expr: &Expr,
+    aff: &dyn Fn(&Aff) -> Result<i64>,
+    load: &dyn Fn(ArrayId, &[i64]) -> Result<Scalar>,
+) -> Result<Scalar> {
+    let go = |e: &Expr| eval(e, aff, load);
+    Ok(match expr {
+        Expr::Const(value) => *value,
+        Expr::Index(a) => Scalar::Int(aff(a)?, DType::I64),
+        Expr::Load(access) => {
+            let index = access.index.iter().map(|e| go(e).map(to_int)).collect::<Result<Vec<i64>>>()?;
+            load(access.array, &index)?
+        }
+        Expr::Unary(op, a) => unary(*op, go(a)?),
+        Expr::Binary(op, a, b) => binary(*op, go(a)?, go(b)?),
+        Expr::Select(c, a, b) => go(if to_int(go(c)?) != 0 { a } else { b })?,
+        Expr::Cast(t, a) => cast(go(a)?, *t),
+    })
+}
+
+/// An integer or truth value as `i64`.
+pub fn to_int(value: Scalar) -> i64 {
+    match value {
+        Scalar::Int(v, _) => v,
+        Scalar::Float(v, _) => v as i64,
+    }
+}
 
 /// `value` as an element of `dtype`: floats rounded, integers wrapped, `bool` 0 or 1.
 pub fn cast(value: Scalar, dtype: DType) -> Scalar {

@@ -124,12 +124,24 @@ fn weights_are_packed_panel_by_panel() {
     assert_eq!([at(0, 0), at(2, 10), at(1, 49), at(1, 50)], [0.0, 32.0, 148.0, 0.0]);
 }
 
+fn floats(count: i64, seed: i64) -> Vec<u8> {
+    (0..count).flat_map(|i| (((i * 7 + seed) % 13 - 6) as f32).to_le_bytes()).collect()
+}
+
 #[test]
-fn borders_stay_legal() {
+fn borders_stay_legal_and_equal() {
     for (m, n, k) in [(1, 1, 1), (7, 5, 3), (9, 49, 17), (13, 100, 2)] {
         for weights in [false, true] {
             let Product { mut program, .. } = product(m, n, k, weights);
+            let inputs = [floats(m * k, 1), floats(k * n, 5)];
+            let inputs = &inputs[..program.inputs.len()];
+            let outputs = |program: &Program| {
+                let nest = astgen::generate(program).expect("loop nest");
+                nest_interp::run(&nest, &[], inputs).expect("run")
+            };
+            let before = outputs(&program);
             run(&mut program, &[&Forward, &Fuse, &Tile, &Contract, &PlanMemory]);
+            assert_eq!(before, outputs(&program), "{m} x {n} x {k}, weights {weights}");
         }
     }
 }

@@ -1,4 +1,5 @@
 //! Classical compiler optimizations on the whole program: one file, one pass.
 
 pub mod dce;
+pub mod fold;
 pub mod forward;
