@@ -5,11 +5,28 @@
 //! and round once to the element type of the result: sums, products and means of `f32` data are therefore more
 //! exact than any `f32` kernel. Integer operators wrap as in C.
 
+mod binary;
 mod call;
 mod control;
+mod conv;
 mod dispatch;
+mod einsum;
+mod gather;
 mod index;
+mod layout;
 mod machine;
+mod matmul;
+mod norm;
+mod pad;
+mod pool;
+mod quantize;
+mod recurrent;
+mod reduce;
+mod scatter;
+mod shape;
+mod special;
+mod unary;
+mod window;
 
 pub use call::Call;
 
