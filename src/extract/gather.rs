@@ -169,3 +169,19 @@ pub fn one_hot(b: &mut Builder, node: &Node) -> Result<()> {
     b.pointwise(target, Expr::select(hit, on, off));
     Ok(())
 }
+
+/// `ReverseSequence`: the first `lengths[batch]` elements along the time axis in reverse.
+pub fn reverse_sequence(b: &mut Builder, node: &Node) -> Result<()> {
+    let (source, lengths, target) = (input(node, 0)?, input(node, 1)?, output(node, 0)?);
+    let rank = b.shape(source).len();
+    let time = axis(node, "time_axis", 0, rank)?;
+    let batch = axis(node, "batch_axis", 1, rank)?;
+    let mut at = b.iters(rank);
+    let length = b.read(lengths, std::slice::from_ref(&at[batch]))?;
+    let length = convert(b.dtype(lengths), DType::I64, length);
+    let t = at[time].clone();
+    at[time] = Expr::select(lt(t.clone(), length.clone()), sub(sub(length, Expr::int(1)), t.clone()), t);
+    let value = b.read(source, &at)?;
+    b.pointwise(target, value);
+    Ok(())
+}

@@ -24,6 +24,7 @@ mod quantize;
 mod recurrent;
 mod reduce;
 mod reshape;
+mod resize;
 mod simplify;
 mod softmax;
 mod terms;
@@ -132,6 +133,8 @@ pub fn extract_node(builder: &mut Builder, node: &Node) -> Result<()> {
         "Range" => generate::range(builder, node),
         "ReduceL1" | "ReduceL2" | "ReduceLogSum" | "ReduceLogSumExp" | "ReduceMax" | "ReduceMean" | "ReduceMin"
         | "ReduceProd" | "ReduceSum" | "ReduceSumSquare" => reduce::reduce(builder, node),
+        "Resize" | "Upsample" => resize::resize(builder, node),
+        "ReverseSequence" => gather::reverse_sequence(builder, node),
         "Scatter" | "ScatterElements" => gather::scatter_elements(builder, node),
         "ScatterND" => gather::scatter_nd(builder, node),
         "Shape" | "Size" => generate::shape(builder, node),

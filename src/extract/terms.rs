@@ -20,8 +20,8 @@ macro_rules! unary {
 
 binary!(add => Add, sub => Sub, mul => Mul, div => Div, modulo => Mod, pow => Pow, min => Min, max => Max,
         eq => Eq, lt => Lt, le => Le, gt => Gt, ge => Ge, and => And, or => Or);
-unary!(neg => Neg, abs => Abs, sqrt => Sqrt, exp => Exp, log => Log, tanh => Tanh, erf => Erf, floor => Floor,
-       round => Round, sigmoid => Sigmoid, not => Not);
+unary!(neg => Neg, abs => Abs, sqrt => Sqrt, exp => Exp, log => Log, tanh => Tanh, erf => Erf, round => Round,
+       sigmoid => Sigmoid);
 
 /// `value` as a literal of type `dtype`.
 pub fn lit(value: f64, dtype: DType) -> Expr {

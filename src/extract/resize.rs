@@ -1,0 +1,241 @@
+//! `Resize` and `Upsample`: tables of positions and weights per resized dimension, made at compile time.
+//!
+//! A result is the sum over the taps of every resized dimension. Nearest neighbours at an integer factor are
+//! plain affine subscripts and become a view; other tables are constant arrays.
+
+use super::arguments::*;
+use super::builder::Builder;
+use super::terms::*;
+use crate::graph::Node;
+use sirius_polyhedral::{Aff, DType, Expr, Result};
+
+/// For every place of one dimension of the result, the source positions and their weights.
+struct Taps {
+    /// As many entries for each place.
+    places: Vec<Vec<(i64, f64)>>,
+}
+
+/// One tap of a dimension in the nest: a subscript and its weight (none where it is 1).
+struct Tap {
+    at: Expr,
+    weight: Option<Expr>,
+}
+
+struct Mode<'a> {
+    node: &'a Node,
+    coordinates: &'a str,
+    interpolation: &'a str,
+    nearest: &'a str,
+}
+
+impl<'a> Mode<'a> {
+    fn new(node: &'a Node) -> Result<Mode<'a>> {
+        let old = node.op == "Upsample" || node.version < 11;
+        let usual = if old { "asymmetric" } else { "half_pixel" };
+        let coordinates = node.string("coordinate_transformation_mode").unwrap_or(usual);
+        let interpolation = node.string("mode").unwrap_or("nearest");
+        let nearest = node.string("nearest_mode").unwrap_or(if old { "floor" } else { "round_prefer_floor" });
+        if coordinates == "tf_crop_and_resize" {
+            return Err(unsupported_form(node, "coordinate transformation `tf_crop_and_resize`"));
+        }
+        Ok(Mode { node, coordinates, interpolation, nearest })
+    }
+
+    /// Where place `x` of the result lies in the source.
+    fn source(&self, x: i64, scale: f64, from: i64, to: i64) -> f64 {
+        let (x, from, to) = (x as f64, from as f64, to as f64);
+        let half_pixel = (x + 0.5) / scale - 0.5;
+        match self.coordinates {
+            "asymmetric" => x / scale,
+            "align_corners" if to <= 1.0 => 0.0,
+            "align_corners" => x * (from - 1.0) / (to - 1.0),
+            "pytorch_half_pixel" if to <= 1.0 => 0.0,
+            "tf_half_pixel_for_nn" => (x + 0.5) / scale,
+            "half_pixel_symmetric" => from / 2.0 * (1.0 - to / (scale * from)) + half_pixel,
+            _ => half_pixel,
+        }
+    }
+
+    fn taps(&self, scale: f64, from: i64, to: i64) -> Taps {
+        let place = |x: i64| {
+            let at = self.source(x, scale, from, to);
+            match self.interpolation {
+                "nearest" => vec![(self.round(at).clamp(0, from - 1), 1.0)],
+                _ => self.weighted(at, scale, from),
+            }
+        };
+        Taps { places: (0..to).map(place).collect() }
+    }
+
+    fn round(&self, at: f64) -> i64 {
+        let rounded = match self.nearest {
+            "floor" => at.floor(),
+            "ceil" => at.ceil(),
+            "round_prefer_ceil" => (at + 0.5).floor(),
+            _ => (at - 0.5).ceil(),
+        };
+        rounded as i64
+    }
+
+    /// The neighbours of `at` with the weights of the linear or cubic filter, which `antialias` widens when
+    /// the result is smaller than the source.
+    fn weighted(&self, at: f64, scale: f64, from: i64) -> Vec<(i64, f64)> {
+        let narrow = if self.node.int("antialias") == Some(1) { scale.min(1.0) } else { 1.0 };
+        let cubic = self.interpolation == "cubic";
+        let reach = if cubic { 2.0 } else { 1.0 };
+        let half = -((-reach / narrow).floor() as i64);
+        let first = at.ceil() as i64 - half;
+        let filter = |distance: f64| if cubic { self.cubic(distance) } else { (1.0 - distance).max(0.0) };
+        let mut taps: Vec<(i64, f64)> =
+            (first..first + 2 * half).map(|i| (i, filter(((i as f64 - at) * narrow).abs()))).collect();
+        if self.node.int("exclude_outside") == Some(1) {
+            taps.iter_mut().filter(|(i, _)| !(0..from).contains(i)).for_each(|(_, w)| *w = 0.0);
+        }
+        let sum: f64 = taps.iter().map(|(_, w)| w).sum();
+        taps.iter().map(|(i, w)| ((*i).clamp(0, from - 1), w / sum)).collect()
+    }
+
+    /// Keys' cubic convolution kernel with parameter `a`.
+    fn cubic(&self, x: f64) -> f64 {
+        let a = f64::from(self.node.float("cubic_coeff_a").unwrap_or(-0.75));
+        if x <= 1.0 {
+            ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0
+        } else if x < 2.0 {
+            ((a * x - 5.0 * a) * x + 8.0 * a) * x - 4.0 * a
+        } else {
+            0.0
+        }
+    }
+}
+
+pub fn resize(b: &mut Builder, node: &Node) -> Result<()> {
+    let (source, target) = (input(node, 0)?, output(node, 0)?);
+    let mode = Mode::new(node)?;
+    let (old, new) = (b.shape(source), b.shape(target));
+    let scales = scales(b, node, &old, &new)?;
+    let mut choices: Vec<Vec<Tap>> = Vec::new();
+    for d in 0..old.len() {
+        choices.push(dimension(b, &mode, d, (&old[d], &new[d]), scales[d])?);
+    }
+    let plain = choices.iter().all(|taps| taps.len() == 1 && taps[0].at.as_aff().is_some());
+    if plain && choices.iter().all(|taps| taps[0].weight.is_none()) {
+        let at: Vec<Expr> = choices.iter().map(|taps| taps[0].at.clone()).collect();
+        return b.alias(target, source, &at);
+    }
+    let (out, t) = (b.dtype(target), wide(b.dtype(target)));
+    let mut at = Vec::new();
+    let value = blend(b, source, t, &choices, &mut at)?;
+    b.pointwise(target, convert(t, out, value));
+    Ok(())
+}
+
+/// The weighted sum over the taps of the dimensions from `at.len()` on.
+fn blend(
+    b: &mut Builder,
+    source: crate::graph::TensorId,
+    t: DType,
+    choices: &[Vec<Tap>],
+    at: &mut Vec<Expr>,
+) -> Result<Expr> {
+    let Some(taps) = choices.get(at.len()) else {
+        let value = b.read(source, at)?;
+        return Ok(convert(b.dtype(source), t, value));
+    };
+    let mut sum: Option<Expr> = None;
+    for tap in taps {
+        at.push(tap.at.clone());
+        let inner = blend(b, source, t, choices, at)?;
+        at.pop();
+        let term = match &tap.weight {
+            Some(w) => mul(inner, convert(DType::F32, t, w.clone())),
+            None => inner,
+        };
+        sum = Some(sum.map_or(term.clone(), |s| add(s, term)));
+    }
+    sum.ok_or_else(|| sirius_polyhedral::Error::bug("E304", "a resized dimension without taps"))
+}
+
+/// The taps of dimension `d` as expressions of its iterator.
+fn dimension(b: &mut Builder, mode: &Mode, d: usize, extents: (&Aff, &Aff), scale: f64) -> Result<Vec<Tap>> {
+    let (old, new) = extents;
+    if old == new && scale == 1.0 {
+        return Ok(vec![Tap { at: b.iter(d), weight: None }]);
+    }
+    let (Some(from), Some(to)) = (old.as_constant(), new.as_constant()) else {
+        return symbolic(b, mode, d, scale);
+    };
+    let taps = mode.taps(scale, from, to);
+    let factor = if from > 0 && to % from == 0 { to / from } else { 0 };
+    let nearest = mode.interpolation == "nearest";
+    if nearest && factor > 0 && taps.places.iter().enumerate().all(|(x, t)| t[0].0 == x as i64 / factor) {
+        return Ok(vec![Tap { at: index(b.aff(d).floor_div(factor)), weight: None }]);
+    }
+    Ok(tables(b, d, &taps, nearest))
+}
+
+/// A symbolic dimension: nearest neighbours at an integer factor.
+fn symbolic(b: &Builder, mode: &Mode, d: usize, scale: f64) -> Result<Vec<Tap>> {
+    let factor = scale as i64;
+    let centred = matches!(mode.coordinates, "half_pixel" | "pytorch_half_pixel") && mode.nearest.starts_with("round");
+    let floored = mode.coordinates == "asymmetric" && mode.nearest == "floor";
+    if mode.interpolation != "nearest" || factor < 1 || factor as f64 != scale || !(centred || floored) {
+        let what = format!("dimension {d} is symbolic and not resized to its nearest neighbour by an integer factor");
+        return Err(unsupported_form(mode.node, what).help("fix the dimension with --dim"));
+    }
+    Ok(vec![Tap { at: index(b.aff(d).floor_div(factor)), weight: None }])
+}
+
+/// Constant arrays `position[x, tap]` and `weight[x, tap]`.
+fn tables(b: &mut Builder, d: usize, taps: &Taps, exact: bool) -> Vec<Tap> {
+    let width = taps.places.first().map_or(0, Vec::len);
+    let shape = vec![Aff::constant(taps.places.len() as i64), Aff::constant(width as i64)];
+    let all = || taps.places.iter().flatten();
+    let positions = all().flat_map(|(i, _)| i.to_le_bytes()).collect();
+    let weights = all().flat_map(|(_, w)| (*w as f32).to_le_bytes()).collect();
+    let name = b.origin.node.clone();
+    let positions = b.constant(&format!("{name}_position{d}"), DType::I64, shape.clone(), positions);
+    let weights = (!exact).then(|| b.constant(&format!("{name}_weight{d}"), DType::F32, shape, weights));
+    (0..width)
+        .map(|tap| {
+            let place = vec![b.iter(d), Expr::int(tap as i64)];
+            Tap { at: b.load(positions, place.clone()), weight: weights.map(|w| b.load(w, place)) }
+        })
+        .collect()
+}
+
+/// The scale of every dimension: given, or from the sizes.
+fn scales(b: &Builder, node: &Node, old: &[Aff], new: &[Aff]) -> Result<Vec<f64>> {
+    let rank = old.len();
+    let along = match node.ints("axes") {
+        Some(list) => list.iter().map(|a| from_front(node, *a, rank)).collect::<Result<Vec<usize>>>()?,
+        None => (0..rank).collect(),
+    };
+    let tensor = node.input(if node.op == "Resize" && node.version >= 11 { 2 } else { 1 });
+    let given = match tensor.filter(|t| !b.shape(*t).first().is_some_and(|e| e.is_constant(0))) {
+        Some(t) => b.graph.tensor(t).floats(),
+        None => node.floats("scales").map(|l| l.iter().map(|v| f64::from(*v)).collect()),
+    };
+    let mut all = vec![1.0; rank];
+    match given {
+        Some(list) => along.iter().zip(list).for_each(|(d, s)| all[*d] = s),
+        None => along.iter().for_each(|d| all[*d] = ratio(&old[*d], &new[*d])),
+    }
+    let policy = node.string("keep_aspect_ratio_policy").unwrap_or("stretch");
+    if node.input(3).is_some() && policy != "stretch" {
+        let sizes = int_list(b, node, "sizes", 3)?.unwrap_or_default();
+        let wanted = along.iter().zip(&sizes).map(|(d, s)| ratio(&old[*d], &Aff::constant(*s)));
+        let larger = policy == "not_larger";
+        let common = wanted.reduce(|a, c| if larger { a.min(c) } else { a.max(c) }).unwrap_or(1.0);
+        along.iter().for_each(|d| all[*d] = common);
+    }
+    Ok(all)
+}
+
+/// `new / old`; 0 where that is not a number known here (symbolic extents accept integer factors only).
+fn ratio(old: &Aff, new: &Aff) -> f64 {
+    match (old.as_constant(), new.as_constant()) {
+        (Some(a), Some(c)) if a > 0 => c as f64 / a as f64,
+        _ if old == new => 1.0,
+        _ => (1..=16).find(|f| old.clone() * *f == *new).map_or(0.0, |f| f as f64),
+    }
+}
