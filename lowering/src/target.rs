@@ -134,7 +134,7 @@ fn cache_bytes(index: usize) -> Option<usize> {
 
 /// The passes after emission. Loops are not unrolled, vectorised or rewritten: emission has already chosen
 /// the register tile, and LLVM's unroller makes it spill (28 % of peak lost on a 512^3 product).
-const PASSES: &str = "function(sroa,early-cse<memssa>,simplifycfg,instcombine<no-verify-fixpoint>,\
+const PASSES: &str = "always-inline,function(sroa,early-cse<memssa>,simplifycfg,instcombine<no-verify-fixpoint>,\
     loop-mssa(licm),early-cse<memssa>,instcombine<no-verify-fixpoint>,simplifycfg)";
 
 /// Optimizes the module in place.

@@ -2,10 +2,11 @@
 
 use super::exponential::exp_f64;
 use super::kit::V;
-use std::f64::consts::{LN_2, LOG2_E};
+use std::f64::consts::{FRAC_2_SQRT_PI, LN_2, LOG2_E};
 
 /// `erf(x) / x` in `x^2`, for `|x| < 1`, error `2^-29`.
-const NEAR: [f64; 7] = [1.1283791, -0.37612626, 0.11283585, -0.026853813, 0.0051883277, -0.00080101937, 7.8538615e-5];
+const NEAR: [f64; 7] =
+    [FRAC_2_SQRT_PI, -0.37612626, 0.11283585, -0.026853813, 0.0051883277, -0.00080101937, 7.8538615e-5];
 /// `-ln(erfc(t))` for `0.95 < t < 3.95`; error of `erf` `2^-29`.
 const FAR: [f64; 7] = [0.00025646496, 1.127426, 0.6376002, 0.103566766, -0.022051934, 0.0029995248, -0.00019150249];
 
@@ -14,7 +15,7 @@ const EXP: [f64; 6] = [1.0000001, 0.9999997, 0.49998885, 0.16667582, 0.04191637,
 
 /// `erf(x) / x` in `x^2`, for `|x| < 1`, error `2^-68`.
 const WIDE_NEAR: [f64; 14] = [
-    1.1283791670955126,
+    FRAC_2_SQRT_PI,
     -0.37612638903183754,
     0.11283791670955119,
     -0.026866170645129733,
@@ -80,5 +81,5 @@ fn exp_negative<'k, 'c>(x: V<'k, 'c>) -> V<'k, 'c> {
     let n = rounded - 12_582_912.0;
     let r = n.fma(-LN_2, x);
     let p = r.poly(&EXP);
-    (p.bits() + (rounded.bits() << 23)).from_bits()
+    (p.bits() + (rounded.bits() << 23)).as_float()
 }

@@ -33,7 +33,7 @@ fn reduce<'k, 'c>(x: V<'k, 'c>) -> (V<'k, 'c>, V<'k, 'c>) {
 
 /// `2^n` as a float, for `n` in `-126..=127`.
 fn power_of_two<'k, 'c>(n: V<'k, 'c>) -> V<'k, 'c> {
-    ((n << 23) + ONE).from_bits()
+    ((n << 23) + ONE).as_float()
 }
 
 /// `e^r` for a reduced argument.
@@ -86,7 +86,7 @@ fn expm1_reduced_f64<'k, 'c>(r: V<'k, 'c>) -> V<'k, 'c> {
 
 /// `2^n` as a float, for `n` in `-1022..=1023`.
 pub(super) fn power_of_two_f64<'k, 'c>(n: V<'k, 'c>) -> V<'k, 'c> {
-    ((n + 1023) << 52).from_bits()
+    ((n + 1023) << 52).as_float()
 }
 
 /// `y 2^n` in two steps, so that results too small for a full exponent are rounded once.
@@ -130,7 +130,7 @@ pub(super) fn tanh_f64<'k, 'c>(x: V<'k, 'c>) -> V<'k, 'c> {
 /// no sum notices.
 pub(super) fn exp_f32<'k, 'c>(x: V<'k, 'c>) -> V<'k, 'c> {
     let (r, n) = reduce(x);
-    let y = (exp_reduced(r).bits() + (n << 23)).from_bits();
+    let y = (exp_reduced(r).bits() + (n << 23)).as_float();
     // Above, `x + inf` is infinity, and NaN for NaN.
     let y = x.le(88.722_839_355).select(y, x + f64::INFINITY);
     x.lt(-87.336_540_22).select(x.lit(0.0), y)

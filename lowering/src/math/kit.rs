@@ -244,7 +244,7 @@ impl<'k, 'ctx> V<'k, 'ctx> {
     }
 
     /// The float with this bit pattern.
-    pub fn from_bits(self) -> V<'k, 'ctx> {
+    pub fn as_float(self) -> V<'k, 'ctx> {
         self.cast(InstructionOpcode::BitCast, self.float_type(self.width()))
     }
 
@@ -313,7 +313,7 @@ impl<'k, 'ctx> V<'k, 'ctx> {
 
     /// This (not negative) magnitude with the sign of `other`.
     pub fn with_sign_of(self, other: V<'k, 'ctx>) -> V<'k, 'ctx> {
-        (self.bits() | other.sign_bit()).from_bits()
+        (self.bits() | other.sign_bit()).as_float()
     }
 
     /// The smaller of the two; NaN stays NaN. The literal comes first so that one `vminps` does it.

@@ -21,7 +21,7 @@ pub(super) fn log_f32<'k, 'c>(x: V<'k, 'c>) -> V<'k, 'c> {
     let scaled = small.select(x * 8_388_608.0, x);
     let bits = scaled.bits();
     let e = (bits - SQRT_HALF).ashr(23);
-    let f = (bits - (e << 23)).from_bits() - 1.0;
+    let f = (bits - (e << 23)).as_float() - 1.0;
     let e = e.to_float() - small.select(x.lit(23.0), 0.0);
     let square = f * f;
     let tail = (f * square).fma(f.poly(&P), e * LN2_LOW);
@@ -49,10 +49,10 @@ pub(super) fn split_f64<'k, 'c>(x: V<'k, 'c>) -> (V<'k, 'c>, V<'k, 'c>) {
     let small = x.lt(f64::MIN_POSITIVE);
     let bits = small.select(x * 18_014_398_509_481_984.0, x).bits();
     let e = (bits - WIDE_SQRT_HALF).ashr(52);
-    let f = (bits - (e << 52)).from_bits() - 1.0;
+    let f = (bits - (e << 52)).as_float() - 1.0;
     // Small integers become floats through the low bits of 1.5 * 2^52: AVX2 has no 64-bit conversion.
     let round = x.lit(6_755_399_441_055_744.0);
-    let e = (e + round.bits()).from_bits() - round;
+    let e = (e + round.bits()).as_float() - round;
     (e - small.select(x.lit(54.0), 0.0), f)
 }
 

@@ -122,10 +122,10 @@ fn reduce_large<'k, 'c>(x: V<'k, 'c>) -> Angle<'k, 'c> {
     let quarter = (product >> 126).low64() - upper.low64();
     let (r, tail) = fraction_to_angle((fraction ^ upper) - upper);
     let negative = (upper.low64() << 63) ^ x.sign_bit();
-    let flip = |v: V<'k, 'c>| (v.bits() ^ negative).from_bits();
+    let flip = |v: V<'k, 'c>| (v.bits() ^ negative).as_float();
     let quarter = x.lt(0.0).select(-quarter, quarter);
-    // Keeps NaN: it has no quarter, but its own sum is NaN.
-    Angle { quarter, r: flip(r) + (x - x), tail: flip(tail) }
+    // Keeps NaN: it has no digits to multiply.
+    Angle { quarter, r: flip(r) + x * 0.0, tail: flip(tail) }
 }
 
 /// Three words of digits from a bit position of the table.
@@ -141,7 +141,7 @@ fn fraction_to_angle<'k, 'c>(fraction: V<'k, 'c>) -> (V<'k, 'c>, V<'k, 'c>) {
     let normal = fraction << zeros;
     let high = (normal >> 75).low64().to_float() * 2f64.powi(-53);
     let low = ((normal >> 22).low64() & ((1 << 53) - 1)).to_float() * 2f64.powi(-106);
-    let scale = ((zeros.low64() * -1 + 1023) << 52).from_bits();
+    let scale = ((zeros.low64() * -1 + 1023) << 52).as_float();
     let r = high * FRAC_PI_2;
     let tail = high.fma(FRAC_PI_2, -r) + high.fma(PI_2_SECOND, low * FRAC_PI_2);
     (r * scale, tail * scale)
@@ -163,5 +163,5 @@ fn quadrant<'k, 'c>(a: Angle<'k, 'c>, quarter: V<'k, 'c>) -> V<'k, 'c> {
     let top = z.lit(1.0) - half;
     let cos = top + ((z.lit(1.0) - top - half) + (z * z).fma(z.poly(&COS), -(a.r * a.tail)));
     let y = (quarter & 1).eq(0).select(sin, cos);
-    (y.bits() ^ ((quarter & 2) << 62)).from_bits()
+    (y.bits() ^ ((quarter & 2) << 62)).as_float()
 }
