@@ -1,5 +1,7 @@
 //! The graph: an ONNX model after import, with every shape known as affine expressions of parameters.
 
+pub mod compact;
+pub mod fold;
 pub mod interp;
 
 use indexmap::IndexMap;

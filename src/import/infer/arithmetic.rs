@@ -205,7 +205,7 @@ impl Context<'_> {
         if self.range(aff).0.is_some_and(|low| low >= 1) {
             return Ok(());
         }
-        match self.range_where(aff, |value, _| value >= 1) {
+        match self.range_where(aff, |value| value >= 1) {
             Some(fact) => Err(Stop::Restart(fact)),
             None => Ok(()),
         }
@@ -243,20 +243,22 @@ impl Context<'_> {
             let replace =
                 |by: &Aff| difference.substitute_params(&|q| if q == *p { by.clone() } else { Aff::param(q) });
             let (_, slack) = sides.into_iter().find(|(side, _)| self.equal(&replace(side), &0.into()) == Some(true))?;
-            self.range_where(&slack, |low, _| low >= 0)
+            self.range_where(&slack, |slack| slack >= 0)
         })
     }
 
     /// A function of one input dimension is zero on an interval of it, as for `frames == 1`.
     fn fact_for_range(&self, difference: &Aff) -> Option<Fact> {
-        self.range_where(difference, |value, _| value == 0)
+        self.range_where(difference, |value| value == 0)
     }
 
     /// The interval of the only input dimension in `aff` on which `holds`, found by testing values. `None`
     /// where it is empty or several parameters occur.
-    fn range_where(&self, aff: &Aff, holds: impl Fn(i64, i64) -> bool) -> Option<Fact> {
-        /// Longer inputs than this are not looked at for a bound.
-        const FAR: i64 = 1 << 22;
+    fn range_where(&self, aff: &Aff, holds: impl Fn(i64) -> bool) -> Option<Fact> {
+        /// Longer inputs than this are not looked at for an upper bound.
+        const FAR: i64 = 1 << 40;
+        /// Every input length up to this is tried for the lower bound.
+        const NEAR: i64 = 1 << 16;
         let mut params = Vec::new();
         aff.visit_params(&mut |p| params.push(p));
         params.dedup();
@@ -266,14 +268,33 @@ impl Context<'_> {
         }
         let (low, high) = self.param_range(*param);
         let (low, high) = (low.unwrap_or(1), high.unwrap_or(FAR).min(FAR));
-        let at = |n: i64| holds(aff.eval(&|_| n, &|_| 0), n);
-        let first = (low..=high).find(|&n| at(n))?;
-        let after = (first..=high).find(|&n| !at(n));
-        let last = after.map(|n| n - 1).or((high < FAR).then_some(high));
+        let at = |n: i64| holds(aff.eval(&|_| n, &|_| 0));
+        let first = (low..=high.min(low.saturating_add(NEAR))).find(|&n| at(n))?;
+        let last = last_of_run(first, high, at);
+        let last = (last < FAR).then_some(last);
         let range: Range = (Some(first), last);
         let (branch, dim) = (self.branches.last().cloned(), self.graph.params.get(*param).name.clone());
         Some(Fact::Range { branch, dim, range })
     }
+}
+
+/// The end of the run of values from `first` on which `holds`; doubling steps, then bisection.
+fn last_of_run(first: i64, high: i64, holds: impl Fn(i64) -> bool) -> i64 {
+    let (mut good, mut step) = (first, 1i64);
+    let mut bad = high + 1;
+    while good < high {
+        let next = good.saturating_add(step).min(high);
+        if !holds(next) {
+            bad = next;
+            break;
+        }
+        (good, step) = (next, step.saturating_mul(2));
+    }
+    while bad - good > 1 {
+        let middle = good + (bad - good) / 2;
+        if holds(middle) { good = middle } else { bad = middle }
+    }
+    good
 }
 
 fn term(term: &Term) -> Aff {

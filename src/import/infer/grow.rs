@@ -5,7 +5,7 @@
 //! no longer copies the list.
 
 use super::context::{Context, State, Step};
-use super::finish::visit_ids;
+use crate::graph::compact::visit_ids;
 use crate::graph::{Attribute, Block, Node, Tensor, TensorId};
 use crate::import::tensor::Constant;
 use indexmap::IndexMap;

@@ -67,6 +67,6 @@ fn attempt(draft: &Draft, options: &ImportOptions, known: &Known) -> std::result
     let names = main.outputs.clone();
     let main = context.block(main)?;
     let mut graph = context.finish(main, &names)?;
-    finish::compact(&mut graph);
+    crate::graph::compact::compact(&mut graph);
     Ok(graph)
 }

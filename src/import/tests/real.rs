@@ -3,6 +3,7 @@
 //! Set `SIRIUS_MODELS` to folders (separated by `:`) that hold one folder per model, in the layout of the
 //! ONNX model zoo: `model.onnx` and `test_data_set_K/{input,output}_J.pb`.
 
+use crate::graph::fold::fold_constants;
 use crate::graph::{Graph, TensorId};
 use crate::import::proto::TensorProto;
 use crate::import::{ImportOptions, load};
@@ -21,8 +22,11 @@ fn output_shapes_of_real_models_match_their_recorded_results() {
         let started = std::time::Instant::now();
         match load(&model, &ImportOptions::default()) {
             Err(error) => failures.push(format!("{}: {error}", model.display())),
-            Ok(graph) => {
+            Ok(mut graph) => {
                 println!("{}: {:?}", model.display(), started.elapsed());
+                let nodes = graph.main.nodes.len();
+                let folded = fold_constants(&mut graph).unwrap();
+                println!("  {nodes} nodes, {} left, {folded:?}", graph.main.nodes.len());
                 describe(&graph);
                 for data in folders(model.parent().unwrap()) {
                     checked += 1;
