@@ -3,6 +3,8 @@
 pub mod affine;
 pub mod artifact;
 pub mod descriptor;
+pub mod emit;
+pub mod expr;
 pub mod features;
 pub mod header;
 pub mod ir;
@@ -12,5 +14,7 @@ pub mod metadata;
 pub mod prepare;
 pub mod target;
 pub mod weights;
+pub mod x86;
 
+pub use emit::emit_body;
 pub use target::{Target, compile_assembly, compile_object};

@@ -1,0 +1,124 @@
+//! x86-64 code of one root of the nest.
+//!
+//! A *tile* is the set of iterations that run in lockstep: every combination of the enclosing `Rows` loops
+//! (the [`Instance`]s) times the lanes of the enclosing `Lanes` loop (cut into *chunks* of one vector each).
+//! Scalar code is the tile of one instance without lanes, so there is one emitter: every node of the nest is
+//! written for the whole tile, statement by statement. `space` maps loop variables to tile positions,
+//! `value` and `access` write expressions and memory accesses, `compute` statements, `loops` and `branch`
+//! control flow, `tiles` the lockstep loops, `reduction` sums over lanes.
+
+mod access;
+mod branch;
+mod compute;
+mod loops;
+mod memory;
+mod ranges;
+mod reduction;
+mod space;
+mod tiles;
+mod value;
+
+use crate::emit::Frame;
+use crate::ir::{Ir, Value};
+use inkwell::basic_block::BasicBlock;
+use ranges::Ranges;
+use sirius_polyhedral::{Aff, ArrayId, Nest, ParamId, Result, VarId};
+use space::{Instance, Lanes};
+use std::collections::HashMap;
+use value::Memo;
+
+/// Writes `root` into the function of `frame`, for vectors of `vector_bytes` bytes.
+pub fn emit_root(frame: &Frame<'_, '_>, vector_bytes: usize, root: &Nest) -> Result<()> {
+    let mut emitter = Emitter {
+        frame,
+        // A chunk has the same lanes for every type: those of a 4-byte type in one register.
+        width: (vector_bytes / 4).max(1) as u32,
+        values: HashMap::new(),
+        fixed: HashMap::new(),
+        ranges: Ranges::default(),
+        active: vec![Instance::scalar()],
+        lanes: None,
+        cells: HashMap::new(),
+        partials: HashMap::new(),
+        exits: Vec::new(),
+        memo: Memo::default(),
+        next: frame.nest.vars,
+    };
+    emitter.node(root)
+}
+
+/// The state at one point of the nest.
+struct Emitter<'f, 'a, 'ctx> {
+    frame: &'f Frame<'a, 'ctx>,
+    /// Lanes of one vector.
+    width: u32,
+    /// Loop variables that exist at run time.
+    values: HashMap<VarId, Value<'ctx>>,
+    /// Loop variables that are known here: the value over other variables, and its distance from the
+    /// loop's lower bound.
+    fixed: HashMap<VarId, (Aff, i64)>,
+    ranges: Ranges,
+    /// The instances that run; never empty.
+    active: Vec<Instance<'ctx>>,
+    lanes: Option<Lanes>,
+    /// Register arrays: array, place in the tile, lanes (0 for scalars).
+    cells: HashMap<(ArrayId, Vec<i64>, u32), Value<'ctx>>,
+    /// Per-lane partial results: statement (by address) and instance to one cell per chunk.
+    partials: HashMap<(usize, u32), Vec<Value<'ctx>>>,
+    /// Where `BreakUnless` leaves to, innermost last.
+    exits: Vec<BasicBlock<'ctx>>,
+    memo: Memo<'ctx>,
+    /// Next unused number for variables, masks and instances of our own.
+    next: u32,
+}
+
+impl<'a, 'ctx> Emitter<'_, 'a, 'ctx> {
+    fn ir(&self) -> Ir<'a, 'ctx> {
+        self.frame.ir()
+    }
+
+    fn fresh(&mut self) -> u32 {
+        self.next += 1;
+        self.next - 1
+    }
+
+    fn nodes(&mut self, body: &[Nest]) -> Result<()> {
+        body.iter().try_for_each(|n| self.node(n))
+    }
+
+    fn node(&mut self, node: &Nest) -> Result<()> {
+        let remembered = self.remember_params(node);
+        let done = match node {
+            Nest::Loop { var, lower, upper, kind, body } => self.any_loop(*var, lower, upper, *kind, body),
+            Nest::If { condition, body } => self.conditional(condition, body),
+            Nest::BreakUnless(guard) => self.break_unless(guard),
+            Nest::Compute { kind, target, value, origin, .. } => {
+                let key = std::ptr::from_ref(node) as usize;
+                self.compute(key, *kind, target, value).map_err(|e| e.at(origin))
+            }
+        };
+        remembered.into_iter().for_each(|p| self.frame.forget_param(p));
+        done
+    }
+
+    /// Reads the parameters that the program computes when the outermost node that uses them is entered.
+    fn remember_params(&mut self, node: &Nest) -> Vec<ParamId> {
+        if !self.frame.has_late_params() {
+            return Vec::new();
+        }
+        let mut used = Vec::new();
+        let mut note = |a: &Aff| a.visit_params(&mut |p| used.push(p));
+        match node {
+            Nest::Loop { lower, upper, .. } => lower.0.iter().chain(&upper.0).for_each(&mut note),
+            Nest::If { condition: sirius_polyhedral::Condition::NonNegative(affs), .. } => {
+                affs.iter().for_each(&mut note)
+            }
+            Nest::If { condition: sirius_polyhedral::Condition::Guard(e), .. } | Nest::BreakUnless(e) => {
+                e.visit_affs(&mut note)
+            }
+            Nest::Compute { value, .. } => value.visit_affs(&mut note),
+        }
+        used.retain(|&p| self.frame.is_late(p) && self.frame.remember_param(p));
+        used
+    }
+}
