@@ -62,13 +62,13 @@ const BINARY: [(&str, BinaryOp); 19] = [
 
 /// Extracts the node if it is in the table.
 pub fn extract(b: &mut Builder, node: &Node) -> Result<bool> {
+    if !is_known(node) {
+        return Ok(false);
+    }
     let target = output(node, 0)?;
     let mut arguments = Vec::new();
     let types: Vec<DType> = node.inputs.iter().flatten().map(|t| b.dtype(*t)).collect();
     let index = b.iters(b.graph.tensor(target).rank());
-    if !is_known(node) {
-        return Ok(false);
-    }
     for tensor in &node.inputs {
         arguments.push(match tensor {
             Some(t) => Some(b.read(*t, &broadcast(&b.shape(*t), &index))?),

@@ -20,7 +20,12 @@ pub fn rename_shape(b: &mut Builder, source: TensorId, target: TensorId) -> Resu
     b.alias(target, source, &index)
 }
 
+/// `Identity`, a cast to the same type, and `Dropout` at inference.
 pub fn identity(b: &mut Builder, node: &Node) -> Result<()> {
+    let training = node.op == "Dropout" && node.input(2).is_some_and(|t| b.graph.tensor(t).ints() != Some(vec![0]));
+    if training {
+        return Err(unsupported_form(node, "training mode").help("export the model in inference mode"));
+    }
     let (source, target) = (input(node, 0)?, output(node, 0)?);
     let index = b.iters(b.shape(target).len());
     b.alias(target, source, &index)?;

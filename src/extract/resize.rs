@@ -48,7 +48,8 @@ impl<'a> Mode<'a> {
         match self.coordinates {
             "asymmetric" => x / scale,
             "align_corners" if to <= 1.0 => 0.0,
-            "align_corners" => x * (from - 1.0) / (to - 1.0),
+            // The result's extent before it was rounded down, as in the operator's reference.
+            "align_corners" => x * (from - 1.0) / (scale * from - 1.0),
             "pytorch_half_pixel" if to <= 1.0 => 0.0,
             "tf_half_pixel_for_nn" => (x + 0.5) / scale,
             "half_pixel_symmetric" => from / 2.0 * (1.0 - to / (scale * from)) + half_pixel,
