@@ -49,6 +49,8 @@ pub struct ArtifactOptions {
     /// What the code was compiled for.
     pub target: Target,
     pub fp_policy: String,
+    /// Floating-point operations of one inference: formulas whose sum it is.
+    pub flops: Vec<String>,
 }
 
 /// A C identifier from any name: other characters become `_`.
@@ -169,6 +171,7 @@ impl<'a> Draft<'a> {
             workspace: metadata::workspace_info(nest, &self.slots),
             weights: WeightsInfo { bytes: self.blob.bytes, xxh64: format!("{hash:016x}"), file },
             fp_policy: self.options.fp_policy.clone(),
+            flops: self.options.flops.clone(),
             kernels: vec![KernelInfo { symbol: body_symbol.to_string(), nodes: metadata::kernel_nodes(nest) }],
         }
     }

@@ -30,6 +30,8 @@ pub struct Manifest {
     pub weights: WeightsInfo,
     /// How far floating-point results may differ from strict evaluation.
     pub fp_policy: String,
+    /// Floating-point operations of one inference, counted in the model: the sum of these formulas.
+    pub flops: Vec<String>,
     pub kernels: Vec<KernelInfo>,
 }
 

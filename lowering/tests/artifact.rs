@@ -91,6 +91,7 @@ fn build(dir: &Path, weights: WeightsPolicy, cpu: &str) -> Manifest {
         weights,
         target: Target::x86(cpu),
         fp_policy: "strict".into(),
+        flops: vec![],
     };
     write_artifact(&scaling_nest(), &object(), "scale_body", &options, dir).unwrap()
 }

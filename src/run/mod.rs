@@ -2,6 +2,7 @@
 
 pub mod bind;
 pub mod compare;
+pub mod formula;
 pub mod load;
 pub mod npy;
 pub mod pb;

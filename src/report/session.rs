@@ -1,0 +1,38 @@
+//! One run of the compiler as seen from outside: its phases, how long they took, and the dumps.
+
+use crate::report::progress::Progress;
+use sirius_polyhedral::{Error, Result};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Collects times and writes dumps; `Session::default()` does neither aloud.
+#[derive(Default)]
+pub struct Session {
+    pub dump_dir: Option<PathBuf>,
+    pub progress: Option<Progress>,
+    /// Phases in order.
+    pub times: Vec<(String, Duration)>,
+    dumps: usize,
+}
+
+impl Session {
+    /// Runs one phase.
+    pub fn phase<T>(&mut self, name: &str, run: impl FnOnce(&mut Session) -> Result<T>) -> Result<T> {
+        if let Some(progress) = &self.progress {
+            progress.phase(name);
+        }
+        let start = Instant::now();
+        let result = run(self);
+        self.times.push((name.to_string(), start.elapsed()));
+        result
+    }
+
+    /// Writes `NN-name.extension` when dumps are wanted; numbers follow the order of the calls.
+    pub fn dump(&mut self, name: &str, extension: &str, text: impl FnOnce() -> String) -> Result<()> {
+        let Some(dir) = &self.dump_dir else { return Ok(()) };
+        let path = dir.join(format!("{:02}-{name}.{extension}", self.dumps));
+        self.dumps += 1;
+        let written = std::fs::create_dir_all(dir).and_then(|()| std::fs::write(&path, text()));
+        written.map_err(|e| Error::environment("E611", format!("cannot write {}: {e}", path.display())))
+    }
+}
