@@ -4,7 +4,10 @@
 //! reference interpreter), `extract` (graph to `Program`), then the crates `sirius-polyhedral` and
 //! `sirius-lowering`, and `run` (artifact to results).
 
+pub mod cli;
+pub mod compile;
 pub mod extract;
 pub mod graph;
 pub mod import;
+pub mod report;
 pub mod run;

@@ -1,1 +1,5 @@
-fn main() {}
+//! The `sirius` command; see `cli`.
+
+fn main() -> std::process::ExitCode {
+    sirius::cli::main()
+}

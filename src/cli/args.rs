@@ -1,0 +1,330 @@
+//! Arguments of every command, and the help that teaches them.
+
+use crate::compile::{CompileOptions, Output};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use sirius_lowering::artifact::WeightsPolicy;
+use std::path::PathBuf;
+
+#[derive(Parser, Debug)]
+#[command(
+    name = "sirius",
+    version,
+    about = "Compiles ONNX networks, host control flow and kernels together, as one polyhedral program",
+    after_help = "A first session:
+  sirius check model.onnx                     is everything in it supported?
+  sirius compile model.onnx -o out            model.so, model.h, model.json in out/
+  sirius run out --data test_data_set_0       run it and compare with output_*.pb
+  sirius bench out --data test_data_set_0     median, p90, min, GFLOP/s
+
+Exit codes: 0 ok, 1 invalid model, 2 wrong usage, 3 unsupported (complete list), 4 results differ,
+5 budget exceeded, 6 environment (tool, file, processor), 70 internal error with a reproducer."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Compile a model to a shared object with a C header
+    Compile(CompileArgs),
+    /// Run a model or an artifact, and compare with expected outputs where there are any
+    Run(RunArgs),
+    /// List everything in a model that is not supported, with node names
+    Check(CheckArgs),
+    /// Show inputs, outputs, operators and sizes, or any intermediate form
+    Inspect(InspectArgs),
+    /// Measure the time of one inference
+    Bench(BenchArgs),
+    /// Say what became of a node: its loops, and why it was (not) fused
+    Explain(ExplainArgs),
+    /// Run passes on a `.poly` file and print the result
+    Opt(OptArgs),
+    /// Check this machine: LLVM, linker, processor, memory
+    Doctor,
+}
+
+/// Options of the compiler, shared by every command that may compile.
+#[derive(Args, Debug, Clone)]
+pub struct CompilerArgs {
+    /// What to generate
+    #[arg(long, value_enum, default_value = "x86-64")]
+    pub target: TargetArg,
+    /// LLVM's processor name: native, x86-64-v3 (AVX2), x86-64-v4 (AVX-512), znver4 ...
+    #[arg(long, default_value = "native", value_name = "CPU")]
+    pub target_cpu: String,
+    /// Fix a named dimension; others stay symbolic. May be repeated
+    #[arg(long = "dim", value_name = "NAME=VALUE", value_parser = parse_dim)]
+    pub dims: Vec<(String, i64)>,
+    /// Worker threads the code is made for
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Optimization level
+    #[arg(short = 'O', value_name = "LEVEL", default_value = "3", value_parser = clap::value_parser!(u8).range(0..=3))]
+    pub level: u8,
+    /// Run exactly these passes, in this order (see `sirius opt --help`)
+    #[arg(long, value_name = "PASS,..")]
+    pub passes: Option<String>,
+    /// Skip an optional pass. May be repeated
+    #[arg(long = "disable-pass", value_name = "PASS")]
+    pub disabled: Vec<String>,
+    /// Run only the first N optional passes: halve N to find the pass that breaks a model
+    #[arg(long, value_name = "N")]
+    pub pass_limit: Option<usize>,
+    /// Write every intermediate form into this folder; each is a valid input of `sirius opt`
+    #[arg(long, value_name = "DIR")]
+    pub dump_dir: Option<PathBuf>,
+    /// Verify the program and prove the schedule legal after every pass
+    #[arg(long)]
+    pub verify_each: bool,
+    /// Print how long each phase and pass took
+    #[arg(long)]
+    pub time_passes: bool,
+    /// Print decisions of the passes
+    #[arg(long, value_enum, value_name = "WHICH", num_args = 0..=1, default_missing_value = "all")]
+    pub remarks: Option<RemarksArg>,
+    /// Constant weights inside the library or in a file beside it (auto: beside it from 64 MiB)
+    #[arg(long, value_enum, default_value = "auto")]
+    pub weights: WeightsArg,
+    /// Name of the artifact's files and symbols; default: the model's
+    #[arg(long)]
+    pub name: Option<String>,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetArg {
+    #[value(name = "x86-64")]
+    X86,
+    Nvptx,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RemarksArg {
+    All,
+    Applied,
+    Missed,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WeightsArg {
+    Auto,
+    Embed,
+    Sidecar,
+}
+
+impl CompilerArgs {
+    pub fn options(&self) -> CompileOptions {
+        CompileOptions {
+            output: match self.target {
+                TargetArg::X86 => Output::X86,
+                TargetArg::Nvptx => Output::Nvptx,
+            },
+            cpu: self.target_cpu.clone(),
+            dims: self.dims.iter().cloned().collect(),
+            threads: self.threads.map(usize::from),
+            level: self.level,
+            passes: self.passes.clone(),
+            disabled: self.disabled.iter().cloned().collect(),
+            pass_limit: self.pass_limit,
+            verify_each: self.verify_each,
+            weights: match self.weights {
+                WeightsArg::Auto => WeightsPolicy::Auto,
+                WeightsArg::Embed => WeightsPolicy::Embed,
+                WeightsArg::Sidecar => WeightsPolicy::Sidecar,
+            },
+            name: self.name.clone(),
+        }
+    }
+}
+
+fn parse_dim(text: &str) -> Result<(String, i64), String> {
+    let (name, value) = text.split_once('=').ok_or("wanted NAME=VALUE, for example batch=1")?;
+    match value.parse() {
+        Ok(n) if n >= 1 && !name.is_empty() => Ok((name.to_string(), n)),
+        _ => Err(format!("\"{value}\" is not a positive integer")),
+    }
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  sirius compile bert.onnx -o out                      symbolic batch and sequence stay symbolic
+  sirius compile bert.onnx -o out --dim batch=1        fixes one dimension
+  sirius compile m.onnx -o out --target-cpu x86-64-v3  for any processor with AVX2
+  sirius compile m.onnx -o out --remarks missed        what could not be fused, and why
+  sirius compile m.onnx -o out --dump-dir dumps        every form on the way")]
+pub struct CompileArgs {
+    /// The ONNX file
+    pub model: PathBuf,
+    /// Folder of the artifact: NAME.so, NAME.h, NAME.json and, for large weights, NAME.weights
+    #[arg(short = 'o', long = "output", value_name = "DIR")]
+    pub output: PathBuf,
+    #[command(flatten)]
+    pub compiler: CompilerArgs,
+}
+
+/// Where inputs come from.
+#[derive(Args, Debug, Clone)]
+pub struct DataArgs {
+    /// Folder with input_0.pb (or .npy), input_1.pb ... and optionally output_0.pb ...; or a folder of
+    /// test_data_set_* folders. Without it inputs are made up
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Seed of made-up inputs
+    #[arg(long, default_value = "1", value_name = "N")]
+    pub seed: u64,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  sirius run out --data test_data_set_0         run, and compare with output_*.pb
+  sirius run model.onnx --data test_data_set_0  compile first
+  sirius run model.onnx --reference             by the slow reference interpreter, on made-up inputs
+  sirius run model.onnx --verify                compiled code against the reference interpreter
+Exit code 4 when an output differs; the message names output, index, got, wanted, ULP.")]
+pub struct RunArgs {
+    /// An ONNX file, an artifact's folder, or an artifact's manifest (.json)
+    pub model: PathBuf,
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Allowed relative difference of floats
+    #[arg(long, value_name = "X")]
+    pub rtol: Option<f64>,
+    /// Allowed absolute difference of floats
+    #[arg(long, value_name = "X")]
+    pub atol: Option<f64>,
+    /// Write outputs here as output_0.pb ...
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Use the reference interpreter instead of compiled code (ONNX files only)
+    #[arg(long)]
+    pub reference: bool,
+    /// Compare compiled code with the reference interpreter (ONNX files only)
+    #[arg(long, conflicts_with = "reference")]
+    pub verify: bool,
+    #[command(flatten)]
+    pub compiler: CompilerArgs,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Prints the complete list at once and exits with 3 when there is anything on it.")]
+pub struct CheckArgs {
+    /// The ONNX file
+    pub model: PathBuf,
+    #[arg(long = "dim", value_name = "NAME=VALUE", value_parser = parse_dim, help = "Fix a named dimension")]
+    pub dims: Vec<(String, i64)>,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The model after import
+    Graph,
+    /// The polyhedral program as extracted
+    Poly,
+    /// The same after all passes
+    Optimized,
+    /// The loops that are lowered
+    Loop,
+    /// LLVM IR
+    Llvm,
+    /// Assembly
+    Asm,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  sirius inspect model.onnx                  summary
+  sirius inspect out                         summary of an artifact
+  sirius inspect model.onnx --stage loop     the loops that are lowered")]
+pub struct InspectArgs {
+    /// An ONNX file, an artifact's folder, or a manifest
+    pub model: PathBuf,
+    /// Print this intermediate form instead of the summary
+    #[arg(long, value_enum)]
+    pub stage: Option<Stage>,
+    #[command(flatten)]
+    pub compiler: CompilerArgs,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Warms up, then times single inferences. --json prints one object: median_us, p90_us, min_us, gflops.")]
+pub struct BenchArgs {
+    /// An ONNX file, an artifact's folder, or a manifest
+    pub model: PathBuf,
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Seconds to measure
+    #[arg(long, default_value = "2", value_name = "S")]
+    pub seconds: f64,
+    /// One JSON object on standard output
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub compiler: CompilerArgs,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  sirius explain model.onnx /encoder/MatMul              what became of one node
+  sirius explain model.onnx /encoder/MatMul /encoder/Add what was decided about two of them")]
+pub struct ExplainArgs {
+    /// The ONNX file
+    pub model: PathBuf,
+    /// Name of a node, or a part of it
+    #[arg(required = true, num_args = 1..=2)]
+    pub nodes: Vec<String>,
+    #[command(flatten)]
+    pub compiler: CompilerArgs,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = pass_list())]
+pub struct OptArgs {
+    /// The `.poly` file, `-` for standard input
+    pub file: PathBuf,
+    /// Passes to run, in order; none: only parse, verify and print
+    #[arg(long, value_name = "PASS,..", default_value = "")]
+    pub passes: String,
+    /// Check the schedule's legality after every pass
+    #[arg(long)]
+    pub verify_each: bool,
+    /// Print the loops instead of the program
+    #[arg(long)]
+    pub loops: bool,
+    /// Print decisions of the passes on standard error
+    #[arg(long)]
+    pub remarks: bool,
+    /// LLVM's processor name, for the machine that passes see
+    #[arg(long, default_value = "native", value_name = "CPU")]
+    pub target_cpu: String,
+}
+
+fn pass_list() -> String {
+    let passes = sirius_polyhedral::pipeline::all();
+    let width = passes.iter().map(|p| p.name().len()).max().unwrap_or(0);
+    let line = |p: &&dyn sirius_polyhedral::Pass| format!("  {:width$}  {}", p.name(), p.summary());
+    format!("Passes, in the order of the standard pipeline:\n{}", passes.iter().map(line).collect::<Vec<_>>().join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_declaration_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn levels_dims_and_remarks_parse() {
+        let line = "sirius compile m.onnx -o d -O0 --dim n=4 --remarks --disable-pass fuse --disable-pass tile";
+        let cli = Cli::parse_from(line.split(' '));
+        let Command::Compile(args) = cli.command else { panic!("not compile") };
+        let options = args.compiler.options();
+        assert_eq!((options.level, options.dims["n"]), (0, 4));
+        assert_eq!(options.disabled.len(), 2);
+        assert_eq!(args.compiler.remarks, Some(RemarksArg::All));
+        assert!(Cli::try_parse_from("sirius compile m.onnx -o d --dim n=0".split(' ')).is_err());
+        assert!(Cli::try_parse_from("sirius compile m.onnx -o d -O4".split(' ')).is_err());
+    }
+}

@@ -1,0 +1,103 @@
+//! `sirius bench`: the time of one inference.
+
+use crate::cli::args::BenchArgs;
+use crate::cli::data::{self, Case};
+use crate::cli::{Outcome, compile, run};
+use crate::report::render;
+use crate::run::{Loaded, formula};
+use serde::Serialize;
+use sirius_polyhedral::Result;
+use std::time::{Duration, Instant};
+
+/// Warm-up: at least this long and this often, so that pages, caches and the clock have settled.
+const WARM_UP: (Duration, usize) = (Duration::from_millis(200), 3);
+
+/// Fewest and most inferences that are timed.
+const RUNS: (usize, usize) = (5, 100_000);
+
+/// The result for one data set.
+#[derive(Serialize)]
+struct Measurement {
+    model: String,
+    data: String,
+    threads: usize,
+    runs: usize,
+    median_us: f64,
+    p90_us: f64,
+    min_us: f64,
+    /// Floating-point operations of the model per second at the median; `null` when they are not known.
+    gflops: Option<f64>,
+}
+
+pub fn command(args: &BenchArgs) -> Outcome {
+    if run::is_model(&args.model) {
+        let (_dir, loaded) = compile::compile_and_load(&args.model, &args.compiler)?;
+        return bench(args, &loaded);
+    }
+    bench(args, &Loaded::open(&args.model)?)
+}
+
+fn bench(args: &BenchArgs, loaded: &Loaded) -> Outcome {
+    let signature = || data::manifest_signature(&loaded.manifest, &args.compiler.dims);
+    for case in data::cases(&args.data, signature)? {
+        let m = measure(args, loaded, &case)?;
+        if args.json {
+            let text = serde_json::to_string(&m)
+                .map_err(|e| sirius_polyhedral::Error::bug("B903", format!("a measurement does not serialize: {e}")))?;
+            render::out(&format!("{text}\n"));
+        } else {
+            render::out(&text(&m));
+        }
+    }
+    Ok(0)
+}
+
+fn text(m: &Measurement) -> String {
+    let speed = m.gflops.map_or(String::new(), |g| format!(", {g:.1} GFLOP/s"));
+    format!(
+        "{}, {}: median {:.1} us, p90 {:.1} us, min {:.1} us ({} runs{speed})\n",
+        m.model, m.data, m.median_us, m.p90_us, m.min_us, m.runs
+    )
+}
+
+fn measure(args: &BenchArgs, loaded: &Loaded, case: &Case) -> Result<Measurement> {
+    let mut bound = loaded.bind(&case.inputs)?;
+    let start = Instant::now();
+    let mut count = 0;
+    while count < WARM_UP.1 || start.elapsed() < WARM_UP.0 {
+        bound.run()?;
+        count += 1;
+    }
+    let budget = Duration::from_secs_f64(args.seconds.clamp(0.01, 3600.0));
+    let (start, mut times) = (Instant::now(), Vec::new());
+    while times.len() < RUNS.0 || (start.elapsed() < budget && times.len() < RUNS.1) {
+        let before = Instant::now();
+        bound.run()?;
+        times.push(before.elapsed().as_secs_f64() * 1e6);
+    }
+    times.sort_by(f64::total_cmp);
+    let at = |share: f64| times[((times.len() - 1) as f64 * share).round() as usize];
+    let flops = flops(loaded, case);
+    Ok(Measurement {
+        model: loaded.manifest.name.clone(),
+        data: case.name.clone(),
+        threads: args.compiler.threads.map_or(1, usize::from),
+        runs: times.len(),
+        median_us: at(0.5),
+        p90_us: at(0.9),
+        min_us: times[0],
+        gflops: flops.map(|f| f / at(0.5) / 1e3),
+    })
+}
+
+/// The model's operation count at the dimensions of this case.
+fn flops(loaded: &Loaded, case: &Case) -> Option<f64> {
+    let manifest = &loaded.manifest;
+    let value = |name: &str| {
+        let dim = manifest.dims.iter().find(|d| d.name == name)?;
+        case.inputs.get(dim.input)?.shape.get(dim.axis).map(|n| *n as i64)
+    };
+    let terms = manifest.flops.iter().map(|text| formula::evaluate(text, &value).ok());
+    let total = terms.map(|t| t.map(|v| v as f64)).sum::<Option<f64>>()?;
+    (total > 0.0).then_some(total)
+}

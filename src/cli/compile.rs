@@ -1,0 +1,102 @@
+//! `sirius compile`, and what every compiling command shows about a compilation.
+
+use crate::cli::Outcome;
+use crate::cli::args::{CompileArgs, CompilerArgs, RemarksArg};
+use crate::compile::{Compiled, compile};
+use crate::report::{progress::Progress, render, session::Session};
+use crate::run::Loaded;
+use sirius_polyhedral::driver::Report;
+use sirius_polyhedral::{RemarkKind, Result};
+use std::io::IsTerminal;
+use std::path::Path;
+use std::time::Duration;
+
+pub fn command(args: &CompileArgs) -> Outcome {
+    let mut session = session(&args.compiler);
+    let compiled = compile(&args.model, &args.compiler.options(), &mut session, &args.output)?;
+    session.progress = None;
+    show(&args.compiler, &compiled.report, &session);
+    render::out(&summary(&compiled, &args.output, &session));
+    Ok(0)
+}
+
+/// A session that reports progress and dumps as the arguments say.
+pub fn session(args: &CompilerArgs) -> Session {
+    Session { dump_dir: args.dump_dir.clone(), progress: Some(Progress::start()), ..Session::default() }
+}
+
+/// Compiles into a temporary folder and loads the result; the folder must outlive the use.
+pub fn compile_and_load(model: &Path, args: &CompilerArgs) -> Result<(tempfile::TempDir, Loaded)> {
+    let dir = tempfile::tempdir()
+        .map_err(|e| sirius_polyhedral::Error::environment("E611", format!("no temporary folder: {e}")))?;
+    let mut session = session(args);
+    let compiled = compile(model, &args.options(), &mut session, dir.path())?;
+    session.progress = None;
+    show(args, &compiled.report, &session);
+    let loaded = Loaded::open(dir.path())?;
+    Ok((dir, loaded))
+}
+
+/// Prints remarks and times where asked for, on standard error.
+pub fn show(args: &CompilerArgs, report: &Report, session: &Session) {
+    let colour = std::io::stderr().is_terminal();
+    for remark in &report.remarks {
+        let wanted = match args.remarks {
+            None => false,
+            Some(RemarksArg::All) => true,
+            Some(RemarksArg::Applied) => remark.kind == RemarkKind::Applied,
+            Some(RemarksArg::Missed) => remark.kind == RemarkKind::Missed,
+        };
+        if wanted {
+            eprintln!("{}", render::remark(remark, colour));
+        }
+    }
+    if args.time_passes {
+        eprint!("{}", times(report, session));
+    }
+}
+
+fn times(report: &Report, session: &Session) -> String {
+    let ms = |d: Duration| format!("{:.1}", d.as_secs_f64() * 1e3);
+    let mut rows = vec![["phase", "ms", "statements"].map(String::from).to_vec()];
+    for (phase, time) in &session.times {
+        rows.push(vec![phase.clone(), ms(*time)]);
+        if phase == "passes" {
+            let pass = |t: &sirius_polyhedral::driver::Timing| {
+                let time = if t.skipped { "skipped".to_string() } else { ms(t.time) };
+                vec![format!("  {}", t.pass), time, format!("{} -> {}", t.statements_before, t.statements_after)]
+            };
+            rows.extend(report.timings.iter().map(pass));
+        }
+    }
+    let total: Duration = session.times.iter().map(|(_, t)| *t).sum();
+    rows.push(vec!["total".to_string(), ms(total)]);
+    render::table(&rows)
+}
+
+/// Two lines about the artifact.
+fn summary(compiled: &Compiled, dir: &Path, session: &Session) -> String {
+    let m = &compiled.manifest;
+    let total: f64 = session.times.iter().map(|(_, t)| t.as_secs_f64()).sum();
+    let dims: Vec<&str> = m.dims.iter().map(|d| d.name.as_str()).collect();
+    let symbolic = if dims.is_empty() { "none".to_string() } else { dims.join(", ") };
+    let workspace = m.workspace.bytes.map_or("by dimensions".to_string(), size);
+    format!(
+        "{} in {:.1} s\n  weights {}{}, workspace {workspace}, symbolic dimensions: {symbolic}, processor {}\n",
+        dir.join(&m.library).display(),
+        total,
+        size(m.weights.bytes),
+        m.weights.file.as_ref().map_or(String::new(), |f| format!(" in {f}")),
+        m.target.cpu,
+    )
+}
+
+/// `12.3 MiB`.
+pub fn size(bytes: u64) -> String {
+    match bytes {
+        0..1024 => format!("{bytes} B"),
+        1024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1024.0),
+        1_048_576..1_073_741_824 => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+        _ => format!("{:.1} GiB", bytes as f64 / 1_073_741_824.0),
+    }
+}

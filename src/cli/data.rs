@@ -1,0 +1,103 @@
+//! Inputs of `run` and `bench`: from files, or made up from a seed.
+
+use crate::cli::args::DataArgs;
+use crate::graph::{Graph, TensorId};
+use crate::run::{Value, formula, pb};
+use sirius_lowering::metadata::Manifest;
+use sirius_polyhedral::{Aff, DType, Error, Params, Result};
+use std::path::{Path, PathBuf};
+
+/// One set of inputs, and the outputs they should give where those are known.
+pub struct Case {
+    pub name: String,
+    pub inputs: Vec<Value>,
+    pub expected: Vec<Value>,
+}
+
+/// What made-up inputs look like: type and extents.
+pub type Signature = Vec<(DType, Vec<i64>)>;
+
+/// The cases of `--data`, or one made-up case.
+pub fn cases(args: &DataArgs, signature: impl FnOnce() -> Result<Signature>) -> Result<Vec<Case>> {
+    let Some(dir) = &args.data else {
+        return Ok(vec![made_up(&signature()?, args.seed)?]);
+    };
+    let mut folders = test_sets(dir);
+    if folders.is_empty() {
+        folders.push(dir.clone());
+    }
+    folders.iter().map(|f| read_case(f)).collect()
+}
+
+/// The `test_data_set_*` folders of `dir`, by number.
+fn test_sets(dir: &Path) -> Vec<PathBuf> {
+    (0..).map(|n| dir.join(format!("test_data_set_{n}"))).take_while(|p| p.is_dir()).collect()
+}
+
+fn read_case(folder: &Path) -> Result<Case> {
+    let inputs = pb::read_all(folder, "input")?;
+    if inputs.is_empty() && !folder.is_dir() {
+        return Err(Error::environment("E831", format!("{} is not a folder", folder.display())));
+    }
+    let name = folder.file_name().map_or_else(|| folder.display().to_string(), |n| n.to_string_lossy().into_owned());
+    Ok(Case { name, inputs, expected: pb::read_all(folder, "output")? })
+}
+
+/// Reproducible values: floats in -1..1, integers 0 or 1 (in range as an index of almost anything).
+fn made_up(signature: &Signature, seed: u64) -> Result<Case> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state >> 40
+    };
+    let mut inputs = Vec::new();
+    for (dtype, shape) in signature {
+        let shape = shape.iter().map(|d| usize::try_from(*d).unwrap_or(0)).collect::<Vec<_>>();
+        let len = crate::run::value::checked_len(*dtype, &shape)?;
+        inputs.push(match dtype.is_float() {
+            true => {
+                let values: Vec<f64> = (0..len).map(|_| next() as f64 / f64::from(1u32 << 23) - 1.0).collect();
+                Value::from_floats(*dtype, &shape, &values)?
+            }
+            false => {
+                let values: Vec<i128> = (0..len).map(|_| (next() & 1) as i128).collect();
+                Value::from_ints(*dtype, &shape, &values)?
+            }
+        });
+    }
+    Ok(Case { name: format!("made-up inputs (seed {seed})"), inputs, expected: Vec::new() })
+}
+
+/// Extents of a graph's inputs where symbolic dimensions take their hints.
+pub fn graph_signature(graph: &Graph) -> Signature {
+    let extents = |shape: &[Aff], params: &Params| shape.iter().map(|e| params.hint(e)).collect();
+    let one = |id: &TensorId| {
+        let tensor = graph.tensor(*id);
+        (tensor.dtype, extents(&tensor.shape, &graph.params))
+    };
+    graph.main.inputs.iter().map(one).collect()
+}
+
+/// Extents of an artifact's inputs where named dimensions take the values of `dims`, else their minimum.
+pub fn manifest_signature(manifest: &Manifest, dims: &[(String, i64)]) -> Result<Signature> {
+    for (name, _) in dims {
+        if manifest.dims.iter().all(|d| d.name != *name) {
+            let known: Vec<&str> = manifest.dims.iter().map(|d| d.name.as_str()).collect();
+            return Err(Error::invalid("E832", format!("the artifact has no dimension \"{name}\""))
+                .help(format!("its dimensions are: {}", known.join(", "))));
+        }
+    }
+    let given = |name: &str| dims.iter().find(|(n, _)| n == name).map(|(_, v)| *v);
+    let least = |name: &str| manifest.dims.iter().find(|d| d.name == name).map(|d| d.min.max(1));
+    let value = |name: &str| given(name).or_else(|| least(name));
+    let mut signature = Vec::new();
+    for info in &manifest.inputs {
+        let dtype = DType::parse(&info.dtype)
+            .ok_or_else(|| Error::invalid("E817", format!("input \"{}\" has type {}", info.name, info.dtype)))?;
+        let shape = info.shape.iter().map(|text| formula::evaluate(text, &value)).collect::<Result<_>>()?;
+        signature.push((dtype, shape));
+    }
+    Ok(signature)
+}

@@ -1,0 +1,189 @@
+//! The whole compiler on one screen: [`compile`], and the stages that the commands share.
+
+use crate::extract;
+use crate::graph::Graph;
+use crate::import::{self, ImportOptions};
+use crate::report::{session::Session, work};
+use sirius_lowering::Target;
+use sirius_lowering::artifact::{ArtifactOptions, WeightsPolicy, tag_of, write_artifact};
+use sirius_lowering::code::{Code, compile_body};
+use sirius_lowering::metadata::Manifest;
+use sirius_polyhedral::driver::{DriverOptions, Report, run_passes};
+use sirius_polyhedral::{Error, LoopNest, Pass, Program, Result, astgen, pipeline};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// What is generated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Output {
+    /// A shared object for x86-64 Linux.
+    #[default]
+    X86,
+    /// PTX and a launch plan.
+    Nvptx,
+}
+
+/// Everything that can be chosen about a compilation.
+#[derive(Clone, Debug)]
+pub struct CompileOptions {
+    pub output: Output,
+    /// LLVM's name of the processor, or `native`.
+    pub cpu: String,
+    /// Dimensions that are fixed, by name.
+    pub dims: BTreeMap<String, i64>,
+    pub threads: Option<usize>,
+    /// 0 to 3.
+    pub level: u8,
+    /// Replaces the passes of the level.
+    pub passes: Option<String>,
+    pub disabled: BTreeSet<String>,
+    /// Run only the first `n` optional passes.
+    pub pass_limit: Option<usize>,
+    pub verify_each: bool,
+    pub weights: WeightsPolicy,
+    /// Stem of the files; from the model's file name where missing.
+    pub name: Option<String>,
+}
+
+impl Default for CompileOptions {
+    fn default() -> CompileOptions {
+        CompileOptions {
+            output: Output::X86,
+            cpu: "native".to_string(),
+            dims: BTreeMap::new(),
+            threads: None,
+            level: 3,
+            passes: None,
+            disabled: BTreeSet::new(),
+            pass_limit: None,
+            verify_each: false,
+            weights: WeightsPolicy::Auto,
+            name: None,
+        }
+    }
+}
+
+/// An artifact on disk, and how it came to be.
+pub struct Compiled {
+    pub manifest: Manifest,
+    pub report: Report,
+}
+
+/// ONNX file to artifact in `dir`.
+pub fn compile(path: &Path, options: &CompileOptions, session: &mut Session, dir: &Path) -> Result<Compiled> {
+    let target = target(options)?;
+    let graph = import(path, options, session)?;
+    let mut program = extract(&graph, session)?;
+    let flops = work::flops(&program);
+    let report = optimize(&mut program, &target, options, session)?;
+    let mut nest = loop_nest(&program, session)?;
+    let name = artifact_name(path, options);
+    nest.name = tag_of(&name);
+    let code = lower(&nest, &target, options, false, session)?;
+    let artifact = ArtifactOptions {
+        tag: nest.name.clone(),
+        name,
+        inputs: names(&graph, &graph.main.inputs),
+        outputs: names(&graph, &graph.main.outputs),
+        weights: options.weights,
+        target,
+        fp_policy: FP_POLICY.to_string(),
+        flops,
+    };
+    let manifest = session.phase("link", |_| write_artifact(&nest, &code.object, &code.symbol, &artifact, dir))?;
+    Ok(Compiled { manifest, report })
+}
+
+/// How far results may differ from evaluating every operator in order, in its own type.
+const FP_POLICY: &str = "no fast-math flags; products and sums may be fused (FMA) and sums reassociated; \
+    exp, log, tanh, erf and sigmoid are inline approximations";
+
+/// ONNX file to graph.
+pub fn import(path: &Path, options: &CompileOptions, session: &mut Session) -> Result<Graph> {
+    let import_options = ImportOptions { dims: options.dims.clone(), ..ImportOptions::default() };
+    let graph = session.phase("import", |_| import::load(path, &import_options))?;
+    Ok(graph)
+}
+
+/// Graph to polyhedral program.
+pub fn extract(graph: &Graph, session: &mut Session) -> Result<Program> {
+    let program = session.phase("extract", |_| extract::extract(graph))?;
+    Ok(program)
+}
+
+/// Runs the passes of the level, or those that the user named.
+pub fn optimize(
+    program: &mut Program,
+    target: &Target,
+    options: &CompileOptions,
+    session: &mut Session,
+) -> Result<Report> {
+    let passes = passes(options)?;
+    let driver = DriverOptions {
+        disabled: options.disabled.clone(),
+        bisect_limit: options.pass_limit,
+        verify_each: options.verify_each,
+        dump: None,
+    };
+    session.phase("passes", |_| run_passes(program, &passes, &target.machine, driver))
+}
+
+fn passes(options: &CompileOptions) -> Result<Vec<&'static dyn Pass>> {
+    for name in &options.disabled {
+        if pipeline::find(name)?.required() {
+            return Err(Error::invalid("E202", format!("pass \"{name}\" is required and cannot be disabled")));
+        }
+    }
+    match &options.passes {
+        Some(list) => pipeline::parse_list(list),
+        None => Ok(pipeline::for_level(options.level)),
+    }
+}
+
+/// Schedule tree to loops.
+pub fn loop_nest(program: &Program, session: &mut Session) -> Result<LoopNest> {
+    let nest = session.phase("loops", |_| astgen::generate(program))?;
+    Ok(nest)
+}
+
+/// Loops to machine code.
+pub fn lower(
+    nest: &LoopNest,
+    target: &Target,
+    options: &CompileOptions,
+    want_text: bool,
+    session: &mut Session,
+) -> Result<Code> {
+    let want_text = want_text || session.dump_dir.is_some();
+    let code = session.phase("code", |_| compile_body(nest, target, options.level, want_text))?;
+    session.dump("code", "ll", || code.llvm.clone())?;
+    session.dump("code", "s", || code.assembly.clone())?;
+    Ok(code)
+}
+
+/// The processor that code is generated for.
+pub fn target(options: &CompileOptions) -> Result<Target> {
+    let mut target = match options.output {
+        Output::X86 => Target::x86(&options.cpu),
+        Output::Nvptx => return Err(Error::unsupported("E301", "NVPTX output is not connected to this command")),
+    };
+    if let Some(threads) = options.threads {
+        target.machine.threads = threads;
+    }
+    Ok(target)
+}
+
+/// The artifact's name: as asked for, else the model's file name, else (for `model.onnx`) its folder's.
+fn artifact_name(path: &Path, options: &CompileOptions) -> String {
+    let stem = |p: &Path| p.file_stem().map(|s| s.to_string_lossy().into_owned());
+    let from_path = || {
+        let own = stem(path).unwrap_or_default();
+        let folder = std::path::absolute(path).ok().and_then(|p| stem(p.parent()?));
+        if own == "model" { folder.unwrap_or(own) } else { own }
+    };
+    options.name.clone().unwrap_or_else(from_path)
+}
+
+fn names(graph: &Graph, ids: &[crate::graph::TensorId]) -> Vec<String> {
+    ids.iter().map(|id| graph.tensor(*id).name.clone()).collect()
+}
