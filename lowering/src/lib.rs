@@ -2,6 +2,7 @@
 
 pub mod affine;
 pub mod artifact;
+pub mod code;
 pub mod descriptor;
 pub mod emit;
 pub mod expr;

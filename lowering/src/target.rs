@@ -86,6 +86,30 @@ impl Target {
     }
 }
 
+/// LLVM's own version, as loaded into this process.
+pub fn llvm_version() -> String {
+    let (major, minor, patch) = inkwell::support::get_llvm_version();
+    format!("{major}.{minor}.{patch}")
+}
+
+/// What to do when LLVM gives up: it would abort the process otherwise. `handler` must not return.
+static ON_FATAL: std::sync::OnceLock<fn(&str)> = std::sync::OnceLock::new();
+
+/// Installs `handler` for fatal errors inside LLVM, once per process.
+pub fn on_fatal_error(handler: fn(&str)) {
+    extern "C" fn forward(message: *const std::ffi::c_char) {
+        // SAFETY: LLVM passes a zero-terminated string.
+        let text = unsafe { std::ffi::CStr::from_ptr(message) }.to_string_lossy();
+        if let Some(handler) = ON_FATAL.get() {
+            handler(&text);
+        }
+    }
+    if ON_FATAL.set(handler).is_ok() {
+        // SAFETY: the handler is a plain function that lives as long as the process.
+        unsafe { inkwell::llvm_sys::error_handling::LLVMInstallFatalErrorHandler(Some(forward)) };
+    }
+}
+
 fn initialize() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| LlvmTarget::initialize_x86(&InitializationConfig::default()));

@@ -22,7 +22,7 @@ pub fn command(args: &CompileArgs) -> Outcome {
 
 /// A session that reports progress and dumps as the arguments say.
 pub fn session(args: &CompilerArgs) -> Session {
-    Session { dump_dir: args.dump_dir.clone(), progress: Some(Progress::start()), ..Session::default() }
+    Session::new(args.dump_dir.clone(), Some(Progress::start()))
 }
 
 /// Compiles into a temporary folder and loads the result; the folder must outlive the use.

@@ -29,22 +29,10 @@ pub fn command(args: &InspectArgs) -> Outcome {
 fn stage_text(args: &InspectArgs, stage: Stage) -> Result<String> {
     let (options, mut session) = (args.compiler.options(), compile::session(&args.compiler));
     let graph = import(&args.model, &options, &mut session)?;
-    if stage == Stage::Graph {
-        return Ok(crate::graph::text::print(&graph));
-    }
     let mut program = extract(&graph, &mut session)?;
-    if stage == Stage::Poly {
-        return Ok(sirius_polyhedral::text::print(&program));
-    }
     let target = target(&options)?;
     optimize(&mut program, &target, &options, &mut session)?;
-    if stage == Stage::Optimized {
-        return Ok(sirius_polyhedral::text::print(&program));
-    }
     let nest = loop_nest(&program, &mut session)?;
-    if stage == Stage::Loop {
-        return Ok(sirius_polyhedral::text::print_loops(&nest));
-    }
     let code = lower(&nest, &target, &options, true, &mut session)?;
     Ok(if stage == Stage::Llvm { code.llvm } else { code.assembly })
 }
@@ -93,6 +81,10 @@ fn artifact_summary(m: &Manifest) -> String {
         Some(bytes) => compile::size(bytes),
         None => format!("sum of {} slots, by the dimensions (see the manifest)", m.workspace.slots.len()),
     };
-    text.push_str(&format!("  workspace: {workspace}\n  processor: {} ({})\n", m.target.cpu, m.target.features.join(" ")));
+    text.push_str(&format!(
+        "  workspace: {workspace}\n  processor: {} ({})\n",
+        m.target.cpu,
+        m.target.features.join(" ")
+    ));
     text
 }

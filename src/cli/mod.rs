@@ -9,7 +9,6 @@ mod doctor;
 mod explain;
 mod guard;
 mod inspect;
-mod opt;
 mod run;
 
 use crate::report::render;
@@ -37,7 +36,6 @@ fn dispatch(cli: &Cli) -> Outcome {
         Command::Inspect(args) => inspect::command(args),
         Command::Bench(args) => bench::command(args),
         Command::Explain(args) => explain::command(args),
-        Command::Opt(args) => opt::command(args),
         Command::Doctor => doctor::command(),
     }
 }

@@ -16,6 +16,10 @@ pub struct Session {
 }
 
 impl Session {
+    pub fn new(dump_dir: Option<PathBuf>, progress: Option<Progress>) -> Session {
+        Session { dump_dir, progress, ..Session::default() }
+    }
+
     /// Runs one phase.
     pub fn phase<T>(&mut self, name: &str, run: impl FnOnce(&mut Session) -> Result<T>) -> Result<T> {
         if let Some(progress) = &self.progress {
