@@ -15,6 +15,7 @@ use crate::isl::{Ctx, Map};
 use crate::legality::{Instance, Path, Verdict, Violation, paths};
 use crate::program::{Array, ArrayId, Program, StatementId, StatementKind};
 use crate::schedule_tree::Mark;
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 /// Checks every folded array. The schedule must be legal as far as dependences go.
@@ -27,11 +28,12 @@ pub fn check(program: &Program, ctx: &Ctx) -> Result<Verdict> {
         Ok(paths) => paths,
         Err(violation) => return Ok(Err(violation)),
     };
+    let cache = Cache::default();
     for (id, array) in folded {
         if !array.is_temp() {
             return Ok(Err(Violation::Structure(format!("{id} ({}) is folded but the caller sees it", array.name))));
         }
-        let checker = Checker { program, ctx, paths: &paths, id, array };
+        let checker = Checker { program, ctx, paths: &paths, cache: &cache, id, array };
         if let Some(violation) = checker.run()? {
             return Ok(Err(violation));
         }
@@ -42,10 +44,20 @@ pub fn check(program: &Program, ctx: &Ctx) -> Result<Verdict> {
 /// Who touches the array, and which elements per instance.
 type Accesses = Vec<(StatementId, Map)>;
 
+/// Relations that many arrays need; parsing them is what costs.
+#[derive(Default)]
+struct Cache {
+    /// Instances to the values of the first bands around them, by statement and number of bands.
+    times: RefCell<HashMap<(StatementId, usize), Map>>,
+    /// By isl text.
+    orders: RefCell<HashMap<String, Map>>,
+}
+
 struct Checker<'a> {
     program: &'a Program,
     ctx: &'a Ctx,
     paths: &'a HashMap<StatementId, Path>,
+    cache: &'a Cache,
     id: ArrayId,
     array: &'a Array,
 }
@@ -155,14 +167,28 @@ impl Checker<'_> {
         if n == 0 && !at_equal {
             return Ok(None);
         }
-        let times = Map::read(self.ctx, &times_not_before(&marks, at_equal))?;
+        let times = self.order(times_not_before(&marks, at_equal))?;
         let (from, to) = (self.time(a, n)?, self.time(b, n)?);
         from.apply_range(&times)?.apply_range(&to.reverse()?).map(Some)
     }
 
+    fn order(&self, text: String) -> Result<Map> {
+        if let Some(map) = self.cache.orders.borrow().get(&text) {
+            return Ok(map.clone());
+        }
+        let map = Map::read(self.ctx, &text)?;
+        self.cache.orders.borrow_mut().insert(text, map.clone());
+        Ok(map)
+    }
+
     fn time(&self, id: StatementId, bands: usize) -> Result<Map> {
+        if let Some(map) = self.cache.times.borrow().get(&(id, bands)) {
+            return Ok(map.clone());
+        }
         let values: Vec<_> = self.paths[&id].bands[..bands].iter().map(|(value, _)| value.clone()).collect();
-        Names::new(self.program).values(self.ctx, id, &values)
+        let map = Names::new(self.program).values(self.ctx, id, &values)?;
+        self.cache.times.borrow_mut().insert((id, bands), map.clone());
+        Ok(map)
     }
 }
 

@@ -62,7 +62,8 @@ fn foldable(program: &Program, id: StatementId) -> Option<Vec<i64>> {
     let covers = covers(&statement.target, &extents, &whole);
     let read = constant_elements(program, statement)?;
     let large_copy = matches!(statement.value, Expr::Load(_)) && count > MAX_COPY;
-    (plain && covers && !large_copy && count <= MAX_ELEMENTS && count <= read.max(1024).saturating_mul(MAX_GROWTH)).then_some(extents)
+    (plain && covers && !large_copy && count <= MAX_ELEMENTS && count <= read.max(1024).saturating_mul(MAX_GROWTH))
+        .then_some(extents)
 }
 
 fn writers(program: &Program, array: ArrayId) -> usize {
