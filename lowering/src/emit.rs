@@ -4,6 +4,7 @@
 //! super-linear passes see one root at a time. `tensors[a]` points to array `a`, `params[p]` is parameter `p`.
 
 use crate::affine::{self, Atoms};
+use crate::artifact::tag_of;
 use crate::expr::Operators;
 use crate::ir::{IntCompare, Ir, Op, Type, Value};
 use crate::target::Target;
@@ -25,15 +26,19 @@ use std::collections::{BTreeSet, HashMap};
 /// The module with `define hidden i32 @<name>_body(ptr noalias %tensors, ptr noalias %params)`.
 pub fn emit_body<'ctx>(context: &'ctx Context, nest: &LoopNest, target: &Target) -> Result<Module<'ctx>> {
     let module = context.create_module(&nest.name);
+    if target.machine.vector_bytes < 32 {
+        let message = format!("{} lacks AVX2, FMA or F16C", target.cpu);
+        return Err(Error::unsupported("E602", message).help("choose x86-64-v3 or a later CPU"));
+    }
     let machine = target.llvm(OptimizationLevel::Default)?;
     module.set_triple(&machine.get_triple());
     module.set_data_layout(&machine.get_target_data().get_data_layout());
-    let body = declare(context, &module, &format!("{}_body", nest.name));
+    let body = declare(context, &module, &format!("{}_body", tag_of(&nest.name)));
     body.as_global_value().set_visibility(inkwell::GlobalVisibility::Hidden);
     let builder = context.create_builder();
     builder.position_at_end(context.append_basic_block(body, "entry"));
     for (n, root) in nest.body.iter().enumerate() {
-        let part = declare(context, &module, &format!("{}_part{n}", nest.name));
+        let part = declare(context, &module, &format!("{}_part{n}", tag_of(&nest.name)));
         part.set_linkage(Linkage::Internal);
         prevent_inlining(context, part);
         let (main, entry) = (context.create_builder(), context.create_builder());

@@ -1,0 +1,5 @@
+//! Machine code against the loop nest interpreter.
+
+mod scalars;
+mod support;
+mod tiles;
