@@ -1,7 +1,10 @@
 //! LoopNest to object code: emission, optimization, and the texts on the way when they are wanted.
 
-use crate::target::Target;
-use sirius_polyhedral::{Error, LoopNest, Result};
+use crate::emit::emit_body;
+use crate::target::{Target, compile_assembly, compile_object};
+use inkwell::OptimizationLevel;
+use inkwell::context::Context;
+use sirius_polyhedral::{LoopNest, Result};
 
 /// The code of one nest.
 pub struct Code {
@@ -14,6 +17,21 @@ pub struct Code {
 }
 
 /// Compiles `nest` at optimization level 0 to 3. `want_text` fills in the texts.
-pub fn compile_body(nest: &LoopNest, _target: &Target, _level: u8, _want_text: bool) -> Result<Code> {
-    Err(Error::unsupported("E300", format!("no code generator for {}", nest.name)))
+pub fn compile_body(nest: &LoopNest, target: &Target, level: u8, want_text: bool) -> Result<Code> {
+    let level = match level {
+        0 => OptimizationLevel::None,
+        1 => OptimizationLevel::Less,
+        2 => OptimizationLevel::Default,
+        _ => OptimizationLevel::Aggressive,
+    };
+    let context = Context::create();
+    let module = emit_body(&context, nest, target)?;
+    let (mut llvm, mut assembly) = (String::new(), String::new());
+    if want_text {
+        llvm = module.print_to_string().to_string();
+        // A second module, because optimization works in place.
+        assembly = compile_assembly(&emit_body(&context, nest, target)?, target, level)?;
+    }
+    let object = compile_object(&module, target, level)?;
+    Ok(Code { object, symbol: format!("{}_body", nest.name), llvm, assembly })
 }
