@@ -12,6 +12,7 @@ pub mod ir;
 pub mod link;
 pub mod math;
 pub mod metadata;
+pub mod nvptx;
 pub mod prepare;
 pub mod target;
 pub mod weights;
