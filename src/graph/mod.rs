@@ -3,6 +3,8 @@
 pub mod compact;
 pub mod fold;
 pub mod interp;
+pub mod text;
+pub mod verify;
 
 use indexmap::IndexMap;
 use sirius_polyhedral::{Aff, ConstantData, DType, Origin, Params};

@@ -4,7 +4,7 @@
 //! ONNX model zoo: `model.onnx` and `test_data_set_K/{input,output}_J.pb`.
 
 use crate::graph::fold::fold_constants;
-use crate::graph::{Graph, TensorId};
+use crate::graph::{Graph, TensorId, text, verify};
 use crate::import::proto::TensorProto;
 use crate::import::{ImportOptions, load};
 use prost::Message;
@@ -28,6 +28,8 @@ fn output_shapes_of_real_models_match_their_recorded_results() {
                 let folded = fold_constants(&mut graph).unwrap();
                 println!("  {nodes} nodes, {} left, {folded:?}", graph.main.nodes.len());
                 describe(&graph);
+                verify::verify(&graph).unwrap();
+                failures.extend(round_trip(&graph).map(|f| format!("{}: {f}", model.display())));
                 for data in folders(model.parent().unwrap()) {
                     checked += 1;
                     failures.extend(compare(&graph, &data).into_iter().map(|f| format!("{}: {f}", data.display())));
@@ -54,6 +56,15 @@ fn describe(graph: &Graph) {
         let t = graph.tensor(id);
         let dims = t.shape.iter().map(|a| a.display(&|p| graph.params.get(p).name.clone(), &|_| String::new()));
         println!("  {} {}[{}]", t.name, t.dtype, dims.collect::<Vec<_>>().join(", "));
+    }
+}
+
+/// The text form must give the same graph back.
+fn round_trip(graph: &Graph) -> Option<String> {
+    let weights = text::weights(graph);
+    match text::parse(&text::print(graph), |n, _| weights.get(n).map(|&w| w.clone())) {
+        Ok(back) => (back != *graph).then(|| "the text form gives another graph back".to_string()),
+        Err(error) => Some(error.to_string()),
     }
 }
 
