@@ -88,15 +88,15 @@ impl Transposed {
         for d in 0..rank {
             let full = input[d].checked_sub(1).and_then(|n| n.checked_mul(strides[d]));
             let span = kernel[d].checked_sub(1).and_then(|k| k.checked_mul(dilations[d]));
-            let full = full.zip(span).map(|(a, b)| a + b + 1 + extra[d]);
+            let full = full.zip(span).and_then(|(a, b)| a.checked_add(b)?.checked_add(1)?.checked_add(extra[d]));
             let full = full.ok_or_else(|| call.invalid(format!("a kernel of {kernel:?} over {input:?}")))?;
-            let same = matches!(mode, "SAME_UPPER" | "SAME_LOWER").then(|| input[d] * strides[d]);
+            let same = matches!(mode, "SAME_UPPER" | "SAME_LOWER").then(|| input[d].saturating_mul(strides[d]));
             let (size, cut) = match wanted.as_ref().map(|w| w[d]).or(same) {
                 Some(size) => {
                     let total = full.saturating_sub(size);
                     (size, if mode == "SAME_UPPER" { total / 2 } else { total - total / 2 })
                 }
-                None => (full.saturating_sub(pads[d] + pads[rank + d]), pads[d]),
+                None => (full.saturating_sub(pads[d]).saturating_sub(pads[rank + d]), pads[d]),
             };
             output.push(size);
             before.push(cut);

@@ -3,7 +3,7 @@
 use super::Call;
 use super::index::{offsets, product, strides};
 use crate::run::value::{Value, checked_len};
-use sirius_polyhedral::Result;
+use sirius_polyhedral::{DType, Result};
 
 /// A dimension's name: a letter of the equation, or dimension `n` from the end of the ellipsis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,6 +68,7 @@ fn contract(call: &Call, all: &[&Value], terms: &[Vec<Label>], output: &[Label])
     }
     let extents: Vec<usize> = order.iter().map(|l| extent(call, *l, all, terms)).collect::<Result<_>>()?;
     let dtype = all[0].dtype;
+    checked_len(DType::F64, &extents)?;
     let shape = extents[..output.len()].to_vec();
     let (points, inner) = (checked_len(dtype, &shape)?, product(&extents[output.len()..]));
     let sources: Vec<Vec<usize>> =

@@ -44,7 +44,9 @@ pub fn split(call: &Call) -> Result<Vec<Value>> {
     let sizes = match call.list(1, "split") {
         Some(sizes) => call.extents(&sizes)?,
         None => {
-            let count = call.int("num_outputs", call.node.outputs.len() as i64).max(1) as usize;
+            let count = call.int("num_outputs", call.node.outputs.len() as i64);
+            call.require((1..1 << 20).contains(&count), || format!("{count} parts"))?;
+            let count = count as usize;
             let size = n.div_ceil(count);
             (0..count).map(|i| n.saturating_sub(i * size).min(size)).collect()
         }

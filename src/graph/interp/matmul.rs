@@ -11,9 +11,9 @@ use sirius_polyhedral::{DType, Result};
 /// Sum of products; four partial sums, because one would wait for every addition.
 pub fn dot(a: &[f64], b: &[f64]) -> f64 {
     let mut sums = [0.0f64; 4];
-    let (a4, b4) = (a.chunks_exact(4), b.chunks_exact(4));
-    let rest: f64 = a4.remainder().iter().zip(b4.remainder()).map(|(x, y)| x * y).sum();
-    for (x, y) in a4.zip(b4) {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<4>(), b.as_chunks::<4>());
+    let rest: f64 = a_rest.iter().zip(b_rest).map(|(x, y)| x * y).sum();
+    for (x, y) in a.iter().zip(b) {
         sums[0] += x[0] * y[0];
         sums[1] += x[1] * y[1];
         sums[2] += x[2] * y[2];
@@ -158,6 +158,37 @@ pub fn gemm(call: &Call) -> Result<Vec<Value>> {
     Ok(vec![Value::from_floats(a.dtype, &found.shape, &found.values)?])
 }
 
+/// `Det` of the matrices in the last two dimensions, by elimination with the largest pivot.
+pub fn determinant(call: &Call) -> Result<Vec<Value>> {
+    let x = call.ranked(0, 2)?;
+    let (batch, matrix) = x.shape.split_at(x.rank() - 2);
+    let n = matrix[0];
+    call.require(n == matrix[1], || format!("the determinant of {matrix:?}"))?;
+    let all = x.floats();
+    let found: Vec<f64> = (0..product(batch)).map(|b| eliminate(all[b * n * n..(b + 1) * n * n].to_vec(), n)).collect();
+    Ok(vec![Value::from_floats(x.dtype, batch, &found)?])
+}
+
+fn eliminate(mut a: Vec<f64>, n: usize) -> f64 {
+    let mut determinant = 1.0;
+    for k in 0..n {
+        let pivot = (k..n).fold(k, |best, i| if a[i * n + k].abs() > a[best * n + k].abs() { i } else { best });
+        if a[pivot * n + k] == 0.0 {
+            return 0.0;
+        }
+        if pivot != k {
+            (0..n).for_each(|j| a.swap(k * n + j, pivot * n + j));
+            determinant = -determinant;
+        }
+        determinant *= a[k * n + k];
+        for i in k + 1..n {
+            let factor = a[i * n + k] / a[k * n + k];
+            (k..n).for_each(|j| a[i * n + j] -= factor * a[k * n + j]);
+        }
+    }
+    determinant
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::testing::{assert_close, eval, f32s, i64s, try_eval};
@@ -191,6 +222,12 @@ mod tests {
         let a = i64s(&[1, 2], &[1 << 40, 1]);
         let b = i64s(&[2, 1], &[1 << 20, 1]);
         assert_eq!(eval("MatMul", 13, &[], &[&a, &b]).i64s(), [(1 << 60) + 1]);
+    }
+
+    #[test]
+    fn determinants_change_sign_with_rows() {
+        let x = f32s(&[2, 2, 2], &[0.0, 2.0, 3.0, 4.0, 1.0, 2.0, 2.0, 4.0]);
+        assert_close(&eval("Det", 11, &[], &[&x]), &[2], &[-6.0, 0.0]);
     }
 
     #[test]

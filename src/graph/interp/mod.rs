@@ -22,6 +22,8 @@ mod pool;
 mod quantize;
 mod recurrent;
 mod reduce;
+mod resize;
+mod sample;
 mod scatter;
 mod shape;
 mod special;

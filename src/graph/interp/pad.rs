@@ -10,6 +10,9 @@ fn source(mode: &str, i: i64, n: i64) -> Option<i64> {
     if (0..n).contains(&i) {
         return Some(i);
     }
+    if n == 0 {
+        return None;
+    }
     match mode {
         "edge" => Some(i.clamp(0, n - 1)),
         "wrap" => Some(i.rem_euclid(n)),

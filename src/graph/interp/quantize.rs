@@ -65,9 +65,11 @@ pub fn quantize(call: &Call) -> Result<Vec<Value>> {
 
 pub fn dequantize(call: &Call) -> Result<Vec<Value>> {
     let (x, scale) = (call.input(0)?, call.input(1)?);
-    let zero = call.optional(2).map_or(Ok(vec![0.0; x.len()]), |z| spread(call, z, &x.shape))?;
-    let scales = spread(call, scale, &x.shape)?;
-    let values: Vec<f64> = x.floats().iter().zip(&zero).zip(&scales).map(|((x, z), s)| (x - z) * s).collect();
+    let mut values = x.floats();
+    if let Some(zero) = call.optional(2) {
+        values.iter_mut().zip(spread(call, zero, &x.shape)?).for_each(|(v, z)| *v -= z);
+    }
+    values.iter_mut().zip(spread(call, scale, &x.shape)?).for_each(|(v, s)| *v *= s);
     let dtype = call.dtype("output_dtype")?.unwrap_or(scale.dtype);
     Ok(vec![Value::from_floats(dtype, &x.shape, &values)?])
 }
@@ -96,7 +98,8 @@ fn centred(call: &Call, n: usize, zero: usize, axis: usize) -> Result<Vec<f64>> 
         v.iter_mut().for_each(|v| *v -= z[0]);
         return Ok(v);
     }
-    let axis = axis.min(x.rank().saturating_sub(1));
+    call.require(x.rank() > 0, || format!("{} zero points of a scalar", z.len()))?;
+    let axis = axis.min(x.rank() - 1);
     let inner = product(&x.shape[axis + 1..]).max(1);
     call.require(x.shape.get(axis) == Some(&z.len()), || format!("{} zero points for {:?}", z.len(), x.shape))?;
     v.iter_mut().enumerate().for_each(|(i, v)| *v -= z[i / inner % z.len()]);

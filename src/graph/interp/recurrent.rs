@@ -41,7 +41,14 @@ impl Direction {
     }
 
     fn apply(&self, function: usize, v: f64) -> f64 {
-        self.functions[function](v.clamp(-self.clip, self.clip))
+        let clipped = if v > self.clip {
+            self.clip
+        } else if v < -self.clip {
+            -self.clip
+        } else {
+            v
+        };
+        self.functions[function](clipped)
     }
 
     /// `activation(W x + R h + biases + extra)` of gate `g` for all units.
@@ -105,6 +112,7 @@ fn gates(op: &str) -> usize {
 pub fn eval(call: &Call) -> Result<Vec<Value>> {
     let batch_first = call.flag("layout", false);
     let x = call.ranked(0, 3)?;
+    call.require(x.rank() == 3, || format!("a sequence of shape {:?}", x.shape))?;
     let x = if batch_first { transpose(x, &[1, 0, 2])? } else { x.clone() };
     let directions = if call.string("direction", "forward") == "bidirectional" { 2 } else { 1 };
     let (w, r) = (call.input(1)?, call.input(2)?);

@@ -21,8 +21,9 @@ pub fn reshape(call: &Call) -> Result<Vec<Value>> {
         .collect::<std::result::Result<_, _>>()
         .map_err(|n| call.invalid(format!("shape {wanted:?} copies extent {n} of {:?}", x.shape)))?;
     if let Some(free) = shape.iter().position(|d| *d == -1) {
-        let others: i64 = shape.iter().enumerate().filter(|(n, _)| *n != free).map(|(_, d)| *d).product();
-        call.require(others > 0, || format!("shape {wanted:?} leaves -1 open"))?;
+        let mut others = shape.iter().enumerate().filter(|(n, _)| *n != free).map(|(_, d)| *d);
+        let others = others.try_fold(1i64, i64::checked_mul).filter(|n| *n > 0);
+        let others = others.ok_or_else(|| call.invalid(format!("shape {wanted:?} leaves -1 open")))?;
         shape[free] = x.len() as i64 / others;
     }
     let shape = call.extents(&shape)?;
@@ -157,6 +158,25 @@ pub fn eye_like(call: &Call) -> Result<Vec<Value>> {
     Ok(vec![y])
 }
 
+/// `HannWindow`, `HammingWindow`, `BlackmanWindow`: sums of cosines over `size` points.
+pub fn window(call: &Call) -> Result<Vec<Value>> {
+    let size = call.scalar(0).map_or(-1, |v| v.get_i64(0));
+    let count = usize::try_from(size).map_err(|_| call.invalid(format!("a window of size {size}")))?;
+    let dtype = call.dtype("output_datatype")?.unwrap_or(DType::F32);
+    checked_len(dtype, &[count])?;
+    let period = if call.flag("periodic", true) { size } else { size - 1 } as f64;
+    let terms: [f64; 3] = match call.op() {
+        "HannWindow" => [0.5, -0.5, 0.0],
+        "HammingWindow" => [25.0 / 46.0, -21.0 / 46.0, 0.0],
+        _ => [0.42, -0.5, 0.08],
+    };
+    let point = |i: usize| {
+        let angle = 2.0 * std::f64::consts::PI * i as f64 / period;
+        terms[0] + terms[1] * angle.cos() + terms[2] * (2.0 * angle).cos()
+    };
+    Ok(vec![Value::from_floats(dtype, &[count], &(0..count).map(point).collect::<Vec<_>>())?])
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::testing::*;
@@ -215,6 +235,14 @@ mod tests {
         let x = i64s(&[3, 1], &[1, 2, 3]);
         assert_eq!(eval("Expand", 13, &[], &[&x, &Value::vector(&[1, 2])]).i64s(), [1, 1, 2, 2, 3, 3]);
         assert_eq!(eval("Expand", 13, &[], &[&x, &Value::vector(&[1])]).shape, [3, 1]);
+    }
+
+    #[test]
+    fn windows_start_at_their_least() {
+        let y = eval("HannWindow", 17, &[], &[&i64s(&[], &[4])]);
+        assert_close(&y, &[4], &[0.0, 0.5, 1.0, 0.5]);
+        let y = eval("BlackmanWindow", 17, &[("periodic", Attribute::Int(0))], &[&i64s(&[], &[3])]);
+        assert_close(&y, &[3], &[0.0, 1.0, 0.0]);
     }
 
     #[test]

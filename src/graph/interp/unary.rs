@@ -235,7 +235,6 @@ pub fn dropout(call: &Call) -> Result<Vec<Value>> {
 #[cfg(test)]
 mod tests {
     use super::super::testing::{assert_close, eval, f32s, i64s, try_eval};
-    use super::*;
     use crate::graph::Attribute;
 
     #[test]

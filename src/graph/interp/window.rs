@@ -2,7 +2,8 @@
 
 use super::Call;
 use super::index::{indices, product, strides};
-use sirius_polyhedral::Result;
+use crate::run::value::checked_len;
+use sirius_polyhedral::{DType, Result};
 
 /// A window over the spatial dimensions of a tensor.
 pub struct Window {
@@ -38,6 +39,8 @@ impl Window {
         window.automatic_pads(call.string("auto_pad", "NOTSET"));
         let ceil = call.flag("ceil_mode", false);
         window.output = (0..rank).map(|d| window.extent(call, d, ceil)).collect::<Result<_>>()?;
+        // `taps` holds one entry per output position and tap.
+        checked_len(DType::F64, &[window.output.as_slice(), kernel].concat())?;
         Ok(window)
     }
 
