@@ -40,8 +40,8 @@ fn node_tests_agree() {
         if !words.is_empty() && !words.iter().any(|w| name.contains(w)) {
             continue;
         }
-        let (outcome, text) = catch_unwind(AssertUnwindSafe(|| run(&case)))
-            .unwrap_or_else(|_| (Outcome::Broken, "panicked".to_string()));
+        let (outcome, text) =
+            catch_unwind(AssertUnwindSafe(|| run(&case))).unwrap_or_else(|_| (Outcome::Broken, "panicked".to_string()));
         *counts.entry(outcome).or_default() += 1;
         if outcome != Outcome::Passed {
             println!("{outcome:?} {name}: {}", text.replace('\n', " "));

@@ -60,7 +60,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { nodes: 1_000_000, depth: 32, structure_bytes: 160 << 20, tensor_bytes: 1 << 40 }
+        Limits { nodes: 200_000, depth: 32, structure_bytes: 112 << 20, tensor_bytes: 1 << 40 }
     }
 }
 

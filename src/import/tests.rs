@@ -1,3 +1,5 @@
 //! Whole-importer tests.
 
+mod hostile;
+mod kit;
 mod real;
