@@ -388,4 +388,6 @@ impl Checker<'_> {
 }
 
 #[cfg(test)]
+mod random;
+#[cfg(test)]
 mod tests;

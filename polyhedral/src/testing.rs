@@ -3,7 +3,7 @@
 use crate::aff::Aff;
 use crate::dtype::DType;
 use crate::error::Origin;
-use crate::expr::{Access, BinaryOp, Expr};
+use crate::expr::{Access, BinaryOp, Expr, UnaryOp};
 use crate::loop_nest::{Condition, LoopNest, Nest};
 use crate::param::{Param, ParamDef, ParamId};
 use crate::program::{Array, ArrayId, Program, Role, Statement, StatementId, StatementKind};
@@ -136,7 +136,7 @@ fn show_expr(expr: &Expr, aff: &dyn Fn(&Aff) -> String) -> String {
     }
 }
 
-/// The instances a nest runs, in order: statement and target element. Guards count as true.
+/// The instances a nest runs, in order: statement and target element. Guards that load count as true.
 pub fn trace(nest: &LoopNest, params: &[i64]) -> Vec<(StatementId, Vec<i64>)> {
     let mut out = Vec::new();
     let mut vars = vec![0; nest.vars as usize];
@@ -158,7 +158,7 @@ fn trace_node(node: &Nest, params: &[i64], vars: &mut Vec<i64>, out: &mut Vec<(S
         Nest::If { condition, body } => {
             let holds = match condition {
                 Condition::NonNegative(affs) => affs.iter().all(|a| value(a, vars) >= 0),
-                Condition::Guard(_) => true,
+                Condition::Guard(test) => integer(test, &|a| value(a, vars)).is_none_or(|v| v != 0),
             };
             if holds {
                 body.iter().for_each(|n| trace_node(n, params, vars, out));
@@ -170,4 +170,32 @@ fn trace_node(node: &Nest, params: &[i64], vars: &mut Vec<i64>, out: &mut Vec<(S
             out.push((*statement, index));
         }
     }
+}
+
+/// The value of an expression over indices alone.
+fn integer(expr: &Expr, value: &dyn Fn(&Aff) -> i64) -> Option<i64> {
+    let of = |e: &Expr| integer(e, value);
+    Some(match expr {
+        Expr::Index(a) => value(a),
+        Expr::Unary(UnaryOp::Not, a) => i64::from(of(a)? == 0),
+        Expr::Binary(op, a, b) => {
+            let (a, b) = (of(a)?, of(b)?);
+            match op {
+                BinaryOp::And => a & b,
+                BinaryOp::Or => a | b,
+                BinaryOp::Eq => i64::from(a == b),
+                BinaryOp::Lt => i64::from(a < b),
+                BinaryOp::Le => i64::from(a <= b),
+                BinaryOp::Gt => i64::from(a > b),
+                BinaryOp::Ge => i64::from(a >= b),
+                BinaryOp::Min => a.min(b),
+                BinaryOp::Max => a.max(b),
+                BinaryOp::Add => a + b,
+                BinaryOp::Sub => a - b,
+                _ => return None,
+            }
+        }
+        Expr::Select(c, a, b) => of(if of(c)? != 0 { a } else { b })?,
+        _ => return None,
+    })
 }

@@ -1,6 +1,6 @@
 //! isl's syntax tree as a loop nest.
 
-use super::expr::{Extrema, Extremum, Scope, affine, condition, extremum, negation};
+use super::expr::{Extrema, Extremum, Scope, affine, condition, extremum, negation, split_selection};
 use crate::aff::Aff;
 use crate::error::{Error, Result};
 use crate::expr::{Access, Expr};
@@ -57,6 +57,9 @@ impl<'a> Converter<'a> {
 
     /// `mark` is the kind of the next loop below.
     fn node(&mut self, ast: &AstNode, mark: Mark) -> Result<Vec<Nest>> {
+        if let Some((test, then, otherwise)) = split_node(ast) {
+            return self.branch(&test, &then, Some(&otherwise), mark);
+        }
         match ast {
             AstNode::Block(children) => {
                 let parts = children.iter().map(|c| self.node(c, mark)).collect::<Result<Vec<_>>>()?;
@@ -69,19 +72,21 @@ impl<'a> Converter<'a> {
                 self.node(child, mark)
             }
             AstNode::For { .. } => self.for_loop(ast, mark),
-            AstNode::If { condition: test, then, otherwise } => {
-                let test = self.simplified(condition(self, test)?);
-                if test == Condition::NonNegative(Vec::new()) {
-                    return self.node(then, mark);
-                }
-                let mut out = vec![Nest::If { condition: test.clone(), body: self.node(then, mark)? }];
-                if let Some(otherwise) = otherwise {
-                    out.push(Nest::If { condition: negation(&test), body: self.node(otherwise, mark)? });
-                }
-                Ok(out)
-            }
+            AstNode::If { condition, then, otherwise } => self.branch(condition, then, otherwise.as_deref(), mark),
             AstNode::User(call) => Ok(vec![self.instance(call)?]),
         }
+    }
+
+    fn branch(&mut self, test: &AstExpr, then: &AstNode, other: Option<&AstNode>, mark: Mark) -> Result<Vec<Nest>> {
+        let test = self.simplified(condition(self, test)?);
+        if test == Condition::NonNegative(Vec::new()) {
+            return self.node(then, mark);
+        }
+        let mut out = vec![Nest::If { condition: test.clone(), body: self.node(then, mark)? }];
+        if let Some(other) = other {
+            out.push(Nest::If { condition: negation(&test), body: self.node(other, mark)? });
+        }
+        Ok(out)
     }
 
     fn for_loop(&mut self, ast: &AstNode, kind: Mark) -> Result<Vec<Nest>> {
@@ -97,7 +102,7 @@ impl<'a> Converter<'a> {
         let mut out = Vec::new();
         for (lower, upper) in pieces(self.bounds_of(init)?, self.upper(iterator, condition)?) {
             if *step != 1 {
-                out.extend(self.strided(iterator, lower, upper, *step, kind, body)?);
+                out.extend(self.strided(iterator, (lower, upper), *step, (kind, body))?);
                 continue;
             }
             let var = self.new_var(&lower, &upper);
@@ -107,25 +112,32 @@ impl<'a> Converter<'a> {
         Ok(out)
     }
 
-    /// A loop with a step: `iterator = lower + step * var`.
+    /// A loop with a step: `iterator = lower + step * var`. Where there are several lower bounds, one loop for
+    /// each, under the test that it is the greatest (the first of equals).
     fn strided(
         &mut self,
         iterator: &str,
-        lower: Vec<Aff>,
-        upper: Vec<Aff>,
+        bounds: (Vec<Aff>, Vec<Aff>),
         step: i64,
-        kind: Mark,
-        body: &AstNode,
+        rest: (Mark, &AstNode),
     ) -> Result<Vec<Nest>> {
-        let [start] = lower.as_slice() else {
-            return Err(Error::bug("E924", "a strided loop with several lower bounds"));
-        };
-        let trips = |u: Aff| (u - start.clone() + Aff::constant(step - 1)).floor_div(step);
-        let upper: Vec<Aff> = upper.into_iter().map(trips).collect();
-        let lower = vec![Aff::constant(0)];
-        let var = self.new_var(&lower, &upper);
-        let body = self.inside(iterator, start.clone() + Aff::iter(var) * step, body, Mark::Seq)?;
-        Ok(vec![Nest::Loop { var: var as u32, lower: Bound(lower), upper: Bound(upper), kind, body }])
+        let (lower, upper) = bounds;
+        let mut out = Vec::new();
+        for (k, start) in lower.iter().enumerate() {
+            let trips = |u: &Aff| (u.clone() - start.clone() + Aff::constant(step - 1)).floor_div(step);
+            let upper: Vec<Aff> = upper.iter().map(trips).collect();
+            let zero = vec![Aff::constant(0)];
+            let var = self.new_var(&zero, &upper);
+            let body = self.inside(iterator, start.clone() + Aff::iter(var) * step, rest.1, Mark::Seq)?;
+            let nest = Nest::Loop { var: var as u32, lower: Bound(zero), upper: Bound(upper), kind: rest.0, body };
+            let others = lower.iter().enumerate().filter(|(j, _)| *j != k);
+            let greatest = others.map(|(j, l)| start.clone() - l.clone() - Aff::constant(i64::from(j < k))).collect();
+            match self.simplified(Condition::NonNegative(greatest)) {
+                Condition::NonNegative(always) if always.is_empty() => out.push(nest),
+                condition => out.push(Nest::If { condition, body: vec![nest] }),
+            }
+        }
+        Ok(out)
     }
 
     fn inside(&mut self, iterator: &str, value: Aff, body: &AstNode, mark: Mark) -> Result<Vec<Nest>> {
@@ -235,6 +247,32 @@ fn pieces((low, lower): Extrema, (high, upper): Extrema) -> Vec<(Vec<Aff>, Vec<A
         }
     }
     out
+}
+
+/// A loop whose bound, or an instance whose subscript, selects between two expressions is two nodes, one for
+/// either outcome: bounds and subscripts are affine.
+fn split_node(ast: &AstNode) -> Option<(AstExpr, AstNode, AstNode)> {
+    match ast {
+        AstNode::For { init, condition, .. } => {
+            let with = |part: AstExpr, is_init: bool| {
+                let mut copy = ast.clone();
+                if let AstNode::For { init, condition, .. } = &mut copy {
+                    *(if is_init { init } else { condition }) = part;
+                }
+                copy
+            };
+            let (is_init, (test, a, b)) = match split_selection(init) {
+                Some(split) => (true, split),
+                None => (false, split_selection(condition)?),
+            };
+            Some((test, with(a, is_init), with(b, is_init)))
+        }
+        AstNode::User(call) => {
+            let (test, a, b) = split_selection(call)?;
+            Some((test, AstNode::User(a), AstNode::User(b)))
+        }
+        _ => None,
+    }
 }
 
 fn not_affine(expr: &AstExpr) -> Error {

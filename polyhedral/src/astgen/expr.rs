@@ -208,12 +208,34 @@ fn integer(scope: &dyn Scope, expr: &AstExpr) -> Result<Expr> {
     parts.into_iter().reduce(|a, b| Expr::binary(op, a, b)).ok_or_else(|| unexpected(expr))
 }
 
+/// Takes the first selection out of an expression: its condition, and the expression for either outcome.
+pub fn split_selection(expr: &AstExpr) -> Option<(AstExpr, AstExpr, AstExpr)> {
+    let AstExpr::Op(op, arguments) = expr else { return None };
+    if let (AstOp::Select, [test, then, otherwise]) = (op, arguments.as_slice()) {
+        return Some((test.clone(), then.clone(), otherwise.clone()));
+    }
+    arguments.iter().enumerate().find_map(|(at, argument)| {
+        let (test, then, otherwise) = split_selection(argument)?;
+        let with = |part| {
+            let mut arguments = arguments.clone();
+            arguments[at] = part;
+            AstExpr::Op(*op, arguments)
+        };
+        Some((test, with(then), with(otherwise)))
+    })
+}
+
 fn unexpected(expr: &AstExpr) -> Error {
     Error::bug("E921", format!("cannot express isl's {expr:?}"))
 }
 
 /// `not condition`.
 pub fn negation(condition: &Condition) -> Condition {
+    if let Condition::NonNegative(affs) = condition
+        && let [only] = affs.as_slice()
+    {
+        return Condition::NonNegative(vec![-only.clone() - Aff::constant(1)]);
+    }
     let holds = match condition {
         Condition::Guard(expr) => expr.clone(),
         Condition::NonNegative(affs) => affs
