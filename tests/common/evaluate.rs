@@ -12,7 +12,7 @@ use sirius_polyhedral::{
 use std::cell::{Cell, RefCell};
 
 /// Statement instances after which a test is given up.
-const BUDGET: u64 = 200_000_000;
+const BUDGET: u64 = 20_000_000;
 
 type Fallible<T> = Result<T, String>;
 
