@@ -21,14 +21,14 @@
 
 mod attribute;
 mod build;
-mod external;
+pub(crate) mod external;
 mod file;
 mod infer;
 mod inputs;
 mod order;
 mod prescan;
-mod proto;
-mod tensor;
+pub(crate) mod proto;
+pub(crate) mod tensor;
 #[cfg(test)]
 mod tests;
 

@@ -1,57 +1,13 @@
 //! ONNX test-data files: one serialized `TensorProto` per file, as `input_0.pb` beside a model.
 
+use crate::import::external::External;
+use crate::import::proto::TensorProto;
+use crate::import::tensor;
 use crate::run::npy;
 use crate::run::value::{Value, checked_len};
 use prost::Message;
 use sirius_polyhedral::{DType, Error, Result};
 use std::path::{Path, PathBuf};
-
-/// The fields of `onnx.TensorProto` that a test-data file uses (onnx.proto3 of ONNX 1.22).
-#[derive(Clone, PartialEq, Message)]
-struct TensorProto {
-    #[prost(int64, repeated, tag = "1")]
-    dims: Vec<i64>,
-    #[prost(int32, tag = "2")]
-    data_type: i32,
-    #[prost(float, repeated, tag = "4")]
-    float_data: Vec<f32>,
-    #[prost(int32, repeated, tag = "5")]
-    int32_data: Vec<i32>,
-    #[prost(int64, repeated, tag = "7")]
-    int64_data: Vec<i64>,
-    #[prost(string, tag = "8")]
-    name: String,
-    #[prost(bytes = "vec", tag = "9")]
-    raw_data: Vec<u8>,
-    #[prost(double, repeated, tag = "10")]
-    double_data: Vec<f64>,
-    #[prost(uint64, repeated, tag = "11")]
-    uint64_data: Vec<u64>,
-    #[prost(int32, tag = "14")]
-    data_location: i32,
-}
-
-/// `TensorProto.DataType` numbers and their element types.
-const DATA_TYPES: [(i32, DType); 13] = [
-    (1, DType::F32),
-    (2, DType::U8),
-    (3, DType::I8),
-    (4, DType::U16),
-    (5, DType::I16),
-    (6, DType::I32),
-    (7, DType::I64),
-    (9, DType::Bool),
-    (10, DType::F16),
-    (11, DType::F64),
-    (12, DType::U32),
-    (13, DType::U64),
-    (16, DType::BF16),
-];
-
-/// Element type of a `TensorProto.DataType` number, when it has one here.
-pub fn dtype_of(data_type: i64) -> Option<DType> {
-    DATA_TYPES.iter().find(|(n, _)| *n as i64 == data_type).map(|(_, t)| *t)
-}
 
 /// Reads a tensor from a `.pb` or `.npy` file, by its extension.
 pub fn read(path: &Path) -> Result<Value> {
@@ -90,46 +46,30 @@ pub fn decode(bytes: &[u8]) -> Result<(String, Value)> {
 
 /// Serializes as ONNX does, with the contents in `raw_data`.
 pub fn encode(name: &str, value: &Value) -> Vec<u8> {
-    let data_type = DATA_TYPES.iter().find(|(_, t)| *t == value.dtype).map_or(0, |(n, _)| *n);
     let proto = TensorProto {
         dims: value.shape.iter().map(|d| *d as i64).collect(),
-        data_type,
+        data_type: data_type(value.dtype),
         name: name.to_string(),
-        raw_data: value.bytes.clone(),
+        raw_data: Some(value.bytes.clone().into()),
         ..TensorProto::default()
     };
     proto.encode_to_vec()
 }
 
+/// The `TensorProto.DataType` number; every element type has one below 32.
+fn data_type(dtype: DType) -> i32 {
+    (0..32).find(|n| tensor::dtype(*n) == Ok(dtype)).unwrap_or(0)
+}
+
 fn from_proto(proto: &TensorProto) -> Result<Value> {
-    let Some(dtype) = dtype_of(proto.data_type as i64) else {
-        return Err(Error::unsupported("E705", format!("tensor element type number {}", proto.data_type)));
-    };
     if proto.data_location != 0 {
         return Err(Error::unsupported("E705", "a test-data tensor with external data"));
     }
     let shape: Option<Vec<usize>> = proto.dims.iter().map(|d| usize::try_from(*d).ok()).collect();
     let shape = shape.ok_or_else(|| Error::invalid("E704", "a tensor with a negative extent"))?;
-    checked_len(dtype, &shape)?;
-    if !proto.raw_data.is_empty() {
-        return Value::new(dtype, shape, proto.raw_data.clone());
-    }
-    Value::new(dtype, shape, typed_data(proto, dtype))
-}
-
-/// The contents from the field that ONNX prescribes for `dtype`; 16-bit floats are stored as their bits.
-fn typed_data(proto: &TensorProto, dtype: DType) -> Vec<u8> {
-    match dtype {
-        DType::F32 => proto.float_data.iter().flat_map(|v| v.to_le_bytes()).collect(),
-        DType::F64 => proto.double_data.iter().flat_map(|v| v.to_le_bytes()).collect(),
-        DType::I64 => proto.int64_data.iter().flat_map(|v| v.to_le_bytes()).collect(),
-        DType::U64 => proto.uint64_data.iter().flat_map(|v| v.to_le_bytes()).collect(),
-        DType::U32 => proto.uint64_data.iter().flat_map(|v| (*v as u32).to_le_bytes()).collect(),
-        _ => {
-            let size = dtype.size();
-            proto.int32_data.iter().flat_map(|v| v.to_le_bytes().into_iter().take(size)).collect()
-        }
-    }
+    checked_len(DType::Bool, &shape)?;
+    let constant = tensor::read(proto, &proto.name, &mut External::new(Path::new(".")))?;
+    Value::from_constant(constant.dtype, &shape, &constant.data)
 }
 
 #[cfg(test)]
@@ -165,7 +105,8 @@ mod tests {
     #[test]
     fn broken_files_are_refused() {
         assert!(matches!(decode(&[0xff, 0xff, 0xff]), Err(Error::Invalid(_))));
-        let short = TensorProto { dims: vec![3], data_type: 1, raw_data: vec![0; 8], ..Default::default() };
+        let short =
+            TensorProto { dims: vec![3], data_type: 1, raw_data: Some(vec![0; 8].into()), ..Default::default() };
         assert!(matches!(from_proto(&short), Err(Error::Invalid(_))));
         let huge = TensorProto { dims: vec![1 << 40, 1 << 40], data_type: 1, ..Default::default() };
         assert!(matches!(from_proto(&huge), Err(Error::Limit(_))));

@@ -178,7 +178,9 @@ fn decode_float(dtype: DType, bytes: &[u8]) -> f64 {
         DType::F32 => f32::from_le_bytes(first(bytes)) as f64,
         DType::F16 => f16::from_le_bytes(first(bytes)).to_f64(),
         DType::BF16 => bf16::from_le_bytes(first(bytes)).to_f64(),
-        _ => decode_int(dtype, bytes) as f64,
+        // Narrower than 128 bits where that is enough: whole weight tensors pass here.
+        DType::U64 => u64::from_le_bytes(first(bytes)) as f64,
+        _ => decode_int(dtype, bytes) as i64 as f64,
     }
 }
 

@@ -133,7 +133,8 @@ impl<'a> Call<'a> {
     /// The element type that a `to` or `dtype` attribute names by its ONNX number.
     pub fn dtype(&self, name: &str) -> Result<Option<DType>> {
         let Some(number) = self.node.int(name) else { return Ok(None) };
-        let found = crate::run::pb::dtype_of(number);
-        found.map(Some).ok_or_else(|| self.unsupported(format!("element type number {number}")))
+        let found =
+            i32::try_from(number).map_err(|_| format!("number {number}")).and_then(crate::import::tensor::dtype);
+        found.map(Some).map_err(|name| self.unsupported(format!("element type {name}")))
     }
 }
