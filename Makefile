@@ -1,0 +1,40 @@
+# make demo   from a fresh Debian 12 with Rust and a C compiler to a compiled, running, timed real model
+# make test   everything that CI runs but formatting and lints
+
+PACKAGES := llvm-19-dev libpolly-19-dev lld-19 autoconf automake libtool libzstd-dev zlib1g-dev python3 python3-pip
+MODEL := ppocr_cls
+SIRIUS := target/release/sirius
+PYTHON := python3
+DIMS := --dim x_0=1 --dim x_2=48 --dim x_3=192
+
+.PHONY: setup demo test examples
+.NOTPARALLEL:
+
+# Installs what is missing, and only that.
+setup:
+	@missing=; for p in $(PACKAGES); do \
+	  dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'install ok installed' || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ]; then \
+	  sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	  echo "installing:$$missing"; \
+	  $$sudo apt-get update -q && $$sudo apt-get install -q -y --no-install-recommends $$missing; fi
+
+demo: setup
+	cargo build --release
+	$(PYTHON) models/fetch.py $(MODEL)
+	$(SIRIUS) inspect models/fetched/$(MODEL)/model.onnx
+	$(SIRIUS) compile models/fetched/$(MODEL)/model.onnx -o out --name $(MODEL)
+	$(SIRIUS) run models/fetched/$(MODEL)/model.onnx --verify $(DIMS)
+	$(SIRIUS) bench out/$(MODEL).json $(DIMS)
+
+test: setup
+	cargo test --workspace
+
+# The C and Python programs of examples/, on a tiny committed model.
+examples: setup
+	cargo build
+	target/debug/sirius compile models/tiny/dense.onnx -o out
+	cc -O2 -Wall -I out examples/call_from_c/main.c out/dense.so -Wl,-rpath,'$$ORIGIN' -o out/call_from_c
+	out/call_from_c
+	@if $(PYTHON) -c 'import numpy' 2>/dev/null; then set -x; $(PYTHON) examples/call_from_python/main.py out; \
+	else echo "the Python example needs numpy: apt-get install python3-numpy"; fi
