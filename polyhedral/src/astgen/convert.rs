@@ -99,42 +99,54 @@ impl<'a> Converter<'a> {
             return self.inside(iterator, value, body, Mark::Seq);
         }
         let AstExpr::Int(step) = step else { return Err(not_affine(step)) };
+        let (lower, upper) = (self.bounds_of(init)?, self.upper(iterator, condition)?);
+        if *step != 1 {
+            return self.strided(iterator, lower, upper, *step, kind, body);
+        }
+        self.loops(lower, upper, kind, &mut |this, var| this.inside(iterator, var, body, Mark::Seq))
+    }
+
+    /// The loops from `lower` to `upper` in steps of 1; `body` makes what is inside for a loop variable.
+    fn loops(
+        &mut self,
+        lower: Extrema,
+        upper: Extrema,
+        kind: Mark,
+        body: &mut dyn FnMut(&mut Self, Aff) -> Result<Vec<Nest>>,
+    ) -> Result<Vec<Nest>> {
         let mut out = Vec::new();
-        for (lower, upper) in pieces(self.bounds_of(init)?, self.upper(iterator, condition)?) {
-            if *step != 1 {
-                out.extend(self.strided(iterator, (lower, upper), *step, (kind, body))?);
-                continue;
-            }
+        for (lower, upper) in pieces(lower, upper) {
             let var = self.new_var(&lower, &upper);
-            let body = self.inside(iterator, Aff::iter(var), body, Mark::Seq)?;
+            let body = body(self, Aff::iter(var))?;
             out.push(Nest::Loop { var: var as u32, lower: Bound(lower), upper: Bound(upper), kind, body });
         }
         Ok(out)
     }
 
     /// A loop with a step: `iterator = lower + step * var`. Where there are several lower bounds, one loop for
-    /// each, under the test that it is the greatest (the first of equals).
+    /// each, under the test that it is the one that counts (the first of equals).
     fn strided(
         &mut self,
         iterator: &str,
-        bounds: (Vec<Aff>, Vec<Aff>),
+        (extremum, starts): Extrema,
+        (kind, ends): Extrema,
         step: i64,
-        rest: (Mark, &AstNode),
+        mark: Mark,
+        body: &AstNode,
     ) -> Result<Vec<Nest>> {
-        let (lower, upper) = bounds;
         let mut out = Vec::new();
-        for (k, start) in lower.iter().enumerate() {
+        for (k, start) in starts.iter().enumerate() {
             let trips = |u: &Aff| (u.clone() - start.clone() + Aff::constant(step - 1)).floor_div(step);
-            let upper: Vec<Aff> = upper.iter().map(trips).collect();
-            let zero = vec![Aff::constant(0)];
-            let var = self.new_var(&zero, &upper);
-            let body = self.inside(iterator, start.clone() + Aff::iter(var) * step, rest.1, Mark::Seq)?;
-            let nest = Nest::Loop { var: var as u32, lower: Bound(zero), upper: Bound(upper), kind: rest.0, body };
-            let others = lower.iter().enumerate().filter(|(j, _)| *j != k);
-            let greatest = others.map(|(j, l)| start.clone() - l.clone() - Aff::constant(i64::from(j < k))).collect();
-            match self.simplified(Condition::NonNegative(greatest)) {
-                Condition::NonNegative(always) if always.is_empty() => out.push(nest),
-                condition => out.push(Nest::If { condition, body: vec![nest] }),
+            let trips = (kind, ends.iter().map(trips).collect());
+            let loops = self.loops((None, vec![Aff::constant(0)]), trips, mark, &mut |this, var| {
+                this.inside(iterator, start.clone() + var * step, body, Mark::Seq)
+            })?;
+            let sign = if extremum == Some(Extremum::Min) { -1 } else { 1 };
+            let others = starts.iter().enumerate().filter(|(j, _)| *j != k);
+            let counts = others.map(|(j, s)| (start.clone() - s.clone()) * sign - Aff::constant(i64::from(j < k)));
+            match self.simplified(Condition::NonNegative(counts.collect())) {
+                Condition::NonNegative(always) if always.is_empty() => out.extend(loops),
+                condition => out.push(Nest::If { condition, body: loops }),
             }
         }
         Ok(out)
