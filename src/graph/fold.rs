@@ -154,3 +154,114 @@ fn own_result(graph: &mut Graph, node: &Node) {
         graph.tensor_mut(*id).constant = None;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{text, verify};
+
+    fn folded(source: &str) -> (Folded, Graph) {
+        let mut graph = text::parse(source, |_, n| Some(ConstantData::new(vec![1u8; n]))).unwrap();
+        let folded = fold_constants(&mut graph).unwrap();
+        verify::verify(&graph).unwrap();
+        (folded, graph)
+    }
+
+    fn ops(block: &Block) -> Vec<&str> {
+        block.nodes.iter().map(|n| n.op.as_str()).collect()
+    }
+
+    #[test]
+    fn a_weight_subgraph_becomes_one_constant() {
+        let (folded, graph) = folded(
+            r#"graph "g"
+t0 "x" f32[2]
+t1 "q" i8[2] = [3, -4]
+t2 "scale" f32[] = [0.5]
+t3 "f" f32[2]
+t4 "w" f32[2]
+t5 "y" f32[2]
+t6 "unused" f32[2]
+main (t0) -> (t5) {
+  Cast@13 "a" (t1) -> (t3) {to = 1}
+  Mul@14 "b" (t3, t2) -> (t4)
+  Add@14 "c" (t0, t4) -> (t5)
+  Neg@13 "d" (t5) -> (t6)
+}
+"#,
+        );
+        assert_eq!(folded, Folded { evaluated: 2, removed: 3 });
+        assert_eq!(ops(&graph.main), ["Add"]);
+        let names: Vec<&str> = graph.tensors.iter().map(|t| t.name.as_str()).collect();
+        assert_eq!(names, ["x", "w", "y"]);
+        assert_eq!(graph.tensors[1].floats(), Some(vec![1.5, -2.0]));
+    }
+
+    #[test]
+    fn known_contents_need_no_producer_but_outputs_keep_theirs() {
+        let (folded, graph) = folded(
+            r#"graph "g"
+param n = input(0, 0) min 1 hint 1
+t0 "x" f32[n, 2]
+t1 "s" i64[2] ~ [n, 2]
+t2 "m" i64[2] = [0, -1]
+t3 "y" f32[n, 2]
+t4 "neg" i64[2]
+main (t0) -> (t3, t4) {
+  Shape@15 "a" (t0) -> (t1)
+  Reshape@14 "b" (t0, t1) -> (t3)
+  Neg@13 "c" (t2) -> (t4)
+}
+"#,
+        );
+        assert_eq!(folded, Folded { evaluated: 1, removed: 1 });
+        assert_eq!(ops(&graph.main), ["Reshape", "Neg"]);
+    }
+
+    #[test]
+    fn results_much_larger_than_their_inputs_stay_computed() {
+        let (folded, graph) = folded(
+            r#"graph "g"
+t0 "shape" i64[2] = [4096, 4096]
+t1 "one" f32[1] = [1.0]
+t2 "big" f32[4096, 4096]
+t3 "y" f32[4096, 4096]
+main () -> (t3) {
+  Expand@13 "a" (t1, t0) -> (t2)
+  Neg@13 "b" (t2) -> (t3)
+}
+"#,
+        );
+        assert_eq!(folded.evaluated, 0);
+        assert_eq!(ops(&graph.main), ["Expand", "Neg"]);
+    }
+
+    #[test]
+    fn bodies_fold_too_and_captures_stay_alive() {
+        let (_, graph) = folded(
+            r#"graph "g"
+t0 "x" f32[]
+t1 "c" bool[]
+t2 "two" f32[] = [2.0]
+t3 "four" f32[]
+t4 "r" f32[]
+t5 "n" f32[]
+t6 "m" f32[]
+t7 "y" f32[]
+main (t0, t1) -> (t7) {
+  Relu@14 "a" (t0) -> (t4)
+  If@16 "i" (t1) -> (t7)
+    : then_branch () -> (t5) {
+      Mul@14 "b" (t2, t2) -> (t3)
+      Mul@14 "d" (t4, t3) -> (t5)
+    }
+    : else_branch () -> (t6) {
+      Neg@13 "e" (t4) -> (t6)
+    }
+}
+"#,
+        );
+        assert_eq!(ops(&graph.main), ["Relu", "If"]);
+        assert_eq!(ops(graph.main.nodes[1].block("then_branch").unwrap()), ["Mul"]);
+    }
+}

@@ -27,6 +27,7 @@ pub fn build(model: &ModelProto, directory: &Path, limits: &Limits) -> Result<Dr
     let env = Env { opsets: opsets(&model.opset_import)?, attributes: HashMap::new() };
     let mut builder = Builder::new(model, directory, limits);
     builder.graph.name = proto.name.clone();
+    builder.tensor_names.extend(main_names(proto).map(|name| (name.to_string(), 1)));
     let mut scope = Scope::default();
     let main = builder.block(proto, &mut scope, &env, 0)?;
     let weights: HashSet<&str> = proto.initializer.iter().map(|w| w.name.as_str()).collect();
@@ -135,7 +136,8 @@ impl<'a> Builder<'a> {
 
     /// A new tensor for `name`, which must be new in the innermost scope.
     fn define(&mut self, name: &'a str, scope: &mut Scope<'a>) -> Result<TensorId> {
-        let id = self.anonymous(&format!("{}{name}", scope.prefix));
+        let main = scope.prefix.is_empty() && scope.frames.len() == 1;
+        let id = if main { self.add(name.to_string()) } else { self.anonymous(&format!("{}{name}", scope.prefix)) };
         let frame = scope.frames.last_mut();
         if frame.and_then(|frame| frame.insert(name, id)).is_some() {
             return Err(Error::invalid("E104", format!("the name \"{name}\" is defined twice")));
@@ -143,8 +145,13 @@ impl<'a> Builder<'a> {
         Ok(id)
     }
 
+    /// A tensor of a subgraph or function: its name gives way to names of the main graph and earlier ones.
     fn anonymous(&mut self, name: &str) -> TensorId {
         let name = unique(&mut self.tensor_names, name);
+        self.add(name)
+    }
+
+    fn add(&mut self, name: String) -> TensorId {
         self.graph.add_tensor(Tensor { name, dtype: DType::F32, shape: vec![], constant: None, symbolic: None })
     }
 
@@ -359,6 +366,14 @@ fn resolve(names: &[String], scope: &Scope) -> Result<Vec<Option<TensorId>>> {
 
 fn unknown(name: &str, role: &str) -> Error {
     Error::invalid("E104", format!("\"{name}\" is used as {role}, but nothing defines it"))
+}
+
+/// The names that the main graph defines. They stay as they are, for people and for the files of test data.
+fn main_names(graph: &GraphProto) -> impl Iterator<Item = &str> {
+    let inputs = graph.input.iter().map(|i| i.name.as_str());
+    let weights = graph.initializer.iter().map(|w| w.name.as_str());
+    let outputs = graph.node.iter().flat_map(|n| n.output.iter().map(String::as_str));
+    inputs.chain(weights).chain(outputs)
 }
 
 /// Names in use, and how often each was asked for: a million equal names must not take a million squared steps.

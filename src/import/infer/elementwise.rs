@@ -112,10 +112,10 @@ fn not(site: &mut Site) -> Step {
     let flip = |v: Aff| Aff::constant(1) - v;
     let contents = site.affs(0).map(|values| values.into_iter().map(flip).collect());
     site.set_contents(0, contents);
-    if let (Some(input), Some(output)) = (site.node.input(0), site.node.output(0)) {
-        if let Some((difference, positive)) = site.cx.conditions.get(&input).cloned() {
-            site.cx.conditions.insert(output, (difference, !positive));
-        }
+    if let (Some(input), Some(output)) = (site.node.input(0), site.node.output(0))
+        && let Some((difference, positive)) = site.cx.conditions.get(&input).cloned()
+    {
+        site.cx.conditions.insert(output, (difference, !positive));
     }
     Ok(())
 }
@@ -223,10 +223,10 @@ fn comparison(site: &mut Site, decide: fn(&Context, &Aff, &Aff) -> Option<bool>)
 fn equal(site: &mut Site) -> Step {
     comparison(site, |cx, a, b| cx.equal(a, b))?;
     let Some(output) = site.node.output(0) else { return Ok(()) };
-    if let (Some((a, b)), None) = (operands(site), &site.cx.graph.tensor(output).symbolic) {
-        if let ([x], [y]) = (a.as_slice(), b.as_slice()) {
-            site.cx.conditions.insert(output, (x.clone() - y.clone(), true));
-        }
+    if let (Some((a, b)), None) = (operands(site), &site.cx.graph.tensor(output).symbolic)
+        && let ([x], [y]) = (a.as_slice(), b.as_slice())
+    {
+        site.cx.conditions.insert(output, (x.clone() - y.clone(), true));
     }
     Ok(())
 }
@@ -288,10 +288,10 @@ fn truncated(site: &Site) -> Option<Vec<Aff>> {
 impl Site<'_, '_> {
     /// A cast or reshape of an undecided condition is that condition.
     pub fn keep_condition(&mut self) {
-        if let (Some(input), Some(output)) = (self.node.input(0), self.node.output(0)) {
-            if let Some(condition) = self.cx.conditions.get(&input).cloned() {
-                self.cx.conditions.insert(output, condition);
-            }
+        if let (Some(input), Some(output)) = (self.node.input(0), self.node.output(0))
+            && let Some(condition) = self.cx.conditions.get(&input).cloned()
+        {
+            self.cx.conditions.insert(output, condition);
         }
     }
 }
