@@ -212,7 +212,7 @@ fn reads(program: &Program, statement: &Statement) -> Vec<(Access, DependenceKin
 }
 
 /// The arrays that define run-time parameters the statement uses, also through other parameters.
-fn parameter_arrays(program: &Program, statement: &Statement) -> Vec<ArrayId> {
+pub(crate) fn parameter_arrays(program: &Program, statement: &Statement) -> Vec<ArrayId> {
     let mut pending = Vec::new();
     let mut visit = |a: &Aff| a.visit_params(&mut |p| pending.push(p));
     statement.extents.iter().chain(&statement.constraints).for_each(&mut visit);

@@ -133,7 +133,7 @@ mod tests {
     fn exit_loop() -> Program {
         let mut p = Program::default();
         let (steps, width) = (c(1 << 61), c(4));
-        let cond = array(&mut p, "cond", &[steps.clone()]);
+        let cond = array(&mut p, "cond", std::slice::from_ref(&steps));
         p.array_mut(cond).dtype = DType::Bool;
         let x = array(&mut p, "x", &[steps.clone(), width.clone()]);
         let first = statement(&mut p, &[], StatementKind::Assign, at(cond, &[c(0)]), Expr::literal(1.0, DType::Bool));

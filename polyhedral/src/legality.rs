@@ -47,6 +47,8 @@ pub enum Violation {
     Parameter { source: Instance, sink: Instance, name: String },
     /// Two instances of one statement have the same time.
     SameTime { first: Instance, second: Instance },
+    /// Two arrays share workspace memory while both are in use.
+    Slot { first: ArrayId, second: ArrayId, slot: usize },
     /// `writer` overwrites a value (of another element in the same cell) that `reader` still needs.
     Storage { writer: Instance, reader: Instance, array: ArrayId, name: String },
 }
@@ -65,6 +67,9 @@ impl fmt::Display for Violation {
                 write!(f, "{source} computes {name}, a loop bound of {sink}, inside a loop around both")
             }
             Violation::SameTime { first, second } => write!(f, "{first} and {second} have the same time"),
+            Violation::Slot { first, second, slot } => {
+                write!(f, "{first} and {second} share slot {slot} while both are in use")
+            }
             Violation::Storage { writer, reader, array, name } => {
                 write!(
                     f,

@@ -8,6 +8,8 @@
 //! *Surely before* is the order of sequential bands and of lists. Iterations of any other band are unordered among
 //! themselves, which is conservative for lockstep bands. An instance reads before it writes.
 
+mod slots;
+
 use crate::error::Result;
 use crate::expr::Access;
 use crate::isl::text::Names;
@@ -18,8 +20,11 @@ use crate::schedule_tree::Mark;
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-/// Checks every folded array. The schedule must be legal as far as dependences go.
+/// Checks every folded array and every shared slot. The schedule must be legal as far as dependences go.
 pub fn check(program: &Program, ctx: &Ctx) -> Result<Verdict> {
+    if let Some(violation) = slots::check(program) {
+        return Ok(Err(violation));
+    }
     let folded: Vec<_> = program.arrays().filter(|(_, a)| a.fold.iter().any(Option::is_some)).collect();
     if folded.is_empty() {
         return Ok(Ok(()));
