@@ -122,7 +122,7 @@ impl Aff {
         }
         // floor(floor(a / b) / c) is floor(a / (b * c)).
         if let ([(Term::FloorDiv(inner, b), 1)], 0) = (rest.terms.as_slice(), rest.constant) {
-            return whole + Aff::term(Term::FloorDiv(inner.clone(), b * divisor));
+            return whole + Aff::term(Term::FloorDiv(inner.clone(), b.saturating_mul(divisor)));
         }
         whole + Aff::term(Term::FloorDiv(Box::new(rest), divisor))
     }

@@ -77,6 +77,7 @@ pub fn run_passes(
 /// The structure is sound and the schedule runs every producer before its readers.
 fn check(program: &Program, pass: &str) -> Result<()> {
     let blame = |what: String| Error::bug("B900", format!("after pass {pass}: {what}"));
+    crate::verify::verify(program).map_err(|e| blame(e.to_string()))?;
     match crate::legality::check(program)? {
         Ok(()) => Ok(()),
         Err(violation) => Err(blame(violation.to_string())),

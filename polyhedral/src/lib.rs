@@ -40,7 +40,9 @@ pub mod schedule_tree;
 pub mod storage;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod text;
 pub mod transform;
+pub mod verify;
 
 pub use aff::{Aff, Term};
 pub use dtype::{DType, Scalar};

@@ -152,6 +152,21 @@ impl Program {
         StatementId(self.statements.len() as u32 - 1)
     }
 
+    /// Uses up a statement id without a statement, as if it had been removed (programs read from text).
+    pub fn skip_statement(&mut self) {
+        self.statements.push(None);
+    }
+
+    /// The statement, unless it was removed or never existed.
+    pub fn get_statement(&self, id: StatementId) -> Option<&Statement> {
+        self.statements.get(id.0 as usize)?.as_ref()
+    }
+
+    /// The array, unless the id is dangling.
+    pub fn get_array(&self, id: ArrayId) -> Option<&Array> {
+        self.arrays.get(id.0 as usize)
+    }
+
     pub fn array(&self, id: ArrayId) -> &Array {
         &self.arrays[id.0 as usize]
     }
