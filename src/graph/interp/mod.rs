@@ -51,3 +51,5 @@ pub fn evaluate(node: &Node, inputs: &[Option<&Value>], tensors: &[Tensor]) -> R
 
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
