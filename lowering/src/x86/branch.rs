@@ -1,7 +1,7 @@
 //! Conditions: branches where the whole tile agrees, masks where lanes differ, one row at a time else.
 
 use super::Emitter;
-use super::space::{At, Mask};
+use super::space::{At, LANE, Mask};
 use crate::ir::{IntCompare, Op, Value};
 use sirius_polyhedral::{Aff, Condition, Error, Expr, Nest, Result};
 
@@ -15,14 +15,33 @@ enum Varies {
 
 impl<'ctx> Emitter<'_, '_, 'ctx> {
     pub fn conditional(&mut self, condition: &Condition, body: &[Nest]) -> Result<()> {
+        let parts = self.split(condition);
+        self.nested(&parts, body)
+    }
+
+    /// The parts of a condition from the least to the most varying: what the tile agrees on is tested once,
+    /// by a branch, and only the rest becomes a mask.
+    fn split(&self, condition: &Condition) -> Vec<Condition> {
+        let Condition::NonNegative(affs) = condition else { return vec![condition.clone()] };
+        let by = |wanted| {
+            let same = |a: &&Aff| self.varies(&Condition::NonNegative(vec![(*a).clone()])) == wanted;
+            Condition::NonNegative(affs.iter().filter(same).cloned().collect())
+        };
+        let parts = [Varies::No, Varies::ByRow, Varies::ByLane].map(by).into_iter();
+        parts.filter(|c| *c != Condition::NonNegative(Vec::new())).collect()
+    }
+
+    /// The body where all conditions hold.
+    fn nested(&mut self, conditions: &[Condition], body: &[Nest]) -> Result<()> {
         self.memo.clear();
+        let [condition, rest @ ..] = conditions else { return self.nodes(body) };
         match self.varies(condition) {
             Varies::No => {
                 let c = self.condition(condition, At { instance: 0, chunk: 0 }, None)?;
-                self.guarded(c, |e| e.nodes(body))
+                self.guarded(c, |e| e.nested(rest, body))
             }
-            Varies::ByRow => self.by_row(condition, body),
-            Varies::ByLane => self.masked_body(condition, body),
+            Varies::ByRow => self.by_row(condition, &|e| e.nested(rest, body)),
+            Varies::ByLane => self.masked_body(condition, &|e| e.nested(rest, body), has_control_flow(body)),
         }
     }
 
@@ -65,7 +84,7 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
         let resolved = |at| affs.iter().map(|a| self.resolve(a, at)).collect::<Vec<_>>();
         let first = resolved(At { instance: 0, chunk: 0 });
         let row = (1..self.active.len()).any(|instance| resolved(At { instance, chunk: 0 }) != first);
-        let lane = first.iter().any(|a| a.uses_iter(super::space::LANE))
+        let lane = first.iter().any(|a| a.uses_iter(LANE))
             || (1..self.chunk_count()).any(|chunk| resolved(At { instance: 0, chunk }) != first);
         (row, lane)
     }
@@ -79,8 +98,7 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
                 for aff in affs {
                     let aff = self.resolve(aff, at);
                     if !self.is_non_negative(&aff, at.chunk) {
-                        let v = self.emit_resolved(&aff, at.chunk);
-                        let holds = self.ir().icmp(IntCompare::LLVMIntSGE, v, self.ir().zero(v.get_type()));
+                        let holds = self.holds(&aff, at.chunk);
                         all = Some(self.both(all, holds));
                     }
                 }
@@ -89,30 +107,49 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
         }
     }
 
+    /// `aff >= 0` per lane. Where lanes differ by a constant step the test is one comparison of 32-bit lanes:
+    /// a uniform part beyond `REACH` decides the sign whatever the lane.
+    fn holds(&mut self, aff: &Aff, chunk: usize) -> Value<'ctx> {
+        const REACH: i64 = 1 << 30;
+        let (ir, step) = (self.ir(), aff.coefficient(LANE));
+        let lanes = i64::from(self.chunk_lanes(chunk).unwrap_or(1));
+        if aff.divides_iter(LANE) || step == 0 || step.abs() > REACH / lanes {
+            let v = self.emit_resolved(aff, chunk);
+            return ir.icmp(IntCompare::LLVMIntSGE, v, ir.zero(v.get_type()));
+        }
+        let uniform = self.emit_resolved(&(aff.clone() - Aff::iter(LANE) * step), chunk);
+        let i32 = ir.context.i32_type();
+        let low = ir.pure("llvm.smax", &[uniform, ir.i64(-REACH)]);
+        let near = ir.cast(Op::LLVMTrunc, ir.pure("llvm.smin", &[low, ir.i64(REACH)]), i32.into());
+        let least: Vec<_> = (0..lanes).map(|l| i32.const_int((-step * l) as u64, true).into()).collect();
+        ir.icmp(IntCompare::LLVMIntSGE, near, ir.constant_vector(&least))
+    }
+
     fn both(&self, a: Option<Value<'ctx>>, b: Value<'ctx>) -> Value<'ctx> {
         a.map_or(b, |a| self.ir().binary(Op::LLVMAnd, a, b))
     }
 
     /// All rows together where all conditions hold (the interior of a padded image), else row by row.
-    fn by_row(&mut self, condition: &Condition, body: &[Nest]) -> Result<()> {
+    fn by_row(&mut self, condition: &Condition, inner: &dyn Fn(&mut Self) -> Result<()>) -> Result<()> {
         let mut all = None;
         for instance in 0..self.active.len() {
             if let Some(holds) = self.condition(condition, At { instance, chunk: 0 }, None)? {
                 all = Some(self.both(all, holds));
             }
         }
-        let Some(all) = all else { return self.nodes(body) };
+        let Some(all) = all else { return inner(self) };
         let ir = self.ir();
         let (together, apart, after) = (ir.block("rows"), ir.block("row"), ir.block("after"));
         ir.cond_br(all, together, apart);
         ir.goto(together);
-        self.nodes(body)?;
+        self.memo.clear();
+        inner(self)?;
         ir.br(after);
         ir.goto(apart);
         self.each_row(|e| {
             e.memo.clear();
             let c = e.condition(condition, At { instance: 0, chunk: 0 }, None)?;
-            e.guarded(c, |e| e.nodes(body))
+            e.guarded(c, inner)
         })?;
         ir.br(after);
         ir.goto(after);
@@ -131,13 +168,18 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
         Ok(())
     }
 
-    fn masked_body(&mut self, condition: &Condition, body: &[Nest]) -> Result<()> {
+    fn masked_body(
+        &mut self,
+        condition: &Condition,
+        inner: &dyn Fn(&mut Self) -> Result<()>,
+        skip: bool,
+    ) -> Result<()> {
         let mut conditions = Vec::new();
         for at in self.positions() {
             let mask = self.mask(at);
             conditions.push(self.condition(condition, at, mask)?);
         }
-        self.with_masks(conditions, |e| e.nodes(body), has_control_flow(body))
+        self.with_masks(conditions, inner, skip)
     }
 
     /// Runs `inner` with the masks of all positions narrowed; with `skip`, only if some lane is left.
