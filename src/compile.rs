@@ -8,6 +8,7 @@ use sirius_lowering::Target;
 use sirius_lowering::artifact::{ArtifactOptions, WeightsPolicy, tag_of, write_artifact};
 use sirius_lowering::code::{Code, compile_body};
 use sirius_lowering::metadata::Manifest;
+use sirius_lowering::nvptx::{self, GpuArtifact};
 use sirius_polyhedral::driver::{DriverOptions, Report, run_passes};
 use sirius_polyhedral::{Error, LoopNest, Pass, Program, Result, astgen, pipeline};
 use std::collections::{BTreeMap, BTreeSet};
@@ -94,6 +95,26 @@ pub fn compile(path: &Path, options: &CompileOptions, session: &mut Session, dir
     Ok(Compiled { manifest, report })
 }
 
+/// ONNX file to PTX and launch plan in `dir`.
+pub fn compile_gpu(
+    path: &Path,
+    options: &CompileOptions,
+    session: &mut Session,
+    dir: &Path,
+) -> Result<(GpuArtifact, Report)> {
+    let target = target(options)?;
+    let graph = import(path, options, session)?;
+    let mut program = extract(&graph, session)?;
+    let report = optimize(&mut program, &target, options, session)?;
+    let mut nest = loop_nest(&program, session)?;
+    let name = artifact_name(path, options);
+    nest.name = tag_of(&name);
+    session.dump("code", "ll", || nvptx::llvm_text(&nest, &target).map_or(String::new(), |(text, _)| text))?;
+    let mut artifact = session.phase("code", |_| nvptx::lower(&nest, &target))?;
+    session.phase("write", |_| nvptx::write_artifact(&nest, &mut artifact, &name, dir))?;
+    Ok((artifact, report))
+}
+
 /// How far results may differ from evaluating every operator in order, in its own type.
 const FP_POLICY: &str = "no fast-math flags; products and sums may be fused (FMA) and sums reassociated; \
     exp, log, tanh, erf and sigmoid are inline approximations";
@@ -165,7 +186,7 @@ pub fn lower(
 pub fn target(options: &CompileOptions) -> Result<Target> {
     let mut target = match options.output {
         Output::X86 => Target::x86(&options.cpu),
-        Output::Nvptx => return Err(Error::unsupported("E301", "NVPTX output is not connected to this command")),
+        Output::Nvptx => nvptx::target(if options.cpu == "native" { "sm_80" } else { &options.cpu }),
     };
     if let Some(threads) = options.threads {
         target.machine.threads = threads;

@@ -2,7 +2,7 @@
 
 use crate::cli::Outcome;
 use crate::cli::args::{CompileArgs, CompilerArgs, RemarksArg};
-use crate::compile::{Compiled, compile};
+use crate::compile::{CompileOptions, Compiled, Output, compile, compile_gpu};
 use crate::report::{progress::Progress, render, session::Session};
 use crate::run::Loaded;
 use sirius_polyhedral::driver::Report;
@@ -13,10 +13,31 @@ use std::time::Duration;
 
 pub fn command(args: &CompileArgs) -> Outcome {
     let mut session = session(&args.compiler);
-    let compiled = compile(&args.model, &args.compiler.options(), &mut session, &args.output)?;
+    let options = args.compiler.options();
+    if options.output == Output::Nvptx {
+        return command_gpu(args, &options, &mut session);
+    }
+    let compiled = compile(&args.model, &options, &mut session, &args.output)?;
     session.progress = None;
     show(&args.compiler, &compiled.report, &session);
     render::out(&summary(&compiled, &args.output, &session));
+    Ok(0)
+}
+
+fn command_gpu(args: &CompileArgs, options: &CompileOptions, session: &mut Session) -> Outcome {
+    let (artifact, report) = compile_gpu(&args.model, options, session, &args.output)?;
+    session.progress = None;
+    show(&args.compiler, &report, session);
+    let total: f64 = session.times.iter().map(|(_, t)| t.as_secs_f64()).sum();
+    let plan = &artifact.plan;
+    let (ptx, weights) = plan.files.as_ref().map_or(("", 0), |f| (f.ptx.as_str(), f.weights_bytes));
+    let file = args.output.join(ptx);
+    let (kernels, architecture) = (plan.kernels.len(), &plan.architecture);
+    let weights = size(weights);
+    render::out(&format!(
+        "{} in {total:.1} s\n  {kernels} kernels for {architecture}, weights {weights}\n",
+        file.display()
+    ));
     Ok(0)
 }
 

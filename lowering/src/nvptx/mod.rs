@@ -5,6 +5,7 @@
 //! (`kernel`). No shared memory, no tensor cores. The plan (`plan`) is data: any runner with the CUDA driver can
 //! follow it.
 
+mod files;
 mod host;
 mod kernel;
 pub mod plan;
@@ -16,6 +17,7 @@ mod uses;
 use crate::prepare::assign_slots;
 use crate::target::Target;
 use crate::weights;
+pub use files::write_artifact;
 use host::Planner;
 use inkwell::OptimizationLevel;
 use inkwell::context::Context;
@@ -50,6 +52,13 @@ pub fn target(cpu: &str) -> Target {
     Target { triple: "nvptx64-nvidia-cuda".into(), cpu: cpu.into(), features: "+ptx80".into(), machine }
 }
 
+/// The kernels as LLVM text before optimization, for dumps, and the plan.
+pub fn llvm_text(nest: &LoopNest, target: &Target) -> Result<(String, LaunchPlan)> {
+    let context = Context::create();
+    let (module, plan) = emit(&context, nest, target)?;
+    Ok((module.print_to_string().to_string(), plan))
+}
+
 /// Kernels and plan for a nest whose parallel loops are marked.
 pub fn lower(nest: &LoopNest, target: &Target) -> Result<GpuArtifact> {
     let context = Context::create();
@@ -73,6 +82,7 @@ fn emit<'ctx>(context: &'ctx Context, nest: &LoopNest, target: &Target) -> Resul
         version: plan::VERSION,
         network: nest.name.clone(),
         architecture: target.cpu.clone(),
+        files: None,
         params: host::plan_params(nest, &buffer),
         inputs: host::tensors(nest, &nest.inputs, &buffer),
         outputs: host::tensors(nest, &nest.outputs, &buffer),

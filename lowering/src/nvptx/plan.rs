@@ -14,12 +14,23 @@ pub struct LaunchPlan {
     pub network: String,
     /// `sm_80`: what the kernels need at least.
     pub architecture: String,
+    /// Set when the artifact is written.
+    pub files: Option<Files>,
     pub params: Vec<PlanParam>,
     pub inputs: Vec<Tensor>,
     pub outputs: Vec<Tensor>,
     pub buffers: Vec<Buffer>,
     pub kernels: Vec<Kernel>,
     pub steps: Vec<Step>,
+}
+
+/// Names of the files beside the plan; the hash is the XXH64 of all weights.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Files {
+    pub ptx: String,
+    pub weights: String,
+    pub weights_bytes: u64,
+    pub weights_xxh64: String,
 }
 
 /// An integer; variables are spelled `c3`. Division rounds down and its divisor is at least 1.

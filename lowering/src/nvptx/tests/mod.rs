@@ -17,9 +17,7 @@ fn floats(values: impl IntoIterator<Item = f32>) -> Vec<u8> {
 /// Runs plan and kernels, and the nest interpreter; compares, and gives the number of launches.
 #[track_caller]
 fn check_numbers(nest: &LoopNest, dims: &[(&str, i64)], inputs: &[Vec<u8>]) -> usize {
-    let context = Context::create();
-    let (module, plan) = emit(&context, nest, &target("sm_80")).unwrap();
-    let ir = module.print_to_string().to_string();
+    let (ir, plan) = llvm_text(nest, &target("sm_80")).unwrap();
     let (got, launches) = device::run(&ir, &plan, nest, dims, inputs);
     let want = nest_interp::run(nest, dims, inputs).unwrap();
     for (got, want) in got.iter().zip(&want) {
@@ -90,6 +88,19 @@ fn kernels_are_entries_for_the_architecture() {
     assert!(ptx.contains(".visible .entry elementwise_k0_Test("), "{ptx}");
     // Everything is inlined, and LLVM knows that the pointers are to global memory.
     assert!(!ptx.contains("call.uni") && ptx.contains("ld.global"), "{ptx}");
+}
+
+#[test]
+fn an_artifact_is_three_files() {
+    let (nest, dir) = (elementwise(), tempfile::tempdir().unwrap());
+    let mut artifact = lower(&nest, &target("sm_80")).unwrap();
+    write_artifact(&nest, &mut artifact, "net", dir.path()).unwrap();
+    let read = |name: &str| std::fs::read(dir.path().join(name)).unwrap();
+    let plan: LaunchPlan = serde_json::from_slice(&read("net.json")).unwrap();
+    assert_eq!(plan.files.as_ref().unwrap().weights_bytes, 20);
+    assert!(plan.buffers.iter().any(|b| b.name == "w" && b.role == BufferRole::Constant { offset: 0 }));
+    assert_eq!(read("net.weights"), floats([0.0, 0.5, 1.0, 1.5, 2.0]));
+    assert_eq!(String::from_utf8(read("net.ptx")).unwrap(), artifact.ptx);
 }
 
 #[test]
