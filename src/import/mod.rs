@@ -52,7 +52,7 @@ pub struct Limits {
     pub nodes: usize,
     /// Subgraphs and function calls inside one another.
     pub depth: usize,
-    /// Estimated bytes of the decoded messages, tensor payloads not counted.
+    /// Estimated bytes of the decoded messages beyond four times the file's size; raw payloads not counted.
     pub structure_bytes: usize,
     /// Bytes of one tensor, intermediate or constant.
     pub tensor_bytes: i64,
@@ -76,5 +76,6 @@ pub fn load_bytes(bytes: bytes::Bytes, directory: &Path, options: &ImportOptions
     prescan::check(&bytes, &options.limits)?;
     let model = file::decode(bytes)?;
     let draft = build::build(&model, directory, &options.limits)?;
+    drop(model);
     infer::infer(draft, options)
 }

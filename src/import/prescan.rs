@@ -21,6 +21,8 @@ enum Kind {
 
 struct Scan<'a> {
     limits: &'a Limits,
+    /// Bytes of memory that this file may take.
+    allowed: usize,
     nodes: usize,
     bytes: usize,
 }
@@ -28,7 +30,9 @@ struct Scan<'a> {
 /// Refuses files that would need too much memory or nest too deep. Damaged files pass, up to the damage:
 /// the decoder words the error.
 pub fn check(file: &[u8], limits: &Limits) -> Result<()> {
-    let mut scan = Scan { limits, nodes: 0, bytes: 0 };
+    // Payloads that the file spells out in full may cost a few times their size.
+    let allowed = limits.structure_bytes.saturating_add(file.len().saturating_mul(4));
+    let mut scan = Scan { limits, allowed, nodes: 0, bytes: 0 };
     scan.message(file, Kind::Model, 0)
 }
 
@@ -55,8 +59,8 @@ impl Scan<'_> {
         if self.nodes > self.limits.nodes {
             return Err(too_large(format!("more than {} nodes", self.limits.nodes)));
         }
-        if self.bytes > self.limits.structure_bytes {
-            let limit = self.limits.structure_bytes >> 20;
+        if self.bytes > self.allowed {
+            let limit = self.allowed >> 20;
             return Err(too_large(format!(
                 "nodes, names and small tensors would take more than {limit} MiB of memory"
             )));
@@ -81,8 +85,9 @@ fn child(parent: Kind, field: u64, length: usize) -> (Kind, usize) {
         (Kind::Graph, 11 | 12) => (Kind::ValueInfo, 512 + 8 * length),
         // Raw payloads are shared with the map.
         (Kind::Tensor, 9) | (Kind::Attribute, 4) => (Kind::Opaque, 32),
-        // Packed varints grow from one byte to eight, and are converted once more.
-        (Kind::Tensor, 1 | 5 | 7 | 11) | (Kind::Attribute, 8) => (Kind::Opaque, 16 * length),
+        // Packed varints grow from one byte to four or eight, and are converted once more.
+        (Kind::Tensor, 5) => (Kind::Opaque, 8 * length),
+        (Kind::Tensor, 1 | 7 | 11) | (Kind::Attribute, 8) => (Kind::Opaque, 16 * length),
         // What the importer does not read is skipped without allocation.
         (Kind::Model, 14 | 20 | 26) | (Kind::Graph, 10 | 13 | 14 | 16) => (Kind::Opaque, 0),
         (Kind::Node, 6 | 9 | 10) | (Kind::Tensor, 12 | 16) => (Kind::Opaque, 0),
