@@ -72,6 +72,7 @@ pub struct Compiled {
 
 /// ONNX file to artifact in `dir`.
 pub fn compile(path: &Path, options: &CompileOptions, session: &mut Session, dir: &Path) -> Result<Compiled> {
+    refuse_gpu(options)?;
     let target = target(options)?;
     let graph = import(path, options, session)?;
     let mut program = extract(&graph, session)?;
@@ -93,6 +94,15 @@ pub fn compile(path: &Path, options: &CompileOptions, session: &mut Session, dir
     };
     let manifest = session.phase("link", |_| write_artifact(&nest, &code.object, &code.symbol, &artifact, dir))?;
     Ok(Compiled { manifest, report })
+}
+
+/// A GPU artifact is no shared object: only `compile_gpu` makes it, and nothing here runs it.
+fn refuse_gpu(options: &CompileOptions) -> Result<()> {
+    match options.output {
+        Output::X86 => Ok(()),
+        Output::Nvptx => Err(Error::unsupported("E301", "PTX cannot be run here")
+            .help("`sirius compile --target nvptx` writes PTX and a launch plan for a program with a CUDA driver")),
+    }
 }
 
 /// ONNX file to PTX and launch plan in `dir`.
@@ -175,6 +185,7 @@ pub fn lower(
     want_text: bool,
     session: &mut Session,
 ) -> Result<Code> {
+    refuse_gpu(options)?;
     let want_text = want_text || session.dump_dir.is_some();
     let code = session.phase("code", |_| compile_body(nest, target, options.level, want_text))?;
     session.dump("code", "ll", || code.llvm.clone())?;

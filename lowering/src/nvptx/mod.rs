@@ -38,6 +38,9 @@ pub struct GpuArtifact {
     pub plan: LaunchPlan,
 }
 
+/// What LLVM 19 generates for. A newer GPU runs what was made for `sm_80` to `sm_90`.
+const ARCHITECTURES: [&str; 7] = ["sm_75", "sm_80", "sm_86", "sm_87", "sm_89", "sm_90", "sm_90a"];
+
 /// The GPU `cpu` (`sm_80`). PTX 8.0 is read by every driver since 12.0.
 pub fn target(cpu: &str) -> Target {
     let machine = Machine {
@@ -68,6 +71,7 @@ pub fn lower(nest: &LoopNest, target: &Target) -> Result<GpuArtifact> {
 
 /// The kernels as unoptimized IR, and the plan.
 fn emit<'ctx>(context: &'ctx Context, nest: &LoopNest, target: &Target) -> Result<(Module<'ctx>, LaunchPlan)> {
+    check_architecture(target)?;
     refuse_registers(nest)?;
     let used = weights::used_arrays(nest);
     let slots = assign_slots(nest, &used);
@@ -92,6 +96,15 @@ fn emit<'ctx>(context: &'ctx Context, nest: &LoopNest, target: &Target) -> Resul
     };
     module.verify().map_err(|e| Error::bug("E732", format!("emitted invalid LLVM IR: {e}")))?;
     Ok((module, plan))
+}
+
+/// LLVM takes an unknown name for its oldest architecture, with a warning only.
+fn check_architecture(target: &Target) -> Result<()> {
+    if ARCHITECTURES.contains(&target.cpu.as_str()) {
+        return Ok(());
+    }
+    let message = format!("there is no GPU architecture \"{}\"", target.cpu);
+    Err(Error::invalid("E735", message).help(format!("choose one of {}", ARCHITECTURES.join(", "))))
 }
 
 /// Arrays in registers belong to lockstep tiles, which this mapping does not have.

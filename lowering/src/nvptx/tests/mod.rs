@@ -91,6 +91,12 @@ fn kernels_are_entries_for_the_architecture() {
 }
 
 #[test]
+fn unknown_architectures_are_refused() {
+    let error = lower(&elementwise(), &target("sm_999")).unwrap_err();
+    assert!(matches!(error, Error::Invalid(_)) && error.to_string().contains("sm_90a"), "{error}");
+}
+
+#[test]
 fn an_artifact_is_three_files() {
     let (nest, dir) = (elementwise(), tempfile::tempdir().unwrap());
     let mut artifact = lower(&nest, &target("sm_80")).unwrap();

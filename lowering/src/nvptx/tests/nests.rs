@@ -142,7 +142,7 @@ pub fn guarded() -> LoopNest {
     nest("guarded", arrays, body)
 }
 
-/// Every operator in every float type, and conversions between all types: for the assembler.
+/// Every operator in every type, and conversions between all types, one kernel per type: for the assembler.
 pub fn everything() -> LoopNest {
     let mut arrays = Vec::new();
     let mut body = Vec::new();
@@ -150,25 +150,24 @@ pub fn everything() -> LoopNest {
         arrays.push(array(&format!("x{n}"), t, &[64.into()], Role::Input(n)));
     }
     for (n, t) in DType::ALL.into_iter().enumerate() {
-        let target = arrays.len() as u32;
-        arrays.push(array(&format!("y{n}"), t, &[64.into()], Role::Output(n)));
-        let mut store = |value| {
-            body.push(for_each(Mark::Parallel, 0, 64.into(), vec![assign(at(target, vec![i(0)]), value)]));
-        };
-        let x = || load(n as u32, vec![i(0)]);
-        // The narrow floats compute in `f32`.
-        let computes = matches!(t, DType::F32 | DType::F64);
-        for op in UnaryOp::ALL.into_iter().filter(|op| computes && *op != UnaryOp::Not) {
-            store(Expr::unary(op, x()));
-        }
-        for op in BinaryOp::ALL.into_iter().filter(|op| fits(*op, t)) {
-            store(Expr::binary(op, x(), x()));
-        }
-        for from in 0..DType::ALL.len() as u32 {
-            store(Expr::cast(t, load(from, vec![i(0)])));
-        }
+        let (target, values) = (arrays.len() as u32, all_values(n as u32, t));
+        arrays.push(array(&format!("y{n}"), t, &[(values.len() as i64).into(), 64.into()], Role::Output(n)));
+        let rows = values.into_iter().enumerate();
+        let statements = rows.map(|(k, value)| assign(at(target, vec![Expr::int(k as i64), i(0)]), value)).collect();
+        body.push(for_each(Mark::Parallel, 0, 64.into(), statements));
     }
     nest("everything", arrays, body)
+}
+
+/// All that can be computed from array `n` of type `t`, and the conversions to `t`.
+fn all_values(n: u32, t: DType) -> Vec<Expr> {
+    let x = || load(n, vec![i(0)]);
+    // The narrow floats compute in `f32`.
+    let computes = matches!(t, DType::F32 | DType::F64);
+    let unary = UnaryOp::ALL.into_iter().filter(|op| computes && *op != UnaryOp::Not).map(|op| Expr::unary(op, x()));
+    let binary = BinaryOp::ALL.into_iter().filter(|op| fits(*op, t)).map(|op| Expr::binary(op, x(), x()));
+    let casts = (0..DType::ALL.len() as u32).map(|from| Expr::cast(t, load(from, vec![i(0)])));
+    unary.chain(binary).chain(casts).collect()
 }
 
 fn fits(op: BinaryOp, t: DType) -> bool {
