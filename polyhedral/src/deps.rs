@@ -112,10 +112,11 @@ impl<'a> Finder<'a> {
     fn run(mut self) -> Result<Vec<Dependence>> {
         for (array, traffic) in std::mem::take(&mut self.traffic) {
             for (at, (source, write)) in traffic.writes.iter().enumerate() {
+                let origin = &self.program.statement(*source).origin;
                 for (sink, read, kind) in &traffic.reads {
-                    self.add((*source, write), (*sink, read), array, *kind)?;
+                    self.add((*source, write), (*sink, read), array, *kind).map_err(|e| e.at(origin))?;
                 }
-                self.between_writes(array, &traffic.writes, at)?;
+                self.between_writes(array, &traffic.writes, at).map_err(|e| e.at(origin))?;
             }
         }
         Ok(self.found)
@@ -131,6 +132,7 @@ impl<'a> Finder<'a> {
         if self.touched.is_some_and(|t| !t.contains(&source) && !t.contains(&sink)) {
             return Ok(());
         }
+        let _budget = self.ctx.budget(crate::legality::OPERATIONS);
         let relation = write.apply_range(&access.reverse()?)?;
         let relation = match kind {
             DependenceKind::Update | DependenceKind::Reduction => relation.intersect(&self.order(source, sink)?)?,

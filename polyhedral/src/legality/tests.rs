@@ -166,6 +166,8 @@ fn the_cache_follows_edits() {
     cache.update(&p, &touched).unwrap();
     assert!(legal(cache.check(&p, None).unwrap()));
     assert_eq!(cache.dependences().len(), 1);
+    p.remove_statement(S1);
+    assert!(legal(cache.check(&p, None).unwrap()), "a removed statement orders nothing");
 }
 
 #[test]
