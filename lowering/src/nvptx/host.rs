@@ -8,7 +8,8 @@ use crate::prepare::storage_extents;
 use inkwell::context::Context;
 use inkwell::module::Module;
 use sirius_polyhedral::{
-    Access, Aff, ArrayId, Bound, Condition, DType, Expr, LoopNest, Nest, ParamDef, Params, Result, Role, Term, VarId,
+    Access, Aff, ArrayId, Bound, Condition, DType, Error, Expr, LoopNest, Nest, ParamDef, Params, Result, Role, Term,
+    VarId,
 };
 
 /// Threads of a block: enough to hide latency on every GPU since 2010, and a divisor of what one runs at a time.
@@ -63,6 +64,7 @@ impl Planner<'_, '_> {
             uses = uses.with_range(t.var, [t.lower, t.upper]);
         }
         let signature = Signature::of(&uses, &|id| self.buffer(id));
+        refuse_too_many(&signature)?;
         let name = format!("{}_k{}{}", self.nest.name, self.kernels.len(), operator_of(&body.nodes));
         kernel::emit(self.context, self.module, self.nest, (&name, &signature), &Work::Body(body))?;
         let extents = body.threads.iter().map(|t| self.extent(t.lower, t.upper)).collect();
@@ -129,6 +131,16 @@ pub fn buffer_name(nest: &LoopNest, slots: &[Option<usize>], id: ArrayId) -> Str
     match slots[id.0 as usize] {
         Some(slot) => format!("slot{slot}"),
         None => nest.arrays[id.0 as usize].name.clone(),
+    }
+}
+
+/// A kernel has 4,096 bytes of arguments before PTX 8.1.
+fn refuse_too_many(s: &Signature) -> Result<()> {
+    let count = s.buffers.len() + s.params.len() + s.vars.len();
+    match count > 512 {
+        true => Err(Error::limit("E736", format!("a kernel needs {count} arguments; 512 are possible"))
+            .help("a lower optimization level fuses less")),
+        false => Ok(()),
     }
 }
 

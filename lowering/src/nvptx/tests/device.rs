@@ -35,6 +35,13 @@ extern "C" fn nctaid() -> i32 {
     VALUES[3].load(Relaxed)
 }
 
+/// Arguments from the seventh on lie on the stack in the C calling convention of x86-64, as this does by value;
+/// more of them than a callee takes do no harm.
+#[repr(C)]
+struct Rest([i64; 58]);
+
+type Entry = extern "C" fn(i64, i64, i64, i64, i64, i64, Rest);
+
 pub struct Device<'c> {
     engine: ExecutionEngine<'c>,
     plan: &'c LaunchPlan,
@@ -132,13 +139,12 @@ impl Device<'_> {
             Argument::Param(n) | Argument::Var(n) => self.named(n),
         });
         let mut args: Vec<i64> = args.collect();
-        assert!(args.len() <= 16);
-        args.resize(16, 0);
-        let a: [i64; 16] = args.try_into().unwrap();
+        assert!(args.len() <= 64);
+        args.resize(64, 0);
+        let (a, rest) = args.split_at(6);
         let address = self.engine.get_function_address(name).unwrap();
-        // SAFETY: the kernel takes pointers and 64-bit integers only, at most 16.
-        let f: extern "C" fn(i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64) =
-            unsafe { std::mem::transmute(address) };
+        // SAFETY: the kernel takes pointers and 64-bit integers only, at most 64; see `Rest`.
+        let f: Entry = unsafe { std::mem::transmute(address) };
         let grid = self.value(&kernel.grid) as i32;
         VALUES[1].store(kernel.block as i32, Relaxed);
         VALUES[3].store(grid, Relaxed);
@@ -146,7 +152,7 @@ impl Device<'_> {
             for thread in 0..kernel.block as i32 {
                 VALUES[0].store(thread, Relaxed);
                 VALUES[2].store(block, Relaxed);
-                f(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], a[12], a[13], a[14], a[15]);
+                f(a[0], a[1], a[2], a[3], a[4], a[5], Rest(rest.try_into().unwrap()));
             }
         }
         self.launches += 1;
