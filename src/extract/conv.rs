@@ -5,7 +5,7 @@
 //! no `m` and no `c`, and an ordinary one has no `g`.
 
 use super::arguments::*;
-use super::builder::{Builder, Dims, View};
+use super::builder::{Builder, Dims, View, leaf};
 use super::contraction::{Reduction, reduction};
 use super::padding::{Window, padded};
 use super::terms::*;
@@ -113,8 +113,9 @@ fn prepare(b: &mut Builder, operands: &Operands, image: &[Aff], window: &Window,
     padded(b, &format!("{name}_padded"), &operands.image.0, image, (&window.before, &after), fill)
 }
 
-/// Group sizes; `weights` has the summed channels of a group at `1 - swapped`.. see `ConvTranspose`.
-fn sizes(node: &Node, image: &[Aff], weights: &[Aff], first: usize) -> Result<Sizes> {
+/// Group sizes. Dimension `split` of the weights' first two counts the channels of all groups together: result
+/// channels for `Conv` (0), summed ones for `ConvTranspose` (1, counting from the result's side).
+fn sizes(node: &Node, image: &[Aff], weights: &[Aff], split: usize) -> Result<Sizes> {
     let groups = node.int("group").unwrap_or(1);
     let fixed = |e: Option<&Aff>| e.and_then(Aff::as_constant);
     let (Some(a), Some(c), true) = (fixed(weights.first()), fixed(weights.get(1)), image.len() > 2) else {
@@ -123,7 +124,7 @@ fn sizes(node: &Node, image: &[Aff], weights: &[Aff], first: usize) -> Result<Si
     if groups <= 0 || a % groups != 0 || image.len() != weights.len() {
         return Err(invalid(node, format!("{groups} groups do not fit weights with {a} channels")));
     }
-    Ok(if first == 0 { Sizes { groups, m: a / groups, c } } else { Sizes { groups, m: c, c: a / groups } })
+    Ok(if split == 0 { Sizes { groups, m: a / groups, c } } else { Sizes { groups, m: c, c: a / groups } })
 }
 
 fn kernel(node: &Node, weights: &[Aff]) -> Result<Vec<i64>> {
@@ -163,60 +164,76 @@ fn loops(b: &Builder, result: &[Aff], sizes: &Sizes, window: &Window) -> Loops {
 /// pad`, restricted to places that exist; the result's statement adds the bias.
 pub fn conv_transpose(b: &mut Builder, node: &Node) -> Result<()> {
     let (image, weights, target) = (input(node, 0)?, input(node, 1)?, output(node, 0)?);
-    let (ishape, wshape, result) = (b.shape(image), b.shape(weights), b.shape(target));
-    let sizes = sizes(node, &ishape, &wshape, 1)?;
-    let before = transposed_pads(node, &ishape, &wshape, &result)?;
-    let mut explicit = node.clone();
-    explicit.attributes.shift_remove("auto_pad");
-    explicit.attributes.shift_remove("pads");
-    let window = Window::new(&explicit, kernel(node, &wshape)?, &ishape[2..], &result[2..])?;
     let (out, acc) = (b.dtype(target), wide(b.dtype(target)));
-    let rank = window.kernel.len();
-    let mut over = Dims::new();
-    let n = dimension(b, &mut over, "n", result[0].clone());
-    let g = dimension(b, &mut over, "g", sizes.groups.into());
-    let m = dimension(b, &mut over, "m", sizes.m.into());
-    let shared = over.len();
-    let mut places_dims = over.clone();
-    let places: Vec<Aff> =
-        (0..rank).map(|d| dimension(b, &mut places_dims, spatial("o", d, rank), result[d + 2].clone())).collect();
-    let c = dimension(b, &mut over, "c", sizes.c.into());
-    let from: Vec<Aff> =
-        (0..rank).map(|d| dimension(b, &mut over, spatial("i", d, rank), ishape[d + 2].clone())).collect();
-    let taps: Vec<Aff> =
-        (0..rank).map(|d| dimension(b, &mut over, spatial("k", d, rank), window.kernel[d].into())).collect();
-    let out_channel = g.clone() * sizes.m + m.clone();
-    let image_at = [n.clone(), g * sizes.c + c.clone()].into_iter().chain(from.clone());
-    let in_channel = image_at.clone().nth(1).unwrap_or_default();
-    let weight_at = [in_channel, m].into_iter().chain(taps.clone());
-    let x = convert(out, acc, b.read(image, &image_at.map(index).collect::<Vec<_>>())?);
-    let w = convert(out, acc, b.read(weights, &weight_at.map(index).collect::<Vec<_>>())?);
-    let reached: Vec<Aff> =
-        (0..rank).map(|d| window.position(d, from[d].clone(), taps[d].clone()) - before[d].into()).collect();
+    let result = b.shape(target);
+    let s = Spread::new(b, node, &b.shape(image), &b.shape(weights), &result)?;
+    let x = convert(out, acc, b.read(image, &s.image)?);
+    let w = convert(out, acc, b.read(weights, &s.weights)?);
+    let channels = [s.n.clone(), s.channel.clone()];
+    let at = |places: &[Aff]| channels.iter().chain(places).cloned().map(index).collect::<Vec<Expr>>();
     let sum = b.temp(&format!("{}_acc", b.graph.tensor(target).name), acc, result.clone());
-    let full = |places: &[Aff]| -> Vec<Expr> {
-        [n.clone(), out_channel.clone()].into_iter().chain(places.iter().cloned()).map(index).collect()
-    };
-    let first = b.assign(&places_dims, sum, full(&places), lit(0.0, acc));
-    let next = b.reduce(BinaryOp::Add, &over, sum, full(&reached), mul(x, w));
-    for (d, place) in reached.iter().enumerate() {
-        let last = result[d + 2].clone() - 1.into() - place.clone();
+    let first = b.assign(&s.kept, sum, at(&s.places), lit(0.0, acc));
+    let next = b.reduce(BinaryOp::Add, &s.all, sum, at(&s.reached), mul(x, w));
+    for (place, extent) in s.reached.iter().zip(&result[2..]) {
+        let last = extent.clone() - 1.into() - place.clone();
         b.program.statement_mut(next).constraints.extend([place.clone(), last]);
     }
-    let total = match node.input(2) {
-        Some(bias) => add(b.load(sum, full(&places)), convert(out, acc, b.read(bias, &[index(out_channel.clone())])?)),
-        None => b.load(sum, full(&places)),
-    };
+    let mut total = b.load(sum, at(&s.places));
+    if let Some(bias) = node.input(2) {
+        total = add(total, convert(out, acc, b.read(bias, &[index(s.channel.clone())])?));
+    }
     let array = b.define(target);
-    let last = b.assign(&places_dims, array, full(&places), convert(acc, out, total));
-    finish_transposed(b, shared, [(first, places_dims.len()), (next, over.len()), (last, places_dims.len())]);
+    let last = b.assign(&s.kept, array, at(&s.places), convert(acc, out, total));
+    let parts = [(first, s.kept.len()), (next, s.all.len()), (last, s.kept.len())];
+    let body = parts.into_iter().flat_map(|(id, rank)| b.bands(s.shared..rank, vec![leaf(id)])).collect();
+    let nest = b.bands(0..s.shared, body);
+    b.emit(nest);
     Ok(())
 }
 
-fn finish_transposed(b: &mut Builder, shared: usize, parts: [(sirius_polyhedral::StatementId, usize); 3]) {
-    let body = parts.into_iter().flat_map(|(id, rank)| b.bands(shared..rank, vec![super::builder::leaf(id)])).collect();
-    let nest = b.bands(0..shared, body);
-    b.emit(nest);
+/// The loops of a transposed convolution: `n, g, m` shared, then places, or input elements and taps.
+struct Spread {
+    shared: usize,
+    kept: Dims,
+    all: Dims,
+    n: Aff,
+    /// Result channel.
+    channel: Aff,
+    places: Vec<Aff>,
+    /// The place that an input element and a tap reach.
+    reached: Vec<Aff>,
+    image: Vec<Expr>,
+    weights: Vec<Expr>,
+}
+
+impl Spread {
+    fn new(b: &Builder, node: &Node, image: &[Aff], weights: &[Aff], result: &[Aff]) -> Result<Spread> {
+        let sizes = sizes(node, image, weights, 1)?;
+        let before = transposed_pads(node, image, weights, result)?;
+        let mut plain = node.clone();
+        plain.attributes.shift_remove("auto_pad");
+        plain.attributes.shift_remove("pads");
+        let window = Window::new(&plain, kernel(node, weights)?, &image[2..], &result[2..])?;
+        let rank = window.kernel.len();
+        let mut all = Dims::new();
+        let n = dimension(b, &mut all, "n", result[0].clone());
+        let g = dimension(b, &mut all, "g", sizes.groups.into());
+        let m = dimension(b, &mut all, "m", sizes.m.into());
+        let (shared, mut kept) = (all.len(), all.clone());
+        let spatial_dims = |dims: &mut Dims, prefix: &str, extents: &[Aff]| -> Vec<Aff> {
+            (0..rank).map(|d| dimension(b, dims, spatial(prefix, d, rank), extents[d].clone())).collect()
+        };
+        let places = spatial_dims(&mut kept, "o", &result[2..]);
+        let c = dimension(b, &mut all, "c", sizes.c.into());
+        let from = spatial_dims(&mut all, "i", &image[2..]);
+        let taps = spatial_dims(&mut all, "k", &weights[2..]);
+        let reach = |d: usize| window.position(d, from[d].clone(), taps[d].clone()) - before[d].into();
+        let reached = (0..rank).map(reach).collect();
+        let source = g.clone() * sizes.c + c;
+        let list = |head: [Aff; 2], tail: Vec<Aff>| head.into_iter().chain(tail).map(index).collect();
+        let (image, weights) = (list([n.clone(), source.clone()], from), list([source, m.clone()], taps));
+        Ok(Spread { shared, kept, all, channel: g * sizes.m + m, n, places, reached, image, weights })
+    }
 }
 
 /// The padding at the beginning of every spatial dimension, which `output_shape` or `auto_pad` may imply.

@@ -15,13 +15,23 @@ fn position(b: &mut Builder, tensor: TensorId, at: &[Expr], extent: &Aff) -> Res
     if let Some(aff) = grid(b, tensor, at, extent) {
         return Ok(index(aff));
     }
-    let known = b.graph.tensor(tensor).ints();
-    let dtype = b.dtype(tensor);
-    let value = convert(dtype, DType::I64, b.read(tensor, at)?);
-    if known.is_some_and(|list| list.iter().all(|v| *v >= 0)) || matches!(dtype, DType::U8 | DType::U16 | DType::U32) {
-        return Ok(value);
+    let value = convert(b.dtype(tensor), DType::I64, b.read(tensor, at)?);
+    match b.graph.tensor(tensor).ints() {
+        Some(list) if list.iter().all(|v| *v >= 0) => Ok(value),
+        Some(_) => Ok(from_end(value, extent)),
+        None => Ok(inside(value, extent)),
     }
-    Ok(from_end(value, extent))
+}
+
+/// A position from run-time data, kept inside its dimension: wrong data must not reach other memory.
+fn inside(position: Expr, extent: &Aff) -> Expr {
+    let mut is_data = false;
+    position.visit_loads(&mut |_| is_data = true);
+    let wrapped = from_end(position, extent);
+    if !is_data {
+        return wrapped;
+    }
+    max(Expr::int(0), min(wrapped, index(extent.clone() - 1.into())))
 }
 
 /// Constant positions `start + step * i` of a vector, all counted from the same end.
@@ -105,7 +115,7 @@ fn subscript(
         let mut at = row.to_vec();
         at.push(Expr::int(d as i64));
         let value = convert(b.dtype(positions), DType::I64, b.read(positions, &at)?);
-        out.push(from_end(value, &shape[d + skip]));
+        out.push(inside(value, &shape[d + skip]));
     }
     Ok(out)
 }

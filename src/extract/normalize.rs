@@ -313,16 +313,18 @@ pub fn local_response(b: &mut Builder, node: &Node) -> Result<()> {
         parallel: rank,
         value: mul(neighbour.clone(), neighbour),
     };
-    let array = b.define(target);
-    let place = b.iters(rank);
-    let (alpha, beta, bias) = (attribute("alpha", 0.0001), attribute("beta", 0.75), attribute("bias", 1.0));
-    let before = b.program.statement_capacity();
-    super::contraction::reduction(b, r, array, place, |_, total| {
-        let base = add(lit(bias, t), mul(lit(alpha / size as f64, t), total));
-        convert(t, out, div(x, pow(base, lit(beta, t))))
-    });
-    let sum = sirius_polyhedral::StatementId(before as u32 + 1);
+    let (acc, mut nodes) = accumulate(b, r);
     let inside = [channel.clone(), shape[1].clone() - 1.into() - channel];
-    b.program.statement_mut(sum).constraints.extend(inside);
+    for id in nodes.iter().skip(1).flat_map(|n| n.statements()).collect::<Vec<_>>() {
+        b.program.statement_mut(id).constraints.extend(inside.clone());
+    }
+    let (alpha, beta, bias) = (attribute("alpha", 0.0001), attribute("beta", 0.75), attribute("bias", 1.0));
+    let base = add(lit(bias, t), mul(lit(alpha / size as f64, t), b.load(acc, b.iters(rank))));
+    let value = convert(t, out, div(x, pow(base, lit(beta, t))));
+    let array = b.define(target);
+    let last = b.assign(&dims[..rank], array, b.iters(rank), value);
+    nodes.push(leaf(last));
+    let nest = b.bands(0..rank, nodes);
+    b.emit(nest);
     Ok(())
 }

@@ -149,3 +149,46 @@ fn quotient(value: Expr, by: &Aff) -> Expr {
         _ => div(value, index(by.clone())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sirius_polyhedral::{Param, ParamDef};
+
+    fn at(rank: usize) -> Vec<Expr> {
+        (0..rank).map(Expr::iter).collect()
+    }
+
+    fn fixed(extents: &[i64]) -> Vec<Aff> {
+        extents.iter().map(|e| Aff::constant(*e)).collect()
+    }
+
+    fn dimension(params: &mut Params, name: &str, def: ParamDef) -> Aff {
+        Aff::param(params.push(Param { name: name.into(), def, min: 1, max: None, hint: 4 }))
+    }
+
+    #[test]
+    fn groups_are_as_small_as_possible() {
+        let got = reshaped(&fixed(&[4, 6, 5]), &fixed(&[4, 2, 3, 5]), &at(4), &Params::default());
+        let wanted = [Aff::iter(0), Aff::iter(1) * 3 + Aff::iter(2), Aff::iter(3)].map(Expr::Index);
+        assert_eq!(got, wanted);
+    }
+
+    #[test]
+    fn dimensions_of_one_are_skipped_wherever_they_stand() {
+        let got = reshaped(&fixed(&[1, 7, 1, 3]), &fixed(&[7, 3, 1]), &at(3), &Params::default());
+        assert_eq!(got, [Expr::int(0), Expr::iter(0), Expr::int(0), Expr::iter(1)]);
+    }
+
+    /// `[b * s, 8]` to `[b, s, 8]`: the first subscript is `b * extent(s) + s`, a product of symbols.
+    #[test]
+    fn a_merged_product_matches_its_factors() {
+        let mut params = Params::default();
+        let b = dimension(&mut params, "b", ParamDef::Input { input: 0, axis: 0 });
+        let s = dimension(&mut params, "s", ParamDef::Input { input: 0, axis: 1 });
+        let product = Aff::param(params.derived(ParamDef::Mul(b.clone(), s.clone())));
+        let got = reshaped(&[product, 8.into()], &[b, s.clone(), 8.into()], &at(3), &params);
+        let wanted = add(mul(Expr::iter(0), index(s)), Expr::iter(1));
+        assert_eq!(got, [wanted, Expr::iter(2)]);
+    }
+}

@@ -192,3 +192,39 @@ fn as_bool(expr: &Expr) -> Option<bool> {
 pub fn bool_literal(value: bool) -> Expr {
     Expr::Const(Scalar::Int(value as i64, DType::Bool))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ranges<'a>(params: &'a Params, extents: &'a [Aff]) -> Ranges<'a> {
+        Ranges { params, extents }
+    }
+
+    #[test]
+    fn a_rest_smaller_than_a_common_divisor_leaves_the_floor() {
+        let (params, extents) = (Params::default(), [Aff::constant(12), Aff::constant(64)]);
+        let position = Aff::iter(0) * 64 + Aff::iter(1);
+        let got = ranges(&params, &extents).aff(&position.floor_div(128));
+        assert_eq!(got, Aff::iter(0).floor_div(2));
+    }
+
+    #[test]
+    fn tests_that_always_hold_choose_their_side() {
+        let (params, extents) = (Params::default(), [Aff::constant(4)]);
+        let test = |limit: i64| Expr::binary(BinaryOp::Lt, Expr::iter(0), Expr::int(limit));
+        let choice = |limit| Expr::select(test(limit), Expr::int(1), Expr::int(2));
+        let r = ranges(&params, &extents);
+        assert_eq!(r.expr(choice(4)), Expr::int(1));
+        assert_eq!(r.expr(choice(0)), Expr::int(2));
+        assert_eq!(r.expr(choice(3)), choice(3));
+    }
+
+    #[test]
+    fn integer_division_of_what_may_be_negative_stays() {
+        let (params, extents) = (Params::default(), [Aff::constant(4)]);
+        let shifted = Expr::Index(Aff::iter(0) - 2.into());
+        let quotient = Expr::binary(BinaryOp::Div, shifted, Expr::int(3));
+        assert_eq!(ranges(&params, &extents).expr(quotient.clone()), quotient);
+    }
+}
