@@ -73,10 +73,10 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
                 self.store_scalar(target, at, last)?;
                 continue;
             }
-            for chunk in 0..chunks {
+            for (chunk, mask) in masks.into_iter().enumerate() {
                 let at = At { instance, chunk };
-                let v = self.eval(value, at, masks[chunk])?;
-                self.store(target, at, v, masks[chunk])?;
+                let v = self.eval(value, at, mask)?;
+                self.store(target, at, v, mask)?;
             }
         }
         Ok(())

@@ -3,13 +3,14 @@
 use crate::support::*;
 use sirius_polyhedral::schedule_tree::Mark::*;
 use sirius_polyhedral::*;
+use std::slice::from_ref;
 
 /// Runs `value(x, y)` for all elements of two inputs of type `t`, in a plain loop and in lanes.
 fn both_ways(t: DType, result: DType, value: impl Fn(Expr, Expr) -> Expr) {
     let mut m = Maker::new("e");
     let n = c(37);
-    let (x, y) = (m.input("x", t, &[n.clone()]), m.input("y", t, &[n.clone()]));
-    let (a, b) = (m.output("scalar", result, &[n.clone()]), m.output("lanes", result, &[n.clone()]));
+    let (x, y) = (m.input("x", t, from_ref(&n)), m.input("y", t, from_ref(&n)));
+    let (a, b) = (m.output("scalar", result, from_ref(&n)), m.output("lanes", result, from_ref(&n)));
     let here = |v: usize| value(load(x, &[i(v)]), load(y, &[i(v)]));
     m.nest.body = vec![
         each(0, n.clone(), Seq, vec![assign(at(a, &[i(0)]), here(0))]),
@@ -58,12 +59,12 @@ fn casts_between_all_types() {
     let n = c(21);
     for from in DType::ALL {
         let mut m = Maker::new("e");
-        let x = m.input("x", from, &[n.clone()]);
+        let x = m.input("x", from, from_ref(&n));
         // Negative floats have no place in unsigned integers.
         let positive = |x: Expr| if from.is_float() { mul(x.clone(), x) } else { x };
         for to in DType::ALL {
             let (a, b) =
-                (m.output(&format!("s_{to}"), to, &[n.clone()]), m.output(&format!("l_{to}"), to, &[n.clone()]));
+                (m.output(&format!("s_{to}"), to, from_ref(&n)), m.output(&format!("l_{to}"), to, from_ref(&n)));
             let here = |v: usize| Expr::cast(to, positive(load(x, &[i(v)])));
             m.nest.body.push(each(0, n.clone(), Seq, vec![assign(at(a, &[i(0)]), here(0))]));
             m.nest.body.push(tiled(1, 2, 16, &n, Lanes(16), vec![assign(at(b, &[i(2)]), here(2))]));
@@ -107,7 +108,7 @@ fn folded_storage_and_an_early_exit() {
     let mut m = Maker::new("f");
     let n = m.dim("n");
     let x = m.input("x", DType::F32, &[n.clone(), c(20)]);
-    let go = m.input("go", DType::Bool, &[n.clone()]);
+    let go = m.input("go", DType::Bool, from_ref(&n));
     let y = m.output("y", DType::F32, &[c(20)]);
     let h = m.temp("h", DType::F32, &[n.clone() + 1.into(), c(20)]);
     m.nest.arrays[h.0 as usize].fold[0] = Some(2);

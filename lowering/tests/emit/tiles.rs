@@ -3,6 +3,7 @@
 use crate::support::*;
 use sirius_polyhedral::schedule_tree::Mark::*;
 use sirius_polyhedral::*;
+use std::slice::from_ref;
 
 #[test]
 fn elementwise_constant_and_symbolic_remainders() {
@@ -21,8 +22,8 @@ fn elementwise(extent: Aff, name: &str, dims: &[(&str, i64)]) {
 }
 
 fn elementwise_in(mut m: Maker, n: Aff, dims: &[(&str, i64)]) {
-    let x = m.input("x", DType::F32, &[n.clone()]);
-    let y = m.output("y", DType::F32, &[n.clone()]);
+    let x = m.input("x", DType::F32, from_ref(&n));
+    let y = m.output("y", DType::F32, from_ref(&n));
     let value = Expr::binary(BinaryOp::Max, add(load(x, &[i(1)]), f(0.5)), f(0.0));
     m.nest.body = vec![tiled(0, 1, 48, &n, Lanes(48), vec![assign(at(y, &[i(1)]), value)])];
     check(&m.nest, dims);
@@ -32,7 +33,7 @@ fn elementwise_in(mut m: Maker, n: Aff, dims: &[(&str, i64)]) {
 fn product(m: &mut Maker, [rows, columns, depth]: [Aff; 3], [mr, nr]: [u32; 2], lanes_outside: bool) {
     let a = m.input("a", DType::F32, &[rows.clone(), depth.clone()]);
     let b = m.input("b", DType::F32, &[depth.clone(), columns.clone()]);
-    let bias = m.input("bias", DType::F32, &[columns.clone()]);
+    let bias = m.input("bias", DType::F32, from_ref(&columns));
     let y = m.output("y", DType::F32, &[rows.clone(), columns.clone()]);
     let acc = m.register("acc", DType::F32, &[rows.clone(), columns.clone()]);
     let term = mul(load(a, &[i(1), i(4)]), load(b, &[i(4), i(3)]));
@@ -71,6 +72,21 @@ fn product_with_symbolic_extents() {
     }
 }
 
+/// 24 accumulators, 3 columns and a broadcast fill the 32 registers exactly once: nothing goes to the stack.
+#[test]
+fn a_register_tile_stays_in_registers() {
+    let mut m = Maker::new("spill");
+    product(&mut m, [c(16), c(96), c(64)], [8, 48], false);
+    let context = inkwell::context::Context::create();
+    let target = sirius_lowering::Target::x86("x86-64-v4");
+    let module = sirius_lowering::emit_body(&context, &m.nest, &target).expect("emit");
+    let level = inkwell::OptimizationLevel::Aggressive;
+    let text = sirius_lowering::compile_assembly(&module, &target, level).expect("assembly");
+    let spills: Vec<_> = text.lines().filter(|l| l.contains("zmm") && l.contains("(%rsp)")).collect();
+    assert!(spills.is_empty(), "{spills:?}");
+    assert_eq!(text.matches("vfmadd").count(), 24, "{text}");
+}
+
 #[test]
 fn lanes_outside_rows_are_the_same_tile() {
     let mut m = Maker::new("o");
@@ -82,8 +98,8 @@ fn lanes_outside_rows_are_the_same_tile() {
 fn softmax(m: &mut Maker, rows: Aff, columns: Aff) {
     let x = m.input("x", DType::F32, &[rows.clone(), columns.clone()]);
     let y = m.output("y", DType::F32, &[rows.clone(), columns.clone()]);
-    let top = m.temp("top", DType::F32, &[rows.clone()]);
-    let sum = m.temp("sum", DType::F32, &[rows.clone()]);
+    let top = m.temp("top", DType::F32, from_ref(&rows));
+    let sum = m.temp("sum", DType::F32, from_ref(&rows));
     let column = i(3) * 16 + i(2);
     let strided = |body| {
         let steps = (columns.clone() - i(2) - 1.into()).floor_div(16) + 1.into();
