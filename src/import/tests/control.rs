@@ -29,6 +29,17 @@ fn a_run_time_if_keeps_both_branches() {
 }
 
 #[test]
+fn a_branch_that_cannot_run_is_never_taken() {
+    let both = branches(vec![node("MatMul", "x v", "a", vec![])], "a", vec![node("MatMul", "x w", "b", vec![])], "b");
+    let inputs = vec![value("c", BOOL, &[]), value("x", FLOAT, &["2", "3"])];
+    let weights = vec![zeros("v", &[7, 4]), zeros("w", &[3, 4])];
+    let imported = import(&model(graph(inputs, weights, vec![node("If", "c", "y", both)], "y"))).unwrap();
+    verify(&imported).unwrap();
+    assert_eq!(show(&imported, imported.main.outputs[0]), "y f32[2, 4]");
+    assert_eq!(imported.tensor(imported.main.nodes[0].input(1).unwrap()).name, "w");
+}
+
+#[test]
 fn a_known_condition_inlines_its_branch() {
     let nodes = vec![
         node("Shape", "x", "s", vec![]),
