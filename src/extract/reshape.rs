@@ -112,7 +112,15 @@ fn group(
 
 /// The position of `at` inside the group of dimensions `dims`, row-major.
 fn linear(dims: &[usize], shape: &[Aff], at: &[Expr]) -> Expr {
-    dims.iter().fold(Expr::int(0), |sum, d| add(times(sum, &shape[*d]), at[*d].clone()))
+    dims.iter().fold(Expr::int(0), |sum, d| plus(times(sum, &shape[*d]), at[*d].clone()))
+}
+
+/// A sum, affine where both sides are.
+fn plus(a: Expr, b: Expr) -> Expr {
+    match (a.as_aff(), b.as_aff()) {
+        (Some(x), Some(y)) => index(x + y),
+        _ => add(a, b),
+    }
 }
 
 fn times(value: Expr, extent: &Aff) -> Expr {
