@@ -3,8 +3,10 @@
 use half::{bf16, f16};
 use sirius_polyhedral::{ConstantData, DType, Error, Result};
 
-/// No single tensor of a reference run may be larger; a broken model must not take the machine down.
-const MAX_BYTES: usize = 1 << 36;
+/// No single tensor of a reference run may be larger; a broken model must not take the machine down. The limit on
+/// elements keeps the index lists of the interpreter, 8 bytes for each, in bounds too.
+const MAX_BYTES: usize = 1 << 34;
+const MAX_ELEMENTS: usize = 1 << 30;
 
 /// A dense tensor, row-major and little-endian.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,11 +18,12 @@ pub struct Value {
     pub bytes: Vec<u8>,
 }
 
-/// Number of elements of `shape`, or an error when a tensor of it could not be held.
+/// Number of elements of `shape`, or an error when a tensor of it could not be held. Extents of 0 do not excuse
+/// the others: loops run over the outer ones before they meet the empty one.
 pub fn checked_len(dtype: DType, shape: &[usize]) -> Result<usize> {
-    let len = shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
-    match len.and_then(|n| n.checked_mul(dtype.size())) {
-        Some(bytes) if bytes <= MAX_BYTES => Ok(bytes / dtype.size()),
+    let bound = shape.iter().try_fold(1usize, |n, d| n.checked_mul((*d).max(1)));
+    match bound {
+        Some(n) if n <= MAX_ELEMENTS && n * dtype.size() <= MAX_BYTES => Ok(shape.iter().product()),
         _ => Err(Error::limit("E701", format!("a tensor {dtype}{shape:?} is larger than {MAX_BYTES} bytes"))),
     }
 }
@@ -259,6 +262,7 @@ mod tests {
     fn shape_and_bytes_must_agree() {
         assert!(matches!(Value::new(DType::F32, vec![2], vec![0; 7]), Err(Error::Invalid(_))));
         assert!(matches!(Value::zeros(DType::F32, &[1 << 32, 1 << 32]), Err(Error::Limit(_))));
+        assert!(matches!(Value::zeros(DType::F32, &[1 << 40, 0]), Err(Error::Limit(_))));
     }
 
     #[test]

@@ -51,7 +51,8 @@ pub fn split(call: &Call) -> Result<Vec<Value>> {
             (0..count).map(|i| n.saturating_sub(i * size).min(size)).collect()
         }
     };
-    call.require(sizes.iter().sum::<usize>() == n, || format!("parts {sizes:?} of an extent of {n}"))?;
+    let total = sizes.iter().try_fold(0usize, |sum, size| sum.checked_add(*size));
+    call.require(total == Some(n), || format!("parts {sizes:?} of an extent of {n}"))?;
     let mut start = 0;
     let piece = |size: usize| {
         start += size;
@@ -244,7 +245,7 @@ mod tests {
     fn blocks_and_channels_are_inverse() {
         let x = i64s(&[1, 4, 1, 2], &[1, 2, 3, 4, 5, 6, 7, 8]);
         let block = ("blocksize", Attribute::Int(2));
-        let y = eval("DepthToSpace", 13, &[block.clone()], &[&x]);
+        let y = eval("DepthToSpace", 13, std::slice::from_ref(&block), &[&x]);
         assert_eq!((y.shape.clone(), y.i64s()), (vec![1, 1, 2, 4], vec![1, 3, 2, 4, 5, 7, 6, 8]));
         assert_eq!(eval("SpaceToDepth", 13, &[block], &[&y]), x);
     }

@@ -50,6 +50,8 @@ pub fn evaluate(node: &Node, inputs: &[Option<&Value>], tensors: &[Tensor]) -> R
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;

@@ -236,7 +236,7 @@ mod tests {
         let results = try_eval(
             "LayerNormalization",
             17,
-            &[exact.clone()],
+            std::slice::from_ref(&exact),
             &[&x, &f32s(&[2], &[2.0, 2.0]), &f32s(&[2], &[1.0, 0.0])],
         );
         let results = results.unwrap();
@@ -252,7 +252,7 @@ mod tests {
         let x = f32s(&[1, 2, 2], &[1.0, 3.0, 10.0, 30.0]);
         let exact = ("epsilon", Attribute::Float(0.0));
         let (scale, bias) = (f32s(&[2], &[1.0, 2.0]), f32s(&[2], &[0.0, 1.0]));
-        let y = eval("InstanceNormalization", 6, &[exact.clone()], &[&x, &scale, &bias]);
+        let y = eval("InstanceNormalization", 6, std::slice::from_ref(&exact), &[&x, &scale, &bias]);
         assert_close(&y, &[1, 2, 2], &[-1.0, 1.0, -1.0, 3.0]);
         let two = [exact, ("num_groups", Attribute::Int(2))];
         assert_close(&eval("GroupNormalization", 21, &two, &[&x, &scale, &bias]), &[1, 2, 2], &[-1.0, 1.0, -1.0, 3.0]);

@@ -78,10 +78,10 @@ pub fn global(call: &Call) -> Result<Vec<Value>> {
     shape.resize(x.rank(), 1);
     let area = product(&x.shape[2..]);
     let p = call.int("p", 2) as f64;
-    let pool: Box<dyn Fn(&[f64]) -> f64> = match call.op() {
-        "GlobalAveragePool" => Box::new(|v| v.iter().sum::<f64>() / v.len() as f64),
-        "GlobalMaxPool" => Box::new(|v| v.iter().copied().fold(f64::NEG_INFINITY, f64::max)),
-        _ => Box::new(move |v| v.iter().map(|x| x.abs().powf(p)).sum::<f64>().powf(1.0 / p)),
+    let pool = |v: &[f64]| match call.op() {
+        "GlobalAveragePool" => v.iter().sum::<f64>() / v.len() as f64,
+        "GlobalMaxPool" => v.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+        _ => v.iter().map(|x| x.abs().powf(p)).sum::<f64>().powf(1.0 / p),
     };
     let all = x.floats();
     let values: Vec<f64> = (0..x.shape[0] * x.shape[1]).map(|n| pool(&all[n * area..(n + 1) * area])).collect();

@@ -160,9 +160,9 @@ pub fn qlinear_conv(call: &Call) -> Result<Vec<Value>> {
 }
 
 fn requantized(call: &Call, shape: &[usize], values: &[f64], scale: usize, zero: usize) -> Result<Vec<Value>> {
-    let (scale, zero_point) = (scalar(call, scale)?, call.input(zero)?);
-    let zeros = vec![zero_point.get_f64(0); values.len()];
-    Ok(vec![quantized(call, zero_point.dtype, shape, values, &vec![scale; values.len()], &zeros)?])
+    let (scale, dtype) = (scalar(call, scale)?, call.input(zero)?.dtype);
+    let zeros = vec![scalar(call, zero)?; values.len()];
+    Ok(vec![quantized(call, dtype, shape, values, &vec![scale; values.len()], &zeros)?])
 }
 
 #[cfg(test)]

@@ -31,12 +31,12 @@ impl Direction {
     }
 
     /// `W x + Wb` of gate `g`, unit `j`.
-    fn from_input(&self, g: usize, j: usize, x: &[f64]) -> f64 {
+    fn input_part(&self, g: usize, j: usize, x: &[f64]) -> f64 {
         self.product(&self.w, g * self.hidden + j, x) + self.wb[g * self.hidden + j]
     }
 
     /// `R h + Rb`.
-    fn from_state(&self, g: usize, j: usize, h: &[f64]) -> f64 {
+    fn state_part(&self, g: usize, j: usize, h: &[f64]) -> f64 {
         self.product(&self.r, g * self.hidden + j, h) + self.rb[g * self.hidden + j]
     }
 
@@ -53,7 +53,7 @@ impl Direction {
 
     /// `activation(W x + R h + biases + extra)` of gate `g` for all units.
     fn gate(&self, g: usize, function: usize, x: &[f64], h: &[f64], extra: impl Fn(usize) -> f64) -> Vec<f64> {
-        let unit = |j| self.apply(function, self.from_input(g, j, x) + self.from_state(g, j, h) + extra(j));
+        let unit = |j| self.apply(function, self.input_part(g, j, x) + self.state_part(g, j, h) + extra(j));
         (0..self.hidden).map(unit).collect()
     }
 
@@ -66,7 +66,7 @@ impl Direction {
         let z = self.gate(0, 0, x, h, |_| 0.0);
         let r = self.gate(1, 0, x, h, |_| 0.0);
         let candidate: Vec<f64> = if self.linear_before_reset {
-            let unit = |j: usize| self.apply(1, self.from_input(2, j, x) + r[j] * self.from_state(2, j, h));
+            let unit = |j: usize| self.apply(1, self.input_part(2, j, x) + r[j] * self.state_part(2, j, h));
             (0..self.hidden).map(unit).collect()
         } else {
             let reset: Vec<f64> = r.iter().zip(h).map(|(r, h)| r * h).collect();

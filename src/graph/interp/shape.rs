@@ -147,6 +147,7 @@ pub fn range(call: &Call) -> Result<Vec<Value>> {
 /// `EyeLike`: ones on diagonal `k`.
 pub fn eye_like(call: &Call) -> Result<Vec<Value>> {
     let x = call.ranked(0, 2)?;
+    call.require(x.rank() == 2, || format!("EyeLike of shape {:?}", x.shape))?;
     let mut y = Value::zeros(call.dtype("dtype")?.unwrap_or(x.dtype), &x.shape)?;
     let k = call.int("k", 0);
     for row in 0..x.shape[0] {
