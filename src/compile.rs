@@ -1,7 +1,7 @@
 //! The whole compiler on one screen: [`compile`], and the stages that the commands share.
 
 use crate::extract;
-use crate::graph::Graph;
+use crate::graph::{self, Graph};
 use crate::import::{self, ImportOptions};
 use crate::report::{session::Session, work};
 use sirius_lowering::Target;
@@ -129,10 +129,19 @@ pub fn compile_gpu(
 const FP_POLICY: &str = "no fast-math flags; products and sums may be fused (FMA) and sums reassociated; \
     exp, log, tanh, erf and sigmoid are inline approximations";
 
-/// ONNX file to graph.
+/// ONNX file (or a dumped `.graph`) to graph, constants folded.
 pub fn import(path: &Path, options: &CompileOptions, session: &mut Session) -> Result<Graph> {
     let import_options = ImportOptions { dims: options.dims.clone(), ..ImportOptions::default() };
-    let graph = session.phase("import", |_| import::load(path, &import_options))?;
+    let mut graph = session.phase("import", |_| match path.extension().is_some_and(|e| e == "graph") {
+        true => graph::text::load(path),
+        false => import::load(path, &import_options),
+    })?;
+    session.dump_file("import", "graph", |to| graph::text::save(&graph, to))?;
+    if options.level > 0 {
+        session.phase("fold", |_| graph::fold::fold_constants(&mut graph))?;
+        session.dump_file("fold", "graph", |to| graph::text::save(&graph, to))?;
+    }
+    graph::verify::verify(&graph)?;
     Ok(graph)
 }
 

@@ -4,17 +4,16 @@
 
 use crate::descriptor::{Facts, WeightsPlace, descriptor_ir};
 use crate::features::{Feature, required_features};
+use crate::files::{Files, cannot_write};
 use crate::metadata::{self, KernelInfo, Manifest, TargetInfo, WeightsInfo};
 use crate::prepare::{SizeProgram, assign_slots, size_program};
 use crate::target::{Target, compile_object};
-use crate::{header, link, weights};
+use crate::{header, weights};
 use inkwell::OptimizationLevel;
 use inkwell::context::Context;
 use inkwell::memory_buffer::MemoryBuffer;
 use sirius_polyhedral::{Error, LoopNest, Result};
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use tempfile::NamedTempFile;
+use std::path::Path;
 
 /// Version of the C interface; see `runtime/sirius_abi.h`.
 pub const ABI_VERSION: u32 = 1;
@@ -53,10 +52,10 @@ pub struct ArtifactOptions {
     pub flops: Vec<String>,
 }
 
-/// A C identifier from any name: other characters become `_`.
+/// A C identifier from any name: other characters become `_`, and a leading digit gets a letter before it.
 pub fn tag_of(name: &str) -> String {
     let tag: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-    if tag.is_empty() { "model".to_string() } else { tag }
+    if tag.starts_with(|c: char| c.is_ascii_alphabetic()) { tag } else { format!("m{tag}") }
 }
 
 /// Writes the artifact of `nest` into `dir`. `body` is the object with the code: `i32 <body_symbol>(ptr, ptr)`.
@@ -67,9 +66,8 @@ pub fn write_artifact(
     options: &ArtifactOptions,
     dir: &Path,
 ) -> Result<Manifest> {
-    std::fs::create_dir_all(dir).map_err(|e| cannot_write(dir, &e))?;
     let draft = Draft::new(nest, options)?;
-    let mut files = Files { dir, pending: Vec::new() };
+    let mut files = Files::new(dir)?;
     let (bytes, hash) = draft.store_weights(&mut files)?;
     let manifest = draft.manifest(body_symbol, hash);
     let json = serde_json::to_string_pretty(&manifest)
@@ -206,63 +204,12 @@ impl<'a> Draft<'a> {
     }
 }
 
-fn cannot_write(path: &Path, error: &std::io::Error) -> Error {
-    Error::environment("E611", format!("cannot write {}: {error}", path.display()))
-}
+#[cfg(test)]
+mod tests {
+    use super::tag_of;
 
-/// Files written under temporary names until all are complete.
-struct Files<'a> {
-    dir: &'a Path,
-    pending: Vec<(NamedTempFile, PathBuf)>,
-}
-
-impl Files<'_> {
-    fn create(&self) -> Result<NamedTempFile> {
-        tempfile::Builder::new().prefix(".sirius-").tempfile_in(self.dir).map_err(|e| cannot_write(self.dir, &e))
+    #[test]
+    fn tags_are_c_identifiers() {
+        assert_eq!(["bert-base.v2", "00-import", ""].map(tag_of), ["bert_base_v2", "m00_import", "m"]);
     }
-
-    fn write(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
-        self.stream(name, |out| out.write_all(bytes))
-    }
-
-    /// Writes a file through a buffer; the value of `write`.
-    fn stream<T>(&mut self, name: &str, write: impl FnOnce(&mut dyn Write) -> std::io::Result<T>) -> Result<T> {
-        let path = self.dir.join(name);
-        let file = self.create()?;
-        let mut out = std::io::BufWriter::with_capacity(1 << 20, file);
-        let value = write(&mut out).and_then(|v| out.flush().map(|()| v)).map_err(|e| cannot_write(&path, &e))?;
-        let file = out.into_inner().map_err(|e| cannot_write(&path, e.error()))?;
-        self.pending.push((file, path));
-        Ok(value)
-    }
-
-    /// Links the objects, in this order, into the library.
-    fn library(&mut self, objects: &[&[u8]], name: &str) -> Result<()> {
-        let scratch = tempfile::tempdir().map_err(|e| cannot_write(&std::env::temp_dir(), &e))?;
-        let mut paths = Vec::new();
-        for (n, object) in objects.iter().enumerate() {
-            let path = scratch.path().join(format!("{n}.o"));
-            std::fs::write(&path, object).map_err(|e| cannot_write(&path, &e))?;
-            paths.push(path);
-        }
-        let out = self.create()?;
-        link::link(&paths, name, out.path())?;
-        self.pending.push((out, self.dir.join(name)));
-        Ok(())
-    }
-
-    fn publish(self) -> Result<()> {
-        for (file, path) in self.pending {
-            set_permissions(file.path(), path.extension().is_some_and(|e| e == "so"))
-                .and_then(|()| file.persist(&path).map_err(|e| e.error))
-                .map_err(|e| cannot_write(&path, &e))?;
-        }
-        Ok(())
-    }
-}
-
-/// Temporary files are private; finished ones are for everybody.
-fn set_permissions(path: &Path, executable: bool) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(if executable { 0o755 } else { 0o644 }))
 }

@@ -7,6 +7,7 @@ pub mod descriptor;
 pub mod emit;
 pub mod expr;
 pub mod features;
+mod files;
 pub mod header;
 pub mod ir;
 pub mod link;

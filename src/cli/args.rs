@@ -214,6 +214,8 @@ pub struct CheckArgs {
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
+    /// The model after import and constant folding
+    Graph,
     /// LLVM IR
     Llvm,
     /// Assembly

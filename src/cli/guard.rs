@@ -31,13 +31,17 @@ pub fn run(command: impl FnOnce() -> u8 + Send + 'static) -> u8 {
 /// Writes the reproducer for an error that is our own mistake.
 pub fn report_bug(error: &Error) {
     if matches!(error, Error::Bug(_)) {
-        internal_error(&error.diagnostic().message, &error.to_string());
+        say_where(&error.to_string());
     }
 }
 
-/// Says where the reproducer is. Nothing here may fail loudly: it runs while something has already gone wrong.
+/// Says what happened and where the reproducer is. Nothing here may fail loudly: it runs while something has already gone wrong.
 fn internal_error(short: &str, details: &str) {
     eprintln!("internal error: {}", short.lines().next().unwrap_or_default());
+    say_where(details);
+}
+
+fn say_where(details: &str) {
     match write_reproducer(details) {
         Ok(path) => eprintln!("  = help: this is our mistake; please report it with {}", path.display()),
         Err(e) => eprintln!("  = help: this is our mistake; please report it (no reproducer was written: {e})"),

@@ -29,6 +29,9 @@ pub fn command(args: &InspectArgs) -> Outcome {
 fn stage_text(args: &InspectArgs, stage: Stage) -> Result<String> {
     let (options, mut session) = (args.compiler.options(), compile::session(&args.compiler));
     let graph = import(&args.model, &options, &mut session)?;
+    if stage == Stage::Graph {
+        return Ok(crate::graph::text::print(&graph));
+    }
     let mut program = extract(&graph, &mut session)?;
     let target = target(&options)?;
     optimize(&mut program, &target, &options, &mut session)?;

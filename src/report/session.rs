@@ -2,7 +2,7 @@
 
 use crate::report::progress::Progress;
 use sirius_polyhedral::{Error, Result};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Collects times and writes dumps; `Session::default()` does neither aloud.
@@ -33,10 +33,19 @@ impl Session {
 
     /// Writes `NN-name.extension` when dumps are wanted; numbers follow the order of the calls.
     pub fn dump(&mut self, name: &str, extension: &str, text: impl FnOnce() -> String) -> Result<()> {
+        self.dump_file(name, extension, |path| {
+            let written = std::fs::write(path, text());
+            written.map_err(|e| Error::environment("E611", format!("cannot write {}: {e}", path.display())))
+        })
+    }
+
+    /// The same for forms that write their own files.
+    pub fn dump_file(&mut self, name: &str, extension: &str, save: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         let Some(dir) = &self.dump_dir else { return Ok(()) };
         let path = dir.join(format!("{:02}-{name}.{extension}", self.dumps));
         self.dumps += 1;
-        let written = std::fs::create_dir_all(dir).and_then(|()| std::fs::write(&path, text()));
-        written.map_err(|e| Error::environment("E611", format!("cannot write {}: {e}", path.display())))
+        std::fs::create_dir_all(dir)
+            .map_err(|e| Error::environment("E611", format!("cannot make {}: {e}", dir.display())))?;
+        save(&path)
     }
 }
