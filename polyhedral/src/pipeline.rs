@@ -1,5 +1,6 @@
 //! The ordered list of passes.
 
+use crate::classical::cse::Cse;
 use crate::classical::dce::Dce;
 use crate::classical::fold::Fold;
 use crate::classical::forward::Forward;
@@ -16,6 +17,8 @@ use crate::schedule::tile::Tile;
 pub const PIPELINE: &[&dyn Pass] = &[
     // First, so that no later pass spends time on statements without effect.
     &Dce,
+    // Before forward: a value that is copied into two readers can no longer be shared.
+    &Cse,
     // Before forward: a constant is loaded, not recomputed by its readers.
     &Fold,
     // Before fuse: what is substituted needs no loop of its own.

@@ -1,5 +1,6 @@
 //! Classical compiler optimizations on the whole program: one file, one pass.
 
+pub mod cse;
 pub mod dce;
 pub mod fold;
 pub mod forward;

@@ -1,0 +1,136 @@
+//! `cse`: two temporaries that hold the same values become one.
+//!
+//! Rewrite: value numbering over whole arrays. A temporary's number is the list of its statements (domain, kind,
+//! subscripts, value, guard), with every array they read replaced by the first array of equal number and the array
+//! itself by a mark; so an `Assign` with its reductions, or a recurrence, is compared as one. Readers of a later
+//! array of known number read the first one, and its statements go.
+//! Allowed: every kept statement runs the same instance before the dropped one, that is, it comes earlier in the
+//! tree and shares the same loop values; what follows the dropped instance then follows the kept one.
+//! Declined: arrays that the caller, an exit or a run-time parameter sees, and arrays with `Update` statements.
+//! Cost: one pass over the program in schedule order.
+//! Source: hash-based value numbering (Cocke and Schwartz 1970), on arrays instead of variables.
+
+use crate::error::Result;
+use crate::expr::{Access, Expr};
+use crate::legality::{self, Path};
+use crate::param::ParamDef;
+use crate::pass::{Pass, PassContext};
+use crate::program::{Array, ArrayId, Program, Statement, StatementId, StatementKind};
+use std::collections::HashMap;
+
+pub struct Cse;
+
+impl Pass for Cse {
+    fn name(&self) -> &'static str {
+        "cse"
+    }
+
+    fn summary(&self) -> &'static str {
+        "compute equal temporaries once"
+    }
+
+    fn run(&self, program: &mut Program, context: &mut PassContext) -> Result<()> {
+        let paths = legality::paths(program).map_err(|violation| violation.into_error())?;
+        let writers = writers_in_order(program);
+        let replaced = duplicates(program, &writers, &paths);
+        for (_, statements) in writers.iter().filter(|(array, _)| replaced.contains_key(array)) {
+            for id in statements {
+                let origin = program.statement(*id).origin.clone();
+                let target = program.statement(*id).target.array;
+                program.remove_statement(*id);
+                context.applied(self.name(), &origin, format!("{target} holds the same as {}", replaced[&target]));
+            }
+        }
+        redirect(program, &replaced);
+        Ok(())
+    }
+}
+
+/// Every written array with its statements, in schedule order of its first one.
+fn writers_in_order(program: &Program) -> Vec<(ArrayId, Vec<StatementId>)> {
+    let mut order: indexmap::IndexMap<ArrayId, Vec<StatementId>> = indexmap::IndexMap::new();
+    for id in program.schedule.statements() {
+        order.entry(program.statement(id).target.array).or_default().push(id);
+    }
+    order.into_iter().collect()
+}
+
+/// Later array to first array of the same number.
+fn duplicates(
+    program: &Program,
+    writers: &[(ArrayId, Vec<StatementId>)],
+    paths: &HashMap<StatementId, Path>,
+) -> HashMap<ArrayId, ArrayId> {
+    let mut first: HashMap<String, &(ArrayId, Vec<StatementId>)> = HashMap::new();
+    let mut replaced = HashMap::new();
+    for group in writers.iter().filter(|(array, statements)| may_merge(program, *array, statements)) {
+        let number = number(program, group, &replaced);
+        match first.get(&number) {
+            Some((kept, statements)) => {
+                if statements.iter().zip(&group.1).all(|(a, b)| runs_before(&paths[a], &paths[b])) {
+                    replaced.insert(group.0, *kept);
+                }
+            }
+            None => {
+                first.insert(number, group);
+            }
+        }
+    }
+    replaced
+}
+
+fn may_merge(program: &Program, id: ArrayId, statements: &[StatementId]) -> bool {
+    let array = program.array(id);
+    let named = |(_, p): (_, &crate::param::Param)| matches!(&p.def, ParamDef::Value { array: a } if *a == array.name);
+    array.is_temp()
+        && array.placement.is_none()
+        && array.fold.iter().all(Option::is_none)
+        && !program.exits.contains(&id)
+        && !program.params.iter().any(named)
+        && statements.iter().all(|s| program.statement(*s).kind != StatementKind::Update)
+}
+
+/// Text that is equal for arrays of equal contents.
+fn number(
+    program: &Program,
+    (id, statements): &(ArrayId, Vec<StatementId>),
+    replaced: &HashMap<ArrayId, ArrayId>,
+) -> String {
+    const SELF: ArrayId = ArrayId(u32::MAX);
+    let Array { dtype, extents, .. } = program.array(*id);
+    let mut out = format!("{dtype} {extents:?}");
+    for statement in statements {
+        let mut s: Statement = program.statement(*statement).clone();
+        rename(&mut s, &|a| if a == *id { SELF } else { replaced.get(&a).copied().unwrap_or(a) });
+        out.push_str(&format!("\n{:?} {:?} {:?} {:?}", s.extents, s.constraints, s.kind, s.target.index));
+        out.push_str(&format!(" {:?} {:?}", s.value, s.guard));
+    }
+    out
+}
+
+/// Renames the arrays that the statement reads.
+fn rename(statement: &mut Statement, by: &dyn Fn(ArrayId) -> ArrayId) {
+    statement.map_exprs(&mut |expr| {
+        expr.rewrite(&mut |e| match e {
+            Expr::Load(Access { array, index }) => Expr::Load(Access { array: by(array), index }),
+            other => other,
+        })
+    });
+}
+
+/// Does each instance of the first statement run before the same instance of the second?
+fn runs_before(a: &Path, b: &Path) -> bool {
+    let shared = a.shared_bands(b);
+    let same_values = a.bands[..shared].iter().zip(&b.bands[..shared]).all(|(a, b)| a.0 == b.0);
+    same_values && a.positions.get(shared) < b.positions.get(shared)
+}
+
+fn redirect(program: &mut Program, replaced: &HashMap<ArrayId, ArrayId>) {
+    if replaced.is_empty() {
+        return;
+    }
+    let ids: Vec<StatementId> = program.statements().map(|(id, _)| id).collect();
+    for id in ids {
+        rename(program.statement_mut(id), &|a| replaced.get(&a).copied().unwrap_or(a));
+    }
+}
