@@ -9,10 +9,14 @@
 use super::builder::{Dims, dims};
 use super::{Builder, extract_block, unsupported};
 use crate::graph::{Block, Node, TensorId};
-use sirius_polyhedral::{Aff, ArrayId, DType, Error, Expr, ParamDef, Result, StatementKind, UnaryOp};
+use sirius_polyhedral::{Aff, ArrayId, BinaryOp, DType, Error, Expr, ParamDef, Result, StatementKind, UnaryOp};
 
 /// Iterations of a loop without a trip count: never reached, and far from overflow in address arithmetic.
 const UNBOUNDED: i64 = 1 << 40;
+
+/// Iterations for which a loop that may end early keeps the values it collects: the workspace has a size
+/// before the loop has run. A loop that wants more reports a negative length, which the artifact refuses.
+const MAX_COLLECTED: i64 = 1 << 12;
 
 /// ONNX `If`: both branches are extracted, each under its condition.
 pub fn extract_if(builder: &mut Builder, node: &Node) -> Result<()> {
@@ -77,10 +81,16 @@ struct Carried {
 /// ONNX `Loop` (opset 1 to 23).
 pub fn extract_loop(builder: &mut Builder, node: &Node) -> Result<()> {
     let body = node.block("body").ok_or_else(|| unsupported(builder, node))?;
-    let trips = trip_count(builder, node)?;
+    let exits = may_exit(builder, node, body);
+    let collects = node.outputs.iter().skip(node.inputs.len().saturating_sub(2)).any(Option::is_some);
+    let (trips, wanted) = match exits && collects {
+        true => collected_trips(builder, node)?,
+        false => (trip_count(builder, node)?, None),
+    };
     let carried = carry(builder, node, body, &trips)?;
-    let alive = may_exit(builder, node, body).then(|| alive_array(builder, node, &trips)).transpose()?;
-    let scans = scan_results(builder, node, body, carried.len(), alive.is_some())?;
+    let alive = exits.then(|| alive_array(builder, node, &trips)).transpose()?;
+    let count = (exits && collects).then(|| Count::start(builder, node)).transpose()?;
+    let scans = scan_results(builder, node, body, carried.len(), &trips, exits)?;
     let latches = if alive.is_some() { latches(builder, node, &carried)? } else { Vec::new() };
     let depth = builder.depth();
     builder.in_loop("t", trips.clone(), |builder| {
@@ -101,17 +111,92 @@ pub fn extract_loop(builder: &mut Builder, node: &Node) -> Result<()> {
             for (tensor, array) in &latches {
                 copy(builder, *tensor, *array, None, StatementKind::Update)?;
             }
-            Ok(())
+            match &count {
+                Some(count) => count.step(builder, body.outputs[0], depth),
+                None => Ok(()),
+            }
         };
         match guard {
             Some(guard) => builder.in_branch(guard, run),
             None => run(builder),
         }
     })?;
+    if let Some(count) = count {
+        count.finish(builder, node, wanted);
+    }
     if alive.is_none() {
         bind_final(builder, &carried, &trips)?;
     }
     Ok(())
+}
+
+/// The trip count of a loop that collects values and may end early, and the largest count when it is cut.
+fn collected_trips(builder: &Builder, node: &Node) -> Result<(Aff, Option<i64>)> {
+    let declared = node.input(0).and_then(|t| builder.graph.tensor(t).ints()).and_then(|v| v.first().copied());
+    match (node.input(0), declared) {
+        (Some(_), None) => {
+            let message = format!(
+                "node \"{}\": a Loop collects values, may end early and takes its trip count at run time",
+                node.name
+            );
+            Err(Error::unsupported("E311", message)
+                .at(&node.origin())
+                .help("export the loop with a constant maximum trip count"))
+        }
+        (_, Some(n)) if n <= MAX_COLLECTED => Ok((Aff::constant(n.max(0)), None)),
+        _ => Ok((Aff::constant(MAX_COLLECTED), Some(MAX_COLLECTED))),
+    }
+}
+
+/// Counts the iterations that ran: the length of what the loop collected.
+struct Count {
+    steps: ArrayId,
+    /// Would one more iteration have run?
+    unfinished: ArrayId,
+}
+
+impl Count {
+    fn start(builder: &mut Builder, node: &Node) -> Result<Count> {
+        let steps = builder.temp(&format!("{}_steps", node.name), DType::I64, vec![]);
+        let unfinished = builder.temp(&format!("{}_unfinished", node.name), DType::Bool, vec![]);
+        for (array, value) in [(steps, Expr::int(0)), (unfinished, Expr::literal(0.0, DType::Bool))] {
+            let id = builder.assign(&[], array, vec![], value);
+            builder.emit_perfect(id, 0);
+        }
+        Ok(Count { steps, unfinished })
+    }
+
+    fn step(&self, builder: &mut Builder, condition: TensorId, depth: usize) -> Result<()> {
+        let condition = scalar(builder, condition)?;
+        for (array, value) in [(self.steps, next(depth)), (self.unfinished, condition)] {
+            let id = builder.statement(StatementKind::Update, &[], array, vec![], value);
+            builder.emit_perfect(id, 0);
+        }
+        Ok(())
+    }
+
+    /// Defines the parameter that shape inference gave to the length; -1 when the loop was cut off.
+    fn finish(self, builder: &mut Builder, node: &Node, wanted: Option<i64>) {
+        let Some(name) = declared_trips(builder, node) else { return };
+        let length = ParamDef::Value { array: name.clone() };
+        let known = builder.program.params.iter().find(|(_, p)| p.def == length).map(|(id, _)| id);
+        if let Some(id) = known {
+            let param = builder.program.params.get_mut(id);
+            param.max = wanted.map_or(param.max, |limit| Some(param.max.map_or(limit, |max| max.min(limit))));
+        }
+        let trips = builder.temp(&name, DType::I64, vec![]);
+        let steps = builder.load(self.steps, vec![]);
+        let value = match wanted {
+            None => steps,
+            Some(limit) => {
+                let reached = Expr::binary(BinaryOp::Ge, steps.clone(), Expr::int(limit));
+                let cut = Expr::binary(BinaryOp::And, reached, builder.load(self.unfinished, vec![]));
+                Expr::select(cut, Expr::int(-1), steps)
+            }
+        };
+        let id = builder.assign(&[], trips, vec![], value);
+        builder.emit_perfect(id, 0);
+    }
 }
 
 /// `t + 1` for the host loop at `depth`.
@@ -141,7 +226,7 @@ fn trip_count(builder: &mut Builder, node: &Node) -> Result<Aff> {
         Some(name) => builder.temp(name, DType::I64, vec![]),
         None => builder.temp(&format!("{}_trips", node.name), DType::I64, vec![]),
     };
-    let at_least_0 = Expr::binary(sirius_polyhedral::BinaryOp::Max, count, Expr::int(0));
+    let at_least_0 = Expr::binary(BinaryOp::Max, count, Expr::int(0));
     let id = builder.assign(&[], array, vec![], at_least_0);
     builder.emit_perfect(id, 0);
     let array = builder.program.array(array).name.clone();
@@ -224,23 +309,26 @@ fn scan_results(
     node: &Node,
     body: &Block,
     carried: usize,
+    trips: &Aff,
     exits: bool,
 ) -> Result<Vec<(TensorId, ArrayId)>> {
     let mut out = Vec::new();
     for n in carried..node.outputs.len() {
         let Some(result) = node.output(n) else { continue };
-        if exits {
-            let message = format!(
-                "node \"{}\": a scan output of a Loop that may end early has a length known only at run time",
-                node.name
-            );
-            return Err(Error::unsupported("E311", message)
-                .at(&node.origin())
-                .help("export the loop with a fixed trip count, or return the values through carried tensors"));
-        }
-        out.push((body.outputs[n + 1], builder.define(result)));
+        let array = if exits { collected(builder, result, trips) } else { builder.define(result) };
+        out.push((body.outputs[n + 1], array));
     }
     Ok(out)
+}
+
+/// Room for `trips` values, of which the first `length` (the tensor's own extent) are there afterwards.
+fn collected(builder: &mut Builder, result: TensorId, trips: &Aff) -> ArrayId {
+    let mut extents = builder.shape(result);
+    extents[0] = trips.clone();
+    let name = format!("{}_collected", builder.graph.tensor(result).name);
+    let array = builder.temp(&name, builder.dtype(result), extents);
+    builder.bind_array(result, array);
+    array
 }
 
 /// Result arrays of a loop that may end early, holding the initial value so far.
