@@ -315,7 +315,12 @@ static int report_extents(sirius_context *c, DLTensor *out) {
   const sirius_descriptor *d = c->model->descriptor;
   size_tables tables = {c->params, c->dims, c->slots};
   for (int64_t i = 0; i < d->n_params; i++)
-    if (d->params[i].kind == PARAM_VALUE) c->params[i] = read_integer(c->arrays[d->params[i].source], d->params[i].part);
+    if (d->params[i].kind == PARAM_VALUE) {
+      c->params[i] = read_integer(c->arrays[d->params[i].source], d->params[i].part);
+      if (c->params[i] < 0 || c->params[i] > d->params[i].max)
+        return complain(c, SIRIUS_MODEL_ERROR, "a loop ran longer than the %d steps whose results it can keep",
+                        d->params[i].max, 0);
+    }
   c->is_planned = 0; /* the tables now hold this run's sizes, not the plan's */
   if (!size_run(d, &tables)) return complain(c, SIRIUS_MODEL_ERROR, "an output's size leaves 64 bits");
   for (int64_t o = 0; o < d->n_outputs; o++)

@@ -178,13 +178,16 @@ impl Count {
     /// Defines the parameter that shape inference gave to the length; -1 when the loop was cut off.
     fn finish(self, builder: &mut Builder, node: &Node, wanted: Option<i64>) {
         let Some(name) = declared_trips(builder, node) else { return };
-        let length = ParamDef::Value { array: name.clone() };
+        let trips = builder.temp(&name, DType::I64, vec![]);
+        let length = ParamDef::Value { array: name };
         let known = builder.program.params.iter().find(|(_, p)| p.def == length).map(|(id, _)| id);
         if let Some(id) = known {
+            // The array's name is made unique, and parameters find their array by name.
+            let array = builder.program.array(trips).name.clone();
             let param = builder.program.params.get_mut(id);
+            param.def = ParamDef::Value { array };
             param.max = wanted.map_or(param.max, |limit| Some(param.max.map_or(limit, |max| max.min(limit))));
         }
-        let trips = builder.temp(&name, DType::I64, vec![]);
         let steps = builder.load(self.steps, vec![]);
         let value = match wanted {
             None => steps,
