@@ -21,8 +21,20 @@ pub fn place(program: &Program, body: &mut Vec<Nest>) {
 }
 
 fn place_list(exits: &[ArrayId], nodes: Vec<Nest>) -> Vec<Nest> {
-    let nodes = nodes.into_iter().map(|node| place_node(exits, node)).collect();
+    let nodes = nodes.into_iter().map(|node| place_node(exits, nested(node))).collect();
     merge(nodes)
+}
+
+/// A test of `a and b` as a test of `b` inside one of `a`, so that it can share `a` with its neighbours (the
+/// branches of an `If` in a loop that may end early).
+fn nested(node: Nest) -> Nest {
+    match node {
+        Nest::If { condition: Condition::Guard(Expr::Binary(BinaryOp::And, a, b)), body } => {
+            let inner = nested(Nest::If { condition: Condition::Guard(*b), body });
+            nested(Nest::If { condition: Condition::Guard(*a), body: vec![inner] })
+        }
+        other => other,
+    }
 }
 
 /// Joins consecutive nodes under equal tests.
