@@ -26,7 +26,7 @@ pub fn convolve(call: &Call, x: Numbers, w: Numbers) -> Result<(Vec<usize>, Vec<
     let mut out = Vec::with_capacity(checked_len(DType::F64, &shape)?);
     let row = channels * product(&window.kernel);
     for (n, g) in (0..xs[0]).flat_map(|n| (0..groups).map(move |g| (n, g))) {
-        if row == 0 {
+        if row == 0 || area == 0 {
             out.extend(vec![0.0; maps * points]);
             continue;
         }
