@@ -3,7 +3,7 @@
 use crate::extract;
 use crate::graph::{self, Graph};
 use crate::import::{self, ImportOptions};
-use crate::report::{session::Session, work};
+use crate::report::{forms, session::Session, work};
 use sirius_lowering::Target;
 use sirius_lowering::artifact::{ArtifactOptions, WeightsPolicy, tag_of, write_artifact};
 use sirius_lowering::code::{Code, compile_body};
@@ -148,6 +148,7 @@ pub fn import(path: &Path, options: &CompileOptions, session: &mut Session) -> R
 /// Graph to polyhedral program.
 pub fn extract(graph: &Graph, session: &mut Session) -> Result<Program> {
     let program = session.phase("extract", |_| extract::extract(graph))?;
+    session.dump_file("extract", "poly", |to| forms::save_program(&program, to))?;
     Ok(program)
 }
 
@@ -159,13 +160,18 @@ pub fn optimize(
     session: &mut Session,
 ) -> Result<Report> {
     let passes = passes(options)?;
-    let driver = DriverOptions {
-        disabled: options.disabled.clone(),
-        bisect_limit: options.pass_limit,
-        verify_each: options.verify_each,
-        dump: None,
-    };
-    session.phase("passes", |_| run_passes(program, &passes, &target.machine, driver))
+    session.phase("passes", |session| {
+        let mut dump = |_: usize, pass: &str, program: &Program| {
+            session.dump_file(pass, "poly", |to| forms::save_program(program, to))
+        };
+        let driver = DriverOptions {
+            disabled: options.disabled.clone(),
+            bisect_limit: options.pass_limit,
+            verify_each: options.verify_each,
+            dump: Some(&mut dump),
+        };
+        run_passes(program, &passes, &target.machine, driver)
+    })
 }
 
 fn passes(options: &CompileOptions) -> Result<Vec<&'static dyn Pass>> {
@@ -183,6 +189,7 @@ fn passes(options: &CompileOptions) -> Result<Vec<&'static dyn Pass>> {
 /// Schedule tree to loops.
 pub fn loop_nest(program: &Program, session: &mut Session) -> Result<LoopNest> {
     let nest = session.phase("loops", |_| astgen::generate(program))?;
+    session.dump_file("loops", "loop", |to| forms::save_nest(&nest, to))?;
     Ok(nest)
 }
 

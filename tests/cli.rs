@@ -114,6 +114,24 @@ fn artifacts_are_the_same_bytes_every_time() {
 }
 
 #[test]
+fn every_dump_is_a_valid_input() {
+    let dir = tempfile::tempdir().unwrap();
+    let dumps = dir.path().join("dumps").display().to_string();
+    expect(&compile_dense(dir.path(), &["--dump-dir", &dumps]), 0, "dense.so");
+    let mut files: Vec<String> =
+        std::fs::read_dir(&dumps).unwrap().map(|e| e.unwrap().path().display().to_string()).collect();
+    files.sort();
+    let polys: Vec<&String> = files.iter().filter(|f| f.ends_with(".poly")).collect();
+    assert!(polys.len() > 5, "{files:?}");
+    for file in polys {
+        let printed = sirius(&["opt", file]);
+        expect(&printed, 0, "schedule {");
+        assert_eq!(stdout(&printed), std::fs::read_to_string(file).unwrap(), "{file}");
+    }
+    expect(&sirius(&["run", &files[0], "--verify"]), 0, "3 elements agree");
+}
+
+#[test]
 fn explain_tells_where_a_node_went() {
     let output = sirius(&["explain", &tiny("dense.onnx"), "relu"]);
     expect(&output, 0, "relu: 1 statements extracted");

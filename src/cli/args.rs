@@ -38,6 +38,8 @@ pub enum Command {
     Bench(BenchArgs),
     /// Say what became of a node: its loops, and why it was (not) fused
     Explain(ExplainArgs),
+    /// Run passes on a `.poly` file and print the result
+    Opt(OptArgs),
     /// Check this machine: LLVM, linker, processor, memory
     Doctor,
 }
@@ -216,6 +218,12 @@ pub struct CheckArgs {
 pub enum Stage {
     /// The model after import and constant folding
     Graph,
+    /// The polyhedral program as extracted
+    Poly,
+    /// The same after all passes
+    Optimized,
+    /// The loops that are lowered
+    Loop,
     /// LLVM IR
     Llvm,
     /// Assembly
@@ -268,6 +276,38 @@ pub struct ExplainArgs {
     pub nodes: Vec<String>,
     #[command(flatten)]
     pub compiler: CompilerArgs,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = pass_list())]
+pub struct OptArgs {
+    /// The `.poly` file, `-` for standard input
+    pub file: PathBuf,
+    /// Passes to run, in order; none: only parse, verify and print
+    #[arg(long, value_name = "PASS,..", default_value = "")]
+    pub passes: String,
+    /// Check the schedule's legality after every pass
+    #[arg(long)]
+    pub verify_each: bool,
+    /// Print the loops instead of the program
+    #[arg(long)]
+    pub loops: bool,
+    /// Print decisions of the passes on standard error
+    #[arg(long)]
+    pub remarks: bool,
+    /// LLVM's processor name, for the machine that passes see
+    #[arg(long, default_value = "native", value_name = "CPU")]
+    pub target_cpu: String,
+}
+
+fn pass_list() -> String {
+    let passes = sirius_polyhedral::pipeline::all();
+    let width = passes.iter().map(|p| p.name().len()).max().unwrap_or(0);
+    let line = |p: &&dyn sirius_polyhedral::Pass| format!("  {:width$}  {}", p.name(), p.summary());
+    format!(
+        "Passes, in the order of the standard pipeline:\n{}",
+        passes.iter().map(line).collect::<Vec<_>>().join("\n")
+    )
 }
 
 #[cfg(test)]

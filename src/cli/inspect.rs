@@ -8,6 +8,7 @@ use crate::report::render;
 use crate::run::load;
 use sirius_lowering::metadata::{Manifest, TensorInfo};
 use sirius_polyhedral::Result;
+use sirius_polyhedral::text::{ConstantPool, print_nest, print_program};
 use std::collections::BTreeMap;
 
 pub fn command(args: &InspectArgs) -> Outcome {
@@ -33,9 +34,18 @@ fn stage_text(args: &InspectArgs, stage: Stage) -> Result<String> {
         return Ok(crate::graph::text::print(&graph));
     }
     let mut program = extract(&graph, &mut session)?;
+    if stage == Stage::Poly {
+        return Ok(print_program(&program, &mut ConstantPool::default()));
+    }
     let target = target(&options)?;
     optimize(&mut program, &target, &options, &mut session)?;
+    if stage == Stage::Optimized {
+        return Ok(print_program(&program, &mut ConstantPool::default()));
+    }
     let nest = loop_nest(&program, &mut session)?;
+    if stage == Stage::Loop {
+        return Ok(print_nest(&nest, &mut ConstantPool::default()));
+    }
     let code = lower(&nest, &target, &options, true, &mut session)?;
     Ok(if stage == Stage::Llvm { code.llvm } else { code.assembly })
 }

@@ -9,6 +9,7 @@ mod doctor;
 mod explain;
 mod guard;
 mod inspect;
+mod opt;
 mod run;
 
 use crate::report::render;
@@ -36,6 +37,7 @@ fn dispatch(cli: &Cli) -> Outcome {
         Command::Inspect(args) => inspect::command(args),
         Command::Bench(args) => bench::command(args),
         Command::Explain(args) => explain::command(args),
+        Command::Opt(args) => opt::command(args),
         Command::Doctor => doctor::command(),
     }
 }

@@ -1,0 +1,49 @@
+//! `.poly` and `.loop` files: the text, and beside it (`.bin` appended) the constants that it refers to.
+
+use sirius_polyhedral::text::{ConstantPool, parse_program, print_nest, print_program};
+use sirius_polyhedral::{Error, LoopNest, Program, Result};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+pub fn save_program(program: &Program, path: &Path) -> Result<()> {
+    let mut pool = ConstantPool::default();
+    let text = print_program(program, &mut pool);
+    save(&text, &pool, path)
+}
+
+pub fn save_nest(nest: &LoopNest, path: &Path) -> Result<()> {
+    let mut pool = ConstantPool::default();
+    let text = print_nest(nest, &mut pool);
+    save(&text, &pool, path)
+}
+
+/// Reads what [`save_program`] wrote; without a side file the text must do without large constants.
+pub fn load_program(path: &Path) -> Result<Program> {
+    let failed = |e: std::io::Error| Error::environment("E835", format!("{}: {e}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(failed)?;
+    let side = side_file(path);
+    let pool = match side.exists() {
+        true => ConstantPool::read(&std::fs::read(&side).map_err(failed)?)?,
+        false => ConstantPool::default(),
+    };
+    parse_program(&text, &pool)
+}
+
+fn save(text: &str, pool: &ConstantPool, path: &Path) -> Result<()> {
+    let write = || -> std::io::Result<()> {
+        std::fs::write(path, text)?;
+        if pool.is_empty() {
+            return Ok(());
+        }
+        let mut out = BufWriter::new(std::fs::File::create(side_file(path))?);
+        pool.write(&mut out)?;
+        out.flush()
+    };
+    write().map_err(|e| Error::environment("E611", format!("cannot write {}: {e}", path.display())))
+}
+
+fn side_file(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".bin");
+    PathBuf::from(name)
+}
