@@ -51,7 +51,7 @@ pub fn extract_lstm(builder: &mut Builder, node: &Node) -> Result<()> {
         let h = r.state(builder, "h", &direction, 5)?;
         let c = r.state(builder, "c", &direction, 6)?;
         r.over_time(builder, |builder, depth| {
-            let rec = r.recurrence(builder, "rec", &direction, 0..4, h, depth, |b, i| b.load(xp, i))?;
+            let rec = r.on_state(builder, &direction, ("rec", 0..4), (xp, h))?;
             r.lstm_cell(builder, &direction, rec, h, c, depth)
         })?;
         ends.push(vec![h, c]);
@@ -85,7 +85,7 @@ pub fn extract_rnn(builder: &mut Builder, node: &Node) -> Result<()> {
         let xp = r.input_projection(builder, &direction, 1)?;
         let h = r.state(builder, "h", &direction, 5)?;
         r.over_time(builder, |builder, depth| {
-            let rec = r.recurrence(builder, "rec", &direction, 0..1, h, depth, |b, i| b.load(xp, i))?;
+            let rec = r.on_state(builder, &direction, ("rec", 0..1), (xp, h))?;
             let sum = r.gate(builder, rec, 0);
             let value = r.activate(&direction, 0, sum)?;
             r.store_state(builder, h, value, depth)
@@ -93,6 +93,19 @@ pub fn extract_rnn(builder: &mut Builder, node: &Node) -> Result<()> {
         ends.push(vec![h]);
     }
     r.bind_results(builder, &ends)
+}
+
+/// One recurrent contraction: the state as a function of `(b, k)`, the start value of `(b, row)`.
+struct Recurrence<'a> {
+    name: &'a str,
+    gates: std::ops::Range<usize>,
+    state: &'a dyn Fn(&Builder, Expr, Expr) -> Expr,
+    start: &'a dyn Fn(&mut Builder, Expr, Expr) -> Result<Expr>,
+}
+
+/// The iterator of the time loop, the innermost host loop of the current statement.
+fn time(builder: &Builder) -> Expr {
+    Expr::iter(builder.depth() - 1)
 }
 
 fn add(a: Expr, b: Expr) -> Expr {
@@ -184,40 +197,42 @@ impl<'n> Recurrent<'n> {
         Ok(Some(Expr::select(inside, both, of_input)))
     }
 
-    /// `name[b, n] = sum_k h[t, b, k] * R[n, k] + start(t, b, n)` for the given gates.
-    fn recurrence(
-        &self,
-        builder: &mut Builder,
-        name: &str,
-        direction: &Direction,
-        gates: std::ops::Range<usize>,
-        h: ArrayId,
-        depth: usize,
-        start: impl FnOnce(&mut Builder, Vec<Expr>) -> Expr,
-    ) -> Result<ArrayId> {
-        let offset = gates.start as i64 * self.hidden;
-        let width = Aff::constant(gates.len() as i64 * self.hidden);
-        let own = named_dims(&["b", "n", "k"], &[self.batch.clone(), width.clone(), Aff::constant(self.hidden)]);
-        let acc = builder.temp(
-            &self.name(&format!("{name}_acc"), direction),
-            self.dtype,
-            vec![self.batch.clone(), width.clone()],
-        );
-        let out = builder.temp(&self.name(name, direction), self.dtype, vec![self.batch.clone(), width]);
+    /// `name[b, n] = sum_k state(b, k) * R[n, k] + start(b, n)` over the rows `n` of the given gates.
+    fn recurrence(&self, builder: &mut Builder, direction: &Direction, r: Recurrence) -> Result<ArrayId> {
+        let offset = r.gates.start as i64 * self.hidden;
+        let width = Aff::constant(r.gates.len() as i64 * self.hidden);
+        let shape = vec![self.batch.clone(), width.clone()];
+        let own = named_dims(&["b", "n", "k"], &[self.batch.clone(), width, Aff::constant(self.hidden)]);
+        let acc = builder.temp(&self.name(&format!("{}_acc", r.name), direction), self.dtype, shape.clone());
+        let out = builder.temp(&self.name(r.name, direction), self.dtype, shape);
         let (b, n, k) = (builder.iter(0), builder.iter(1), builder.iter(2));
         let row = add(n.clone(), Expr::int(offset));
         let at = vec![b.clone(), n];
         let zero = builder.assign(&own[..2], acc, at.clone(), Expr::float(0.0, self.dtype));
-        let state = builder.load(h, vec![Expr::iter(depth), b.clone(), k.clone()]);
-        let weight = self.read(builder, 2, &[Expr::int(direction.number as i64), row.clone(), k])?;
+        let weight = self.read(builder, 2, &[direction.plane(), row.clone(), k.clone()])?;
+        let state = (r.state)(builder, b.clone(), k);
         let sum = builder.reduce(BinaryOp::Add, &own, acc, at.clone(), mul(state, weight));
-        let begin = start(builder, vec![Expr::iter(depth), b, row]);
+        let begin = (r.start)(builder, b, row)?;
         let total = builder.load(acc, at.clone());
         let done = builder.assign(&own[..2], out, at, add(total, begin));
         let inner = builder.bands(2..3, vec![leaf(sum)]);
         let nest = builder.bands(0..2, [vec![leaf(zero)], inner, vec![leaf(done)]].concat());
         builder.emit(nest);
         Ok(out)
+    }
+
+    /// The recurrence of some gates on the state of step `t`, starting from the input projection.
+    fn on_state(
+        &self,
+        builder: &mut Builder,
+        direction: &Direction,
+        (name, gates): (&str, std::ops::Range<usize>),
+        (xp, h): (ArrayId, ArrayId),
+    ) -> Result<ArrayId> {
+        let t = time(builder);
+        let state = |builder: &Builder, b, k| builder.load(h, vec![t.clone(), b, k]);
+        let start = |builder: &mut Builder, b, row| Ok(builder.load(xp, vec![t.clone(), b, row]));
+        self.recurrence(builder, direction, Recurrence { name, gates, state: &state, start: &start })
     }
 
     /// `[steps + 1, batch, hidden]`, plane 0 set to the initial value (input `source`, or zero).
@@ -329,18 +344,15 @@ impl<'n> Recurrent<'n> {
         h: ArrayId,
         depth: usize,
     ) -> Result<()> {
-        let zr = self.recurrence(builder, "zr", d, 0..2, h, depth, |b, i| b.load(xp, i))?;
-        let bias = self.node.input(3).is_some();
-        let mut state_bias = None;
-        let hh = self.recurrence(builder, "hh", d, 2..3, h, depth, |b, i| {
-            let row = add(i[2].clone(), Expr::int(self.gates as i64 * self.hidden));
-            let value = if bias { self.read(b, 3, &[d.plane(), row]) } else { Ok(Expr::float(0.0, self.dtype)) };
-            state_bias = value.as_ref().err().cloned();
-            value.unwrap_or(Expr::float(0.0, self.dtype))
-        })?;
-        if let Some(error) = state_bias {
-            return Err(error);
-        }
+        let zr = self.on_state(builder, d, ("zr", 0..2), (xp, h))?;
+        let t = time(builder);
+        let state = |builder: &Builder, b, k| builder.load(h, vec![t.clone(), b, k]);
+        let bias = |builder: &mut Builder, _, row: Expr| match self.node.input(3) {
+            Some(_) => self.read(builder, 3, &[d.plane(), add(row, Expr::int(self.gates as i64 * self.hidden))]),
+            None => Ok(Expr::float(0.0, self.dtype)),
+        };
+        let hh = Recurrence { name: "hh", gates: 2..3, state: &state, start: &bias };
+        let hh = self.recurrence(builder, d, hh)?;
         let n = Expr::Index(builder.aff(1) + Aff::constant(2 * self.hidden));
         let x = builder.load(xp, vec![Expr::iter(depth), builder.iter(0), n]);
         let r = self.activate(d, 0, self.gate(builder, zr, 1))?;
@@ -357,48 +369,20 @@ impl<'n> Recurrent<'n> {
         h: ArrayId,
         depth: usize,
     ) -> Result<()> {
-        let zr = self.recurrence(builder, "zr", d, 0..2, h, depth, |b, i| b.load(xp, i))?;
+        let zr = self.on_state(builder, d, ("zr", 0..2), (xp, h))?;
         let hidden = Aff::constant(self.hidden);
         let own = named_dims(&["b", "j"], &[self.batch.clone(), hidden.clone()]);
-        // One plane per step, like a state, so that the recurrence can read it as one.
-        let shape = vec![self.steps.clone(), self.batch.clone(), hidden];
-        let reset = builder.temp(&self.name("reset", d), self.dtype, shape[1..].to_vec());
+        let reset = builder.temp(&self.name("reset", d), self.dtype, vec![self.batch.clone(), hidden]);
         let r = self.activate(d, 0, self.gate(builder, zr, 1))?;
         let old = builder.load(h, vec![Expr::iter(depth), builder.iter(0), builder.iter(1)]);
         let id = builder.assign(&own, reset, builder.iters(2), mul(r, old));
         builder.emit_perfect(id, 2);
-        let hh = self.recurrence_of(builder, d, reset, xp, depth)?;
+        let state = |builder: &Builder, b, k| builder.load(reset, vec![b, k]);
+        let start = |builder: &mut Builder, b, row| Ok(builder.load(xp, vec![time(builder), b, row]));
+        let hh = Recurrence { name: "hh", gates: 2..3, state: &state, start: &start };
+        let hh = self.recurrence(builder, d, hh)?;
         let inner = builder.load(hh, builder.iters(2));
         self.gru_cell(builder, d, zr, inner, h, depth)
-    }
-
-    /// The hidden gate's recurrence on the reset state, which has no time dimension of its own.
-    fn recurrence_of(
-        &self,
-        builder: &mut Builder,
-        d: &Direction,
-        reset: ArrayId,
-        xp: ArrayId,
-        depth: usize,
-    ) -> Result<ArrayId> {
-        let hidden = Aff::constant(self.hidden);
-        let own = named_dims(&["b", "n", "k"], &[self.batch.clone(), hidden.clone(), hidden.clone()]);
-        let acc = builder.temp(&self.name("hh_acc", d), self.dtype, vec![self.batch.clone(), hidden.clone()]);
-        let out = builder.temp(&self.name("hh", d), self.dtype, vec![self.batch.clone(), hidden]);
-        let (b, n, k) = (builder.iter(0), builder.iter(1), builder.iter(2));
-        let row = add(n.clone(), Expr::int(2 * self.hidden));
-        let at = vec![b.clone(), n];
-        let zero = builder.assign(&own[..2], acc, at.clone(), Expr::float(0.0, self.dtype));
-        let weight = self.read(builder, 2, &[d.plane(), row.clone(), k.clone()])?;
-        let state = builder.load(reset, vec![b.clone(), k]);
-        let sum = builder.reduce(BinaryOp::Add, &own, acc, at.clone(), mul(state, weight));
-        let x = builder.load(xp, vec![Expr::iter(depth), b, row]);
-        let total = builder.load(acc, at.clone());
-        let done = builder.assign(&own[..2], out, at, add(total, x));
-        let inner = builder.bands(2..3, vec![leaf(sum)]);
-        let nest = builder.bands(0..2, [vec![leaf(zero)], inner, vec![leaf(done)]].concat());
-        builder.emit(nest);
-        Ok(out)
     }
 
     /// h = (1 - z) * g(inner) + z * h.

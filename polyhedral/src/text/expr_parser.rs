@@ -224,10 +224,10 @@ impl<'c, 'a, 'n> Parser<'c, 'a, 'n> {
 
     /// An infix operation; affine operands give an affine result where there is one.
     fn infix(&mut self, op: BinaryOp, left: Parsed, right: Parsed) -> Result<Parsed> {
-        if let (Expr::Index(a), Expr::Index(b)) = (&left.expr, &right.expr) {
-            if let Some(aff) = affine(op, a, b) {
-                return Ok(Parsed { expr: Expr::Index(aff), height: left.height.max(right.height) });
-            }
+        if let (Expr::Index(a), Expr::Index(b)) = (&left.expr, &right.expr)
+            && let Some(aff) = affine(op, a, b)
+        {
+            return Ok(Parsed { expr: Expr::Index(aff), height: left.height.max(right.height) });
         }
         self.binary(op, left, right)
     }
@@ -267,12 +267,11 @@ fn build(name: &str, divided: bool, operands: Vec<Expr>) -> Option<Expr> {
 
 /// `floor(affine/constant)` is affine; any other operand has the operation `floor` itself.
 fn floor(divided: bool, a: Expr) -> Expr {
-    if let (true, Expr::Binary(BinaryOp::Div, x, y)) = (divided, &a) {
-        if let (Expr::Index(x), Expr::Index(y)) = (x.as_ref(), y.as_ref()) {
-            if let Some(divisor @ 1..) = y.as_constant() {
-                return Expr::Index(x.floor_div(divisor));
-            }
-        }
+    if let (true, Expr::Binary(BinaryOp::Div, x, y)) = (divided, &a)
+        && let (Expr::Index(x), Expr::Index(y)) = (x.as_ref(), y.as_ref())
+        && let Some(divisor @ 1..) = y.as_constant()
+    {
+        return Expr::Index(x.floor_div(divisor));
     }
     Expr::unary(UnaryOp::Floor, a)
 }
