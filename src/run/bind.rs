@@ -29,6 +29,8 @@ struct Line([u8; 64]);
 /// A tensor in aligned memory of its own.
 pub struct Buffer {
     dtype: DType,
+    /// What the buffer has room for; a run may lower `shape` to the extents that it found.
+    capacity: Vec<i64>,
     shape: Vec<i64>,
     lines: Vec<Line>,
 }
@@ -42,7 +44,12 @@ impl Buffer {
 
     pub fn zeros(dtype: DType, shape: Vec<i64>) -> Result<Buffer> {
         let bytes = checked_len(dtype, &extents(&shape)?)? * dtype.size();
-        Ok(Buffer { dtype, shape, lines: vec![Line([0; 64]); bytes.div_ceil(64)] })
+        Ok(Buffer { dtype, capacity: shape.clone(), shape, lines: vec![Line([0; 64]); bytes.div_ceil(64)] })
+    }
+
+    /// Offers the whole room to the next run. The shape keeps its place in memory: tensors point to it.
+    pub fn offer_all(&mut self) {
+        self.shape.copy_from_slice(&self.capacity);
     }
 
     fn bytes_mut(&mut self) -> &mut [u8] {

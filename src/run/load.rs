@@ -126,6 +126,7 @@ pub struct Bound<'a> {
 
 impl Bound<'_> {
     pub fn run(&mut self) -> Result<()> {
+        self.outputs.iter_mut().for_each(Buffer::offer_all);
         let (inputs, outputs) = (&self.input_tensors, &mut self.output_tensors);
         let run = self.loaded.functions.run;
         // SAFETY: the buffers behind the tensors live in `self` and have not moved.

@@ -34,6 +34,10 @@ impl Context<'_> {
             *input = self.root(*input);
         }
         if node.inputs.iter().flatten().any(|&id| self.state(id) == State::Failed) {
+            // Its inputs are unknown, but whether the operator is known is worth telling at once.
+            if !is_known(&node) {
+                self.problems.push(unknown(&node));
+            }
             self.fail_outputs(&node);
             return Ok(());
         }
@@ -50,7 +54,7 @@ impl Context<'_> {
     }
 
     fn supported_node(&mut self, node: Node, out: &mut Vec<Node>) -> Step {
-        if !node.domain.is_empty() {
+        if !is_known(&node) {
             return Err(unknown(&node).into());
         }
         match node.op.as_str() {
@@ -109,6 +113,11 @@ impl Context<'_> {
         let tensor = self.graph.tensor(id);
         (tensor.dtype, tensor.shape.clone())
     }
+}
+
+fn is_known(node: &Node) -> bool {
+    let control = matches!(node.op.as_str(), "Identity" | "If" | "Loop" | "Scan");
+    node.domain.is_empty() && (control || table::find(&node.op).is_some())
 }
 
 fn unknown(node: &Node) -> Error {
