@@ -7,7 +7,7 @@
 //! the element is then still in a register or in the first-level cache, and its array can shrink.
 //! Declined when only some of the parallel loops of a contraction would merge: its register tile would then
 //! be cut to single rows. Distance zero also keeps the merged loops parallel.
-//! Source: loop fusion by dependence distance (Kennedy and McKinley, 1993); shared/design.md section 4.
+//! Source: loop fusion by dependence distance (Kennedy and McKinley, 1993).
 
 use super::group;
 use crate::aff::Aff;

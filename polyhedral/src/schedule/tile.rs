@@ -229,7 +229,7 @@ fn count_loads(value: &Expr) -> usize {
     n
 }
 
-/// Arithmetic cost of a value in simple operations (see the measured table in the x86 notes of `math`).
+/// Arithmetic cost of a value in simple operations.
 fn operations(value: &Expr) -> f64 {
     let own = match value {
         Expr::Const(_) | Expr::Index(_) | Expr::Load(_) => 0.0,
