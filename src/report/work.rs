@@ -5,8 +5,12 @@ use sirius_polyhedral::{BinaryOp, DType, Expr, Program, Statement, StatementKind
 use std::collections::BTreeMap;
 
 /// Floating-point operations of one inference as a sum of products: `2*(batch)*(512)` and so on; equal products
-/// are merged. Counted before any pass, so recomputation by fusion does not count as work.
+/// are merged. Counted before any pass, so recomputation by fusion does not count as work. Empty when the work
+/// depends on data: a branch, or a loop that may end early.
 pub fn flops(program: &Program) -> Vec<String> {
+    if program.statements().any(|(_, s)| s.guard.is_some()) {
+        return Vec::new();
+    }
     let mut terms: BTreeMap<String, u64> = BTreeMap::new();
     for (_, statement) in program.statements() {
         let count = operations(program, statement);
@@ -19,8 +23,8 @@ pub fn flops(program: &Program) -> Vec<String> {
     terms.into_iter().map(|(symbolic, count)| format!("{count}{symbolic}")).collect()
 }
 
-/// The number of instances: constant factor, and `*(extent)` for each symbolic one. Guards and triangular
-/// domains count in full.
+/// The number of instances: constant factor, and `*(extent)` for each symbolic one. Triangular domains count
+/// in full.
 fn domain(program: &Program, statement: &Statement) -> (u64, String) {
     let (mut constant, mut symbolic) = (1u64, String::new());
     for extent in statement.extents.iter().filter(|e| !e.has_iters()) {
