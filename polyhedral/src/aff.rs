@@ -83,19 +83,20 @@ impl Aff {
 
     /// Does iterator `n` occur anywhere, floor divisions included?
     pub fn uses_iter(&self, n: usize) -> bool {
-        self.terms.iter().any(|(t, _)| match t {
-            Term::Iter(m) => *m as usize == n,
-            Term::FloorDiv(a, _) => a.uses_iter(n),
-            Term::Param(_) => false,
-        })
+        !self.all_iters(&|m| m != n)
     }
 
     /// Does any iterator occur?
     pub fn has_iters(&self) -> bool {
-        self.terms.iter().any(|(t, _)| match t {
-            Term::Iter(_) => true,
-            Term::FloorDiv(a, _) => a.has_iters(),
-            Term::Param(_) => false,
+        !self.all_iters(&|_| false)
+    }
+
+    /// Does `test` hold for every iterator that occurs, floor divisions included?
+    pub fn all_iters(&self, test: &dyn Fn(usize) -> bool) -> bool {
+        self.terms.iter().all(|(t, _)| match t {
+            Term::Iter(n) => test(*n as usize),
+            Term::FloorDiv(a, _) => a.all_iters(test),
+            Term::Param(_) => true,
         })
     }
 

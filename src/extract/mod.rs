@@ -4,6 +4,7 @@
 //! arrays and their own loops to the one schedule tree, in the order of the graph. `builder` holds the state
 //! and its conventions; each other file is a family of operators.
 
+mod activation;
 mod arguments;
 mod assemble;
 mod builder;

@@ -71,6 +71,23 @@ impl Statistics<'_> {
     }
 }
 
+/// What is normalised over each row, and the factors of the result.
+struct Operand {
+    x: Expr,
+    scale: Option<Expr>,
+    bias: Option<Expr>,
+    t: DType,
+}
+
+/// `target = (x - mean) / sqrt(variance + epsilon) * scale + bias`, with the moments of each row.
+fn standardize(b: &mut Builder, node: &Node, target: TensorId, rows: &Rows, o: Operand) {
+    let mut s = Statistics { rows, name: b.graph.tensor(target).name.clone(), t: o.t, nodes: Vec::new() };
+    let (mean, r) = s.moments(b, &o.x, epsilon(node));
+    let row = b.iters(rows.outer);
+    let value = mul(sub(o.x, b.load(mean, row.clone())), b.load(r, row));
+    s.finish(b, target, scaled(value, o.scale, o.bias));
+}
+
 fn inverse_root(value: Expr, epsilon: f64, t: DType) -> Expr {
     div(lit(1.0, t), sqrt(add(value, lit(epsilon, t))))
 }
@@ -206,11 +223,7 @@ pub fn instance(b: &mut Builder, node: &Node) -> Result<()> {
     let channel = [rows.index[1].clone()];
     let scale = parameter(b, node.input(1), &channel, t)?;
     let bias = parameter(b, node.input(2), &channel, t)?;
-    let mut s = Statistics { rows: &rows, name: b.graph.tensor(target).name.clone(), t, nodes: Vec::new() };
-    let (mean, r) = s.moments(b, &x, epsilon(node));
-    let row = b.iters(rows.outer);
-    let value = mul(sub(x, b.load(mean, row.clone())), b.load(r, row));
-    s.finish(b, target, scaled(value, scale, bias));
+    standardize(b, node, target, &rows, Operand { x, scale, bias, t });
     Ok(())
 }
 
@@ -233,11 +246,7 @@ pub fn group(b: &mut Builder, node: &Node) -> Result<()> {
     let at = if node.version < 21 { b.iter(1) } else { channel };
     let scale = parameter(b, node.input(1), std::slice::from_ref(&at), t)?;
     let bias = parameter(b, node.input(2), &[at], t)?;
-    let mut s = Statistics { rows: &rows, name: b.graph.tensor(target).name.clone(), t, nodes: Vec::new() };
-    let (mean, r) = s.moments(b, &x, epsilon(node));
-    let row = b.iters(rows.outer);
-    let value = mul(sub(x, b.load(mean, row.clone())), b.load(r, row));
-    s.finish(b, target, scaled(value, scale, bias));
+    standardize(b, node, target, &rows, Operand { x, scale, bias, t });
     Ok(())
 }
 

@@ -7,10 +7,12 @@
 //! The equations and the gate order (`iofc` for LSTM, `zrh` for GRU) are those of the ONNX operator
 //! specifications LSTM-14, GRU-14 and RNN-14.
 
+use super::activation::{Activation, parameters};
 use super::builder::named_dims;
+use super::terms::{add, mul};
 use super::{Builder, leaf, unsupported};
 use crate::graph::{Node, TensorId};
-use sirius_polyhedral::{Aff, ArrayId, BinaryOp, DType, Error, Expr, Result, UnaryOp};
+use sirius_polyhedral::{Aff, ArrayId, BinaryOp, DType, Error, Expr, Result};
 
 /// What all three operators share.
 struct Recurrent<'n> {
@@ -33,13 +35,6 @@ struct Direction {
     number: usize,
     backwards: bool,
     activations: Vec<Activation>,
-}
-
-#[derive(Clone)]
-struct Activation {
-    name: String,
-    alpha: Option<f32>,
-    beta: Option<f32>,
 }
 
 /// ONNX `LSTM`: inputs X, W, R, B, sequence_lens, initial_h, initial_c, P; outputs Y, Y_h, Y_c.
@@ -106,14 +101,6 @@ struct Recurrence<'a> {
 /// The iterator of the time loop, the innermost host loop of the current statement.
 fn time(builder: &Builder) -> Expr {
     Expr::iter(builder.depth() - 1)
-}
-
-fn add(a: Expr, b: Expr) -> Expr {
-    Expr::binary(BinaryOp::Add, a, b)
-}
-
-fn mul(a: Expr, b: Expr) -> Expr {
-    Expr::binary(BinaryOp::Mul, a, b)
 }
 
 impl<'n> Recurrent<'n> {
@@ -560,48 +547,4 @@ fn directions(node: &Node, defaults: &[&str]) -> Result<Vec<Direction>> {
         out.push(Direction { number, backwards, activations });
     }
     Ok(out)
-}
-
-/// Does the activation have a parameter alpha, beta?
-fn parameters(name: &str) -> (bool, bool) {
-    match name.to_lowercase().as_str() {
-        "affine" | "scaledtanh" | "hardsigmoid" => (true, true),
-        "leakyrelu" | "thresholdedrelu" | "elu" => (true, false),
-        _ => (false, false),
-    }
-}
-
-impl Activation {
-    /// `None` for a name that the standard does not list.
-    fn apply(&self, x: Expr, dtype: DType) -> Option<Expr> {
-        use BinaryOp::{Ge, Max, Min};
-        let number = |v: f64| Expr::float(v, dtype);
-        let alpha = |default: f64| number(self.alpha.map_or(default, f64::from));
-        let beta = |default: f64| number(self.beta.map_or(default, f64::from));
-        let positive = |x: &Expr| Expr::binary(Ge, x.clone(), number(0.0));
-        let exp = |x: Expr| Expr::unary(UnaryOp::Exp, x);
-        Some(match self.name.to_lowercase().as_str() {
-            "sigmoid" => Expr::unary(UnaryOp::Sigmoid, x),
-            "tanh" => Expr::unary(UnaryOp::Tanh, x),
-            "relu" => Expr::binary(Max, number(0.0), x),
-            "affine" => add(mul(alpha(1.0), x), beta(0.0)),
-            "leakyrelu" => Expr::select(positive(&x), x.clone(), mul(alpha(0.01), x)),
-            "thresholdedrelu" => Expr::select(Expr::binary(Ge, x.clone(), alpha(1.0)), x, number(0.0)),
-            "scaledtanh" => mul(alpha(1.0), Expr::unary(UnaryOp::Tanh, mul(beta(1.0), x))),
-            "hardsigmoid" => {
-                let line = add(mul(alpha(0.2), x), beta(0.5));
-                Expr::binary(Max, number(0.0), Expr::binary(Min, number(1.0), line))
-            }
-            "elu" => {
-                let below = mul(alpha(1.0), Expr::binary(BinaryOp::Sub, exp(x.clone()), number(1.0)));
-                Expr::select(positive(&x), x, below)
-            }
-            "softsign" => {
-                let size = add(number(1.0), Expr::unary(UnaryOp::Abs, x.clone()));
-                Expr::binary(BinaryOp::Div, x, size)
-            }
-            "softplus" => Expr::unary(UnaryOp::Log, add(number(1.0), exp(x))),
-            _ => return None,
-        })
-    }
 }

@@ -139,7 +139,7 @@ fn point(uses: &Uses, use_: &Use, shared: &[usize]) -> Option<Vec<Aff>> {
         around.iter().take(shared.len()).enumerate().filter_map(|(n, (_, a))| Some((a.as_iter()?, n))).collect();
     let in_loops = |e: &Expr| {
         let Expr::Index(a) = e else { return None };
-        let known = (0..64).all(|d| !a.uses_iter(d) || dims.contains_key(&d));
+        let known = a.all_iters(&|d| dims.contains_key(&d));
         known.then(|| a.substitute(&|d| Aff::iter(dims[&d])))
     };
     if same { use_.access.index.iter().map(in_loops).collect() } else { None }

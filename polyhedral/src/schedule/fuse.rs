@@ -14,7 +14,7 @@ use crate::aff::Aff;
 use crate::error::Result;
 use crate::expr::{Access, Expr};
 use crate::pass::{Pass, PassContext};
-use crate::program::{ArrayId, Program, StatementId, StatementKind};
+use crate::program::{ArrayId, Program, StatementKind};
 use crate::schedule_tree::{Band, Mark, Node};
 use indexmap::IndexMap;
 use std::collections::HashSet;
@@ -152,26 +152,11 @@ fn zero_distance(program: &Program, a: &Band, b: &Band) -> bool {
     a.members.iter().all(|(source, value)| {
         let written = &program.statement(*source).target;
         b.members.iter().all(|(sink, wanted)| {
-            reads_of(program, *sink, written.array)
+            group::accesses_after_write(program, *sink, written.array)
                 .iter()
                 .all(|read| transported(written, value, read).is_some_and(|v| v == *wanted))
         })
     })
-}
-
-/// Every access of `sink` to `array` that must come after its writes.
-fn reads_of(program: &Program, sink: StatementId, array: ArrayId) -> Vec<Access> {
-    let statement = program.statement(sink);
-    let mut out = Vec::new();
-    statement.visit_reads(&mut |access| {
-        if access.array == array {
-            out.push(access.clone());
-        }
-    });
-    if statement.kind != StatementKind::Assign && statement.target.array == array {
-        out.push(statement.target.clone());
-    }
-    out
 }
 
 /// The value of the source's loop at the instance that wrote what `read` reads, over the sink's iterators.
@@ -185,13 +170,8 @@ fn transported(written: &Access, value: &Aff, read: &Access) -> Option<Aff> {
             source.insert(d, r.clone());
         }
     }
-    let known = |n: usize| source.get(&n).cloned();
-    let mut determined = true;
-    let out = value.substitute(&|n| known(n).unwrap_or_default());
-    for n in 0..64 {
-        determined &= !value.uses_iter(n) || source.contains_key(&n);
-    }
-    determined.then_some(out)
+    let determined = value.all_iters(&|n| source.contains_key(&n));
+    determined.then(|| value.substitute(&|n| source[&n].clone()))
 }
 
 /// Puts the body of `b` behind the body of `a`, sharing `depth` loops.

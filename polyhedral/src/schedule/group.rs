@@ -44,8 +44,9 @@ pub fn is_parallel(program: &Program, band: &Band) -> bool {
     })
 }
 
-/// Loads of `array` by the statement, and its target when that is reduced or updated in place.
-fn accesses_after_write(program: &Program, reader: StatementId, array: ArrayId) -> Vec<Access> {
+/// Every access of the statement to `array` that must come after its writes: loads, and the target when that is
+/// reduced or updated in place.
+pub fn accesses_after_write(program: &Program, reader: StatementId, array: ArrayId) -> Vec<Access> {
     let statement = program.statement(reader);
     let mut out = Vec::new();
     statement.visit_reads(&mut |a| {
