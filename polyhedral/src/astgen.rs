@@ -30,7 +30,7 @@ pub fn generate(program: &Program) -> Result<LoopNest> {
     let mut converter = Converter::new(program, spelled);
     for root in &program.schedule.roots {
         let mut tree = TreeBuilder { program, names: &names, ctx: &ctx, marks: Vec::new() };
-        let schedule = tree.node(root)?;
+        let schedule = tree.node(root, 0)?;
         let ast = build.generate(schedule).map_err(|e| place(program, root, e))?;
         converter.root(&ast, &tree.marks).map_err(|e| place(program, root, e))?;
     }
@@ -81,22 +81,29 @@ fn visit_bands(node: &Node, visit: &mut dyn FnMut(&Band)) {
     }
 }
 
+/// A band that is not sequential: how its loop is marked, and the loop's depth, which is its number in isl.
+#[derive(Clone, Copy)]
+struct MarkedBand {
+    mark: Mark,
+    depth: usize,
+}
+
 /// Builds isl's schedule tree. Bands that are not sequential get a mark `m<index into marks>`.
 struct TreeBuilder<'a> {
     program: &'a Program,
     names: &'a Names<'a>,
     ctx: &'a Ctx,
-    marks: Vec<Mark>,
+    marks: Vec<MarkedBand>,
 }
 
 impl TreeBuilder<'_> {
-    fn node(&mut self, node: &Node) -> Result<Schedule> {
+    fn node(&mut self, node: &Node, depth: usize) -> Result<Schedule> {
         match node {
             Node::Leaf(id) => Schedule::leaf(self.ctx, &self.names.domain_text(*id)),
             Node::Band(band) => {
-                let body = band.body.iter().map(|n| self.node(n)).collect::<Result<Vec<_>>>()?;
+                let body = band.body.iter().map(|n| self.node(n, depth + 1)).collect::<Result<Vec<_>>>()?;
                 let mark = (band.mark != Mark::Seq).then(|| {
-                    self.marks.push(band.mark);
+                    self.marks.push(MarkedBand { mark: band.mark, depth });
                     format!("m{}", self.marks.len() - 1)
                 });
                 Schedule::sequence(body)?.band(&self.partial(band), mark.as_deref())

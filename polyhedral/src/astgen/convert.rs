@@ -1,5 +1,6 @@
 //! isl's syntax tree as a loop nest.
 
+use super::MarkedBand;
 use super::expr::{Extrema, Extremum, Scope, affine, condition, extremum, negation, split_selection};
 use crate::aff::Aff;
 use crate::error::{Error, Result};
@@ -21,7 +22,7 @@ pub struct Converter<'a> {
     scope: HashMap<String, Aff>,
     /// Range of each of our loop variables, by number.
     ranges: Vec<Range>,
-    marks: Vec<Mark>,
+    marks: Vec<MarkedBand>,
     body: Vec<Nest>,
 }
 
@@ -43,7 +44,7 @@ impl<'a> Converter<'a> {
     }
 
     /// Appends the nest of one root; `marks` are the marks that the root's mark nodes number.
-    pub fn root(&mut self, ast: &AstNode, marks: &[Mark]) -> Result<()> {
+    pub fn root(&mut self, ast: &AstNode, marks: &[MarkedBand]) -> Result<()> {
         self.marks = marks.to_vec();
         let nests = self.node(ast, Mark::Seq)?;
         self.body.extend(nests);
@@ -68,8 +69,11 @@ impl<'a> Converter<'a> {
             AstNode::Mark(name, child) => {
                 let index = name.strip_prefix('m').and_then(|n| n.parse::<usize>().ok());
                 let found = index.and_then(|n| self.marks.get(n).copied());
-                let mark = found.ok_or_else(|| Error::bug("E922", format!("unknown mark {name}")))?;
-                self.node(child, mark)
+                let band = found.ok_or_else(|| Error::bug("E922", format!("unknown mark {name}")))?;
+                if has_loop(child, &format!("c{}", band.depth)) {
+                    return self.node(child, band.mark);
+                }
+                self.eliminated(child, band.mark)
             }
             AstNode::For { .. } => self.for_loop(ast, mark),
             AstNode::If { condition, then, otherwise } => self.branch(condition, then, otherwise.as_deref(), mark),
@@ -87,6 +91,17 @@ impl<'a> Converter<'a> {
             out.push(Nest::If { condition: negation(&test), body: self.node(other, mark)? });
         }
         Ok(out)
+    }
+
+    /// isl leaves out a loop of one iteration, its mark stays. The mark must not reach the loops inside. A
+    /// lockstep loop stays as one of a single iteration: registers are private to it.
+    fn eliminated(&mut self, body: &AstNode, mark: Mark) -> Result<Vec<Nest>> {
+        if !mark.is_lockstep() {
+            return self.node(body, Mark::Seq);
+        }
+        let once = (None, vec![Aff::constant(0)]);
+        let end = (None, vec![Aff::constant(1)]);
+        self.loops(once, end, mark, &mut |this, _| this.node(body, Mark::Seq))
     }
 
     fn for_loop(&mut self, ast: &AstNode, kind: Mark) -> Result<Vec<Nest>> {
@@ -284,6 +299,19 @@ fn split_node(ast: &AstNode) -> Option<(AstExpr, AstNode, AstNode)> {
             Some((test, AstNode::User(a), AstNode::User(b)))
         }
         _ => None,
+    }
+}
+
+/// Is the loop `iterator` the first one on some way down?
+fn has_loop(ast: &AstNode, wanted: &str) -> bool {
+    match ast {
+        AstNode::Block(children) => children.iter().any(|c| has_loop(c, wanted)),
+        AstNode::Mark(_, child) => has_loop(child, wanted),
+        AstNode::For { iterator, .. } => iterator == wanted,
+        AstNode::If { then, otherwise, .. } => {
+            has_loop(then, wanted) || otherwise.as_ref().is_some_and(|o| has_loop(o, wanted))
+        }
+        AstNode::User(_) => false,
     }
 }
 

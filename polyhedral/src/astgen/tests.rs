@@ -85,6 +85,24 @@ fn different_domains_in_one_band_are_tests_inside_one_loop() {
     assert_eq!(trace(&nest, &[]), expected);
 }
 
+/// isl leaves out the row loop: its mark must not make lanes of the whole reduction.
+#[test]
+fn the_mark_of_a_single_iteration_stays_where_it_is() {
+    let mut p = matmul(1, 5, 6);
+    let inner = [vec![Node::Leaf(S0)], Node::loops_of(S1, 1, 3)].concat();
+    p.schedule.roots = vec![band(Mark::Rows(1), &[(S0, i(0)), (S1, i(0))], inner)];
+    p.statement_mut(S0).extents[1] = c(1);
+    let nest = generate(&p).unwrap();
+    let expected = "\
+for c0 in 0 .. 1 Rows(1)
+  S0: A2[0, 0]
+  for c1 in 0 .. 5
+    for c2 in 0 .. 6
+      S1: A2[0, c1]
+";
+    assert_eq!(show(&nest), expected);
+}
+
 #[test]
 fn an_endless_loop_fits() {
     let mut p = recurrence(1 << 61, 3);
