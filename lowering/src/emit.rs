@@ -1,12 +1,15 @@
 //! LoopNest to an LLVM module, and what every function of it shares: arrays, strides, parameters.
 //!
 //! `@<name>_body(tensors, params)` calls one internal function per root of the nest, so that LLVM's
-//! super-linear passes see one root at a time. `tensors[a]` points to array `a`, `params[p]` is parameter `p`.
+//! super-linear passes see one root at a time; roots that need the same code share a function (see `part`).
+//! `tensors[a]` points to array `a` of the nest, `params[p]` is parameter `p`, and `arrays[n]` is the number in the
+//! nest of the function's own array `n`.
 
 use crate::affine::{self, Atoms};
 use crate::artifact::tag_of;
 use crate::expr::Operators;
 use crate::ir::{IntCompare, Ir, Op, Type, Value};
+use crate::part;
 use crate::target::Target;
 use crate::x86;
 use inkwell::AddressSpace;
@@ -15,12 +18,13 @@ use inkwell::attributes::{Attribute, AttributeLoc};
 use inkwell::builder::Builder;
 use inkwell::context::Context;
 use inkwell::module::{Linkage, Module};
-use inkwell::values::{BasicValueEnum, FunctionValue, InstructionValue, MetadataValue};
+use inkwell::values::{BasicValueEnum, FunctionValue, InstructionValue, MetadataValue, PointerValue};
 use sirius_polyhedral::program::Placement;
 use sirius_polyhedral::{
     Aff, Array, ArrayId, Condition, DType, Error, Expr, LoopNest, Nest, ParamDef, ParamId, Result,
 };
 use std::cell::{Cell, RefCell};
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 
 /// The module with `define hidden i32 @<name>_body(ptr noalias %tensors, ptr noalias %params)`.
@@ -33,20 +37,21 @@ pub fn emit_body<'ctx>(context: &'ctx Context, nest: &LoopNest, target: &Target)
     let machine = target.llvm(OptimizationLevel::Default)?;
     module.set_triple(&machine.get_triple());
     module.set_data_layout(&machine.get_target_data().get_data_layout());
-    let body = declare(context, &module, &format!("{}_body", tag_of(&nest.name)));
+    let body = declare(context, &module, &format!("{}_body", tag_of(&nest.name)), &["tensors", "params"]);
     body.as_global_value().set_visibility(inkwell::GlobalVisibility::Hidden);
     let builder = context.create_builder();
     builder.position_at_end(context.append_basic_block(body, "entry"));
-    for (n, root) in nest.body.iter().enumerate() {
-        let part = declare(context, &module, &format!("{}_part{n}", tag_of(&nest.name)));
-        part.set_linkage(Linkage::Internal);
-        prevent_inlining(context, part);
-        let (main, entry) = (context.create_builder(), context.create_builder());
-        let frame = Frame::new(context, &module, [&main, &entry], nest, part, root);
-        x86::emit_root(&frame, target.machine.vector_bytes, root)?;
-        frame.finish();
-        let arguments: Vec<_> = body.get_param_iter().map(Into::into).collect();
-        builder.build_call(part, &arguments, "").map_err(|e| Error::bug("E704", e.to_string()))?;
+    let mut known = HashMap::new();
+    for root in &nest.body {
+        let part = part::part(nest, root);
+        let name = format!("{}_part{}", tag_of(&nest.name), known.len());
+        let function = match known.entry(part.key.clone()) {
+            Entry::Occupied(same) => *same.get(),
+            Entry::Vacant(new) => *new.insert(emit_part(context, &module, &name, &part.nest, target)?),
+        };
+        let arrays = array_list(context, &module, &part.arrays);
+        let arguments: Vec<_> = body.get_param_iter().chain([arrays.into()]).map(Into::into).collect();
+        builder.build_call(function, &arguments, "").map_err(|e| Error::bug("E704", e.to_string()))?;
     }
     let zero = context.i32_type().const_zero();
     builder.build_return(Some(&zero)).map_err(|e| Error::bug("E704", e.to_string()))?;
@@ -54,11 +59,47 @@ pub fn emit_body<'ctx>(context: &'ctx Context, nest: &LoopNest, target: &Target)
     Ok(module)
 }
 
-fn declare<'ctx>(context: &'ctx Context, module: &Module<'ctx>, name: &str) -> FunctionValue<'ctx> {
+/// The function of one part.
+fn emit_part<'ctx>(
+    context: &'ctx Context,
+    module: &Module<'ctx>,
+    name: &str,
+    nest: &LoopNest,
+    target: &Target,
+) -> Result<FunctionValue<'ctx>> {
+    let function = declare(context, module, name, &["tensors", "params", "arrays"]);
+    function.set_linkage(Linkage::Internal);
+    prevent_inlining(context, function);
+    let (main, entry) = (context.create_builder(), context.create_builder());
+    let frame = Frame::new(context, module, [&main, &entry], nest, function);
+    nest.body.iter().try_for_each(|root| x86::emit_root(&frame, target.machine.vector_bytes, root))?;
+    frame.finish();
+    Ok(function)
+}
+
+/// A constant table: the numbers of a part's arrays in the whole nest.
+fn array_list<'ctx>(context: &'ctx Context, module: &Module<'ctx>, ids: &[ArrayId]) -> PointerValue<'ctx> {
+    let i32 = context.i32_type();
+    let numbers: Vec<_> = ids.iter().map(|id| i32.const_int(u64::from(id.0), false)).collect();
+    let table = i32.const_array(&numbers);
+    let global = module.add_global(table.get_type(), None, "arrays");
+    global.set_initializer(&table);
+    global.set_constant(true);
+    global.set_linkage(Linkage::Private);
+    global.as_pointer_value()
+}
+
+/// `i32 name(ptr noalias ..)`, one pointer for each of `parameters`.
+fn declare<'ctx>(
+    context: &'ctx Context,
+    module: &Module<'ctx>,
+    name: &str,
+    parameters: &[&str],
+) -> FunctionValue<'ctx> {
     let pointer = context.ptr_type(AddressSpace::default());
-    let signature = context.i32_type().fn_type(&[pointer.into(), pointer.into()], false);
+    let signature = context.i32_type().fn_type(&vec![pointer.into(); parameters.len()], false);
     let function = module.add_function(name, signature, None);
-    for (n, name) in ["tensors", "params"].into_iter().enumerate() {
+    for (n, name) in parameters.iter().enumerate() {
         let noalias = Attribute::get_named_enum_kind_id("noalias");
         function.add_attribute(AttributeLoc::Param(n as u32), context.create_enum_attribute(noalias, 0));
         if let Some(p) = function.get_nth_param(n as u32) {
@@ -109,7 +150,6 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
         [main, entry]: [&'a Builder<'ctx>; 2],
         nest: &'a LoopNest,
         function: FunctionValue<'ctx>,
-        root: &Nest,
     ) -> Frame<'a, 'ctx> {
         entry.position_at_end(context.append_basic_block(function, "entry"));
         let start = context.append_basic_block(function, "start");
@@ -127,7 +167,7 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
             scopes: RefCell::default(),
             spare: Cell::new(None),
             late: late_params(nest),
-            used: used_arrays(root),
+            used: used_arrays(&nest.body),
         }
     }
 
@@ -169,8 +209,11 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
     /// The address of element 0 of an array.
     pub fn base(&self, id: ArrayId) -> Value<'ctx> {
         *self.bases.borrow_mut().entry(id).or_insert_with(|| {
-            let pointer: Type = self.ir().context.ptr_type(AddressSpace::default()).into();
-            let at = self.entry.element(pointer, self.argument(0), self.entry.i64(i64::from(id.0)));
+            let (i32, pointer): (Type, Type) =
+                (self.ir().context.i32_type().into(), self.ir().context.ptr_type(AddressSpace::default()).into());
+            let at = self.entry.element(i32, self.argument(2), self.entry.i64(i64::from(id.0)));
+            let number = self.entry.load(i32, at, 4);
+            let at = self.entry.element(pointer, self.argument(0), number);
             self.entry.load(pointer, at, 8)
         })
     }
@@ -312,10 +355,10 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
     }
 }
 
-/// Every array that the code of `root` may touch.
-fn used_arrays(root: &Nest) -> BTreeSet<u32> {
+/// Every array that the code may touch.
+fn used_arrays(body: &[Nest]) -> BTreeSet<u32> {
     let mut used = BTreeSet::new();
-    root.visit(&mut |nest| {
+    let mut visit = |nest: &Nest| {
         let mut note = |e: &Expr| {
             e.visit_loads(&mut |a| {
                 used.insert(a.array.0);
@@ -330,7 +373,8 @@ fn used_arrays(root: &Nest) -> BTreeSet<u32> {
             Nest::If { condition: Condition::Guard(e), .. } | Nest::BreakUnless(e) => note(e),
             Nest::If { .. } | Nest::Loop { .. } => {}
         }
-    });
+    };
+    body.iter().for_each(|root| root.visit(&mut visit));
     used
 }
 

@@ -14,6 +14,7 @@ pub mod link;
 pub mod math;
 pub mod metadata;
 pub mod nvptx;
+mod part;
 pub mod prepare;
 pub mod target;
 pub mod weights;

@@ -1,0 +1,155 @@
+//! One root of a nest as a function of the arrays that it uses.
+//!
+//! The layers of a network repeat: twelve attention layers are the same loops over other arrays. Here a root gets
+//! arrays, workspace slots and loop variables numbered in the order in which it mentions them; two roots with equal
+//! text are then one function, called with two lists of arrays. Code size and the time that LLVM takes grow with the
+//! number of *different* roots.
+
+use indexmap::IndexMap;
+use sirius_polyhedral::program::Placement;
+use sirius_polyhedral::{
+    Access, Aff, Array, ArrayId, Bound, Condition, Expr, LoopNest, Nest, Origin, ParamDef, StatementId, VarId,
+};
+
+/// A root, renumbered.
+pub struct Part {
+    /// The root alone, over its own arrays.
+    pub nest: LoopNest,
+    /// For each array of `nest`, its number in the whole nest.
+    pub arrays: Vec<ArrayId>,
+    /// Equal for parts that need the same code.
+    pub key: String,
+}
+
+/// The part that `root` is.
+pub fn part(nest: &LoopNest, root: &Nest) -> Part {
+    let mut numbers = Numbers::default();
+    let body = numbers.nest(root);
+    for array in arrays_of_params(nest) {
+        numbers.array(array);
+    }
+    let ids: Vec<ArrayId> = numbers.arrays.keys().copied().collect();
+    let arrays: Vec<Array> = ids.iter().map(|id| numbers.local(&nest.arrays[id.0 as usize])).collect();
+    let key = key(&body, &arrays);
+    let local = LoopNest {
+        name: nest.name.clone(),
+        params: nest.params.clone(),
+        arrays,
+        inputs: Vec::new(),
+        outputs: Vec::new(),
+        body: vec![body],
+        vars: numbers.vars.len() as u32,
+    };
+    Part { nest: local, arrays: ids, key }
+}
+
+/// Arrays whose first element is a parameter: code may read them anywhere, by name.
+fn arrays_of_params(nest: &LoopNest) -> Vec<ArrayId> {
+    let named = |name: &str| nest.arrays.iter().position(|a| a.name == name).map(|n| ArrayId(n as u32));
+    let defs = nest.params.iter().filter_map(|(_, p)| match &p.def {
+        ParamDef::Value { array } => named(array),
+        _ => None,
+    });
+    defs.collect()
+}
+
+/// Everything that code depends on. Where statements come from, and what constants contain, does not matter.
+fn key(body: &Nest, arrays: &[Array]) -> String {
+    let shapes = arrays.iter().map(|a| (a.dtype, &a.extents, &a.fold, &a.placement, std::mem::discriminant(&a.role)));
+    format!("{:?}\n{:?}", anonymous(body), shapes.collect::<Vec<_>>())
+}
+
+fn anonymous(nest: &Nest) -> Nest {
+    let list = |body: &[Nest]| body.iter().map(anonymous).collect();
+    match nest.clone() {
+        Nest::Loop { var, lower, upper, kind, body } => Nest::Loop { var, lower, upper, kind, body: list(&body) },
+        Nest::If { condition, body } => Nest::If { condition, body: list(&body) },
+        Nest::Compute { kind, target, value, .. } => {
+            Nest::Compute { statement: StatementId(0), kind, target, value, origin: Origin::default() }
+        }
+        leave @ Nest::BreakUnless(_) => leave,
+    }
+}
+
+/// New numbers, in order of first mention.
+#[derive(Default)]
+struct Numbers {
+    arrays: IndexMap<ArrayId, u32>,
+    vars: IndexMap<VarId, u32>,
+    slots: IndexMap<usize, usize>,
+}
+
+impl Numbers {
+    fn array(&mut self, id: ArrayId) -> ArrayId {
+        let next = self.arrays.len() as u32;
+        ArrayId(*self.arrays.entry(id).or_insert(next))
+    }
+
+    fn var(&mut self, var: VarId) -> VarId {
+        let next = self.vars.len() as u32;
+        *self.vars.entry(var).or_insert(next)
+    }
+
+    /// The array as the part sees it: what it is called by parameters stays, the bytes of constants do not matter.
+    fn local(&mut self, array: &Array) -> Array {
+        let mut array = array.clone();
+        if let Some(Placement::Slot(slot)) = array.placement {
+            let next = self.slots.len();
+            array.placement = Some(Placement::Slot(*self.slots.entry(slot).or_insert(next)));
+        }
+        array
+    }
+
+    fn nest(&mut self, nest: &Nest) -> Nest {
+        match nest {
+            Nest::Loop { var, lower, upper, kind, body } => Nest::Loop {
+                lower: self.bound(lower),
+                upper: self.bound(upper),
+                var: self.var(*var),
+                kind: *kind,
+                body: self.nests(body),
+            },
+            Nest::If { condition, body } => Nest::If { condition: self.condition(condition), body: self.nests(body) },
+            Nest::BreakUnless(guard) => Nest::BreakUnless(self.expr(guard)),
+            Nest::Compute { statement, kind, target, value, origin } => Nest::Compute {
+                statement: *statement,
+                kind: *kind,
+                value: self.expr(value),
+                target: self.access(target),
+                origin: origin.clone(),
+            },
+        }
+    }
+
+    fn nests(&mut self, body: &[Nest]) -> Vec<Nest> {
+        body.iter().map(|n| self.nest(n)).collect()
+    }
+
+    fn bound(&mut self, bound: &Bound) -> Bound {
+        Bound(bound.0.iter().map(|a| self.aff(a)).collect())
+    }
+
+    fn condition(&mut self, condition: &Condition) -> Condition {
+        match condition {
+            Condition::NonNegative(affs) => Condition::NonNegative(affs.iter().map(|a| self.aff(a)).collect()),
+            Condition::Guard(guard) => Condition::Guard(self.expr(guard)),
+        }
+    }
+
+    /// Every variable has been met by then: its loop is around.
+    fn aff(&mut self, aff: &Aff) -> Aff {
+        aff.substitute(&|n| Aff::iter(self.vars.get(&(n as VarId)).map_or(n, |v| *v as usize)))
+    }
+
+    fn access(&mut self, access: &Access) -> Access {
+        Access { array: self.array(access.array), index: access.index.iter().map(|e| self.expr(e)).collect() }
+    }
+
+    fn expr(&mut self, expr: &Expr) -> Expr {
+        expr.clone().rewrite(&mut |e| match e {
+            Expr::Index(aff) => Expr::Index(self.aff(&aff)),
+            Expr::Load(Access { array, index }) => Expr::Load(Access { array: self.array(array), index }),
+            other => other,
+        })
+    }
+}
