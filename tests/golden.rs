@@ -9,6 +9,10 @@
 mod support;
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use sirius::graph::{self, Graph};
+use sirius::import::{self, ImportOptions};
+use sirius_lowering::Target;
+use sirius_lowering::{code, nvptx};
 use sirius_polyhedral::driver::{DriverOptions, run_passes};
 use sirius_polyhedral::text::{ConstantPool, parse_nest, parse_program, print_nest, print_program};
 use sirius_polyhedral::{Program, RemarkKind, Result, astgen, deps, isl, legality, pipeline, verify};
@@ -19,12 +23,16 @@ use std::path::{Path, PathBuf};
 type Stage = fn(&Golden) -> std::result::Result<String, Failed>;
 
 const STAGES: &[(&str, &[&str], Stage)] = &[
+    ("import", &["model"], import),
+    ("fold", &["graph"], fold),
+    ("extract", &["graph"], extract),
     ("parse", &["poly", "loop"], parse),
     ("verify", &["poly"], refusals),
     ("deps", &["poly"], dependences),
     ("legality", &["poly"], verdict),
     ("pass", &["poly"], passes),
     ("astgen", &["poly"], loops),
+    ("code", &["loop"], code),
 ];
 
 fn main() {
@@ -76,7 +84,8 @@ fn read(file: &Path) -> std::result::Result<Golden, Failed> {
         }
         golden.head.push_str(&format!("{line}\n"));
         // Options and demands become blank lines, so that errors give line numbers of the file.
-        golden.input.push_str(if line.starts_with("#!") || line.starts_with("#~") { "" } else { line });
+        let option = line.starts_with("#!") || line.starts_with("#~");
+        golden.input.push_str(if option { "" } else { line });
         golden.input.push('\n');
         if let Some(option) = line.strip_prefix("#!") {
             let (key, value) = option.split_once(':').ok_or("an option is written #! key: value")?;
@@ -147,6 +156,59 @@ impl Golden {
 
 fn failed(error: sirius_polyhedral::Error) -> Failed {
     error.to_string().into()
+}
+
+/// The graph of the ONNX file `#! file:` (below `models/tiny`) with the dimensions `#! dims: NAME=VALUE, ..` fixed, or
+/// the error.
+fn import(golden: &Golden) -> std::result::Result<String, Failed> {
+    let name = golden.option("file").ok_or("#! file: NAME.onnx is missing")?;
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/tiny").join(name);
+    let mut options = ImportOptions::default();
+    for dim in golden.option("dims").unwrap_or_default().split(',').filter(|d| !d.trim().is_empty()) {
+        let (name, value) = dim.split_once('=').ok_or("a dimension is written NAME=VALUE")?;
+        options.dims.insert(name.trim().into(), value.trim().parse()?);
+    }
+    let here = format!("{}/", path.parent().unwrap_or(&path).display());
+    let text = import::load(&path, &options).map_or_else(|error| error.to_string(), |graph| graph::text::print(&graph));
+    Ok(text.replace(&here, ""))
+}
+
+impl Golden {
+    /// A well-formed graph without weights beside it.
+    fn graph(&self) -> Result<Graph> {
+        let graph = graph::text::parse(&self.input, |_, _| None)?;
+        graph::verify::verify(&graph)?;
+        Ok(graph)
+    }
+}
+
+/// The graph with its constants folded.
+fn fold(golden: &Golden) -> std::result::Result<String, Failed> {
+    let mut graph = golden.graph().map_err(failed)?;
+    graph::fold::fold_constants(&mut graph).map_err(failed)?;
+    graph::verify::verify(&graph).map_err(failed)?;
+    Ok(graph::text::print(&graph))
+}
+
+/// The program of the graph, which is valid and legal; or why there is none.
+fn extract(golden: &Golden) -> std::result::Result<String, Failed> {
+    let program = match sirius::extract::extract(&golden.graph().map_err(failed)?) {
+        Ok(program) => program,
+        Err(error) => return Ok(error.to_string()),
+    };
+    verify::verify(&program).map_err(failed)?;
+    legality::check(&program).map_err(failed)?.map_err(|v| format!("extracted an illegal schedule: {v}"))?;
+    Ok(print_program(&program, &mut ConstantPool::default()))
+}
+
+/// LLVM IR for the processor `#! cpu:`, or for the GPU `#! gpu:`.
+fn code(golden: &Golden) -> std::result::Result<String, Failed> {
+    let nest = parse_nest(&golden.input, &ConstantPool::default()).map_err(failed)?;
+    if let Some(gpu) = golden.option("gpu") {
+        return Ok(nvptx::llvm_text(&nest, &nvptx::target(gpu)).map_err(failed)?.0);
+    }
+    let target = Target::x86(golden.option("cpu").ok_or("#! cpu: NAME or #! gpu: NAME is missing")?);
+    Ok(code::compile_body(&nest, &target, 0, true).map_err(failed)?.llvm)
 }
 
 /// The canonical text, or the error.

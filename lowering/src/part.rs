@@ -1,7 +1,7 @@
 //! One root of a nest as a function of the arrays that it uses.
 //!
 //! The layers of a network repeat: twelve attention layers are the same loops over other arrays. Here a root gets
-//! arrays, workspace slots and loop variables numbered in the order in which it mentions them; two roots with equal
+//! arrays and loop variables numbered in the order in which it mentions them; two roots with equal
 //! text are then one function, called with two lists of arrays. Code size and the time that LLVM takes grow with the
 //! number of *different* roots.
 
@@ -29,7 +29,7 @@ pub fn part(nest: &LoopNest, root: &Nest) -> Part {
         numbers.array(array);
     }
     let ids: Vec<ArrayId> = numbers.arrays.keys().copied().collect();
-    let arrays: Vec<Array> = ids.iter().map(|id| numbers.local(&nest.arrays[id.0 as usize])).collect();
+    let arrays: Vec<Array> = ids.iter().map(|id| nest.arrays[id.0 as usize].clone()).collect();
     let key = key(&body, &arrays);
     let local = LoopNest {
         name: nest.name.clone(),
@@ -53,10 +53,18 @@ fn arrays_of_params(nest: &LoopNest) -> Vec<ArrayId> {
     defs.collect()
 }
 
-/// Everything that code depends on. Where statements come from, and what constants contain, does not matter.
+/// Everything that code depends on. Where statements come from, whose memory an array is and what constants contain
+/// does not matter; which arrays share memory does.
 fn key(body: &Nest, arrays: &[Array]) -> String {
-    let shapes = arrays.iter().map(|a| (a.dtype, &a.extents, &a.fold, &a.placement, std::mem::discriminant(&a.role)));
-    format!("{:?}\n{:?}", anonymous(body), shapes.collect::<Vec<_>>())
+    let memory = |n: usize| {
+        let slot = arrays[n].placement.as_ref().filter(|p| matches!(p, Placement::Slot(_)));
+        slot.and_then(|_| arrays.iter().position(|a| a.placement.as_ref() == slot)).unwrap_or(n)
+    };
+    let facts = arrays.iter().enumerate().map(|(n, a)| {
+        let register = a.placement == Some(Placement::Register);
+        (a.dtype, &a.extents, &a.fold, register, memory(n))
+    });
+    format!("{:?}\n{:?}", anonymous(body), facts.collect::<Vec<_>>())
 }
 
 fn anonymous(nest: &Nest) -> Nest {
@@ -76,7 +84,6 @@ fn anonymous(nest: &Nest) -> Nest {
 struct Numbers {
     arrays: IndexMap<ArrayId, u32>,
     vars: IndexMap<VarId, u32>,
-    slots: IndexMap<usize, usize>,
 }
 
 impl Numbers {
@@ -88,16 +95,6 @@ impl Numbers {
     fn var(&mut self, var: VarId) -> VarId {
         let next = self.vars.len() as u32;
         *self.vars.entry(var).or_insert(next)
-    }
-
-    /// The array as the part sees it: what it is called by parameters stays, the bytes of constants do not matter.
-    fn local(&mut self, array: &Array) -> Array {
-        let mut array = array.clone();
-        if let Some(Placement::Slot(slot)) = array.placement {
-            let next = self.slots.len();
-            array.placement = Some(Placement::Slot(*self.slots.entry(slot).or_insert(next)));
-        }
-        array
     }
 
     fn nest(&mut self, nest: &Nest) -> Nest {

@@ -16,13 +16,14 @@ pub enum Token {
 /// A token and the line it stands on, from 1.
 pub type Placed = (Token, usize);
 
+/// The tokens of a text; `//` starts a comment.
 pub fn tokens(text: &str) -> Result<Vec<Placed>> {
     let mut out = Vec::new();
     for (n, line) in text.lines().enumerate() {
         let mut rest = line;
         loop {
             rest = rest.trim_start();
-            if rest.is_empty() {
+            if rest.is_empty() || rest.starts_with("//") {
                 break;
             }
             let (token, length) = next(rest).ok_or_else(|| unreadable(n + 1, rest))?;
