@@ -3,6 +3,7 @@
 pub mod compact;
 pub mod fold;
 pub mod interp;
+mod settle;
 pub mod text;
 pub mod verify;
 
