@@ -3,13 +3,16 @@
 use sirius_polyhedral::{Error, Result};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 /// Names of the linker, best first: the one of the LLVM in use, then any other.
 const LINKERS: [&str; 3] = ["ld.lld-19", "/usr/lib/llvm-19/bin/ld.lld", "ld.lld"];
 
-/// The first linker that answers.
+/// The first linker that answers; asked once per process, since an answer takes longer than linking.
 pub fn find_linker() -> Result<PathBuf> {
-    LINKERS.iter().map(PathBuf::from).find(|name| linker_version(name).is_some()).ok_or_else(|| {
+    static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let first = || LINKERS.iter().map(PathBuf::from).find(|name| linker_version(name).is_some());
+    FOUND.get_or_init(first).clone().ok_or_else(|| {
         Error::environment("E610", format!("no linker: looked for {}", LINKERS.join(", ")))
             .help("install it: sudo apt-get install lld-19")
     })

@@ -25,12 +25,15 @@ pub(crate) mod external;
 mod file;
 mod infer;
 mod inputs;
+mod operators;
 mod order;
 mod prescan;
 pub(crate) mod proto;
 pub(crate) mod tensor;
 #[cfg(test)]
 mod tests;
+
+pub use operators::{OperatorUse, operators};
 
 use crate::graph::Graph;
 use sirius_polyhedral::Result;

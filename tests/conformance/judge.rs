@@ -1,0 +1,28 @@
+//! Results against the recorded answers.
+
+use crate::protocol::Verdict;
+use crate::tolerances::Allowed;
+use sirius::run::Value;
+use sirius::run::compare::{Tolerance, compare};
+
+/// Counts, types and shapes must be equal, and elements as near as `allowed` says.
+pub fn judge(got: &[Value], wanted: &[Value], allowed: Allowed) -> Verdict {
+    if got.len() != wanted.len() {
+        return Verdict::Wrong(format!("{} outputs, wanted {}", got.len(), wanted.len()));
+    }
+    for (n, (got, wanted)) in got.iter().zip(wanted).enumerate() {
+        if let Some(difference) = difference(&format!("output {n}"), got, wanted, allowed) {
+            return Verdict::Wrong(difference);
+        }
+    }
+    Verdict::Passed
+}
+
+fn difference(name: &str, got: &Value, wanted: &Value, allowed: Allowed) -> Option<String> {
+    let tolerance = match allowed {
+        Allowed::Within { relative, absolute } => Tolerance { relative, absolute },
+        Allowed::AnyValue => Tolerance { relative: f64::INFINITY, absolute: f64::INFINITY },
+    };
+    let comparison = compare(name, got, wanted, Some(tolerance));
+    (!comparison.matches()).then(|| comparison.to_string())
+}

@@ -1,0 +1,72 @@
+//! The worker process: compiles, loads and runs the cases that come in on standard input.
+
+use crate::cases::{Case, Data};
+use crate::judge;
+use crate::protocol::{self, Verdict};
+use crate::tolerances;
+use sirius::compile::{CompileOptions, compile};
+use sirius::report::session::Session;
+use sirius::run::{Loaded, Value, pb};
+use sirius_lowering::metadata::TensorInfo;
+use sirius_polyhedral::{Error, Result};
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+
+/// The environment variable that makes a process of this binary a worker.
+pub const MARK: &str = "SIRIUS_CONFORMANCE_WORKER";
+
+pub fn serve() -> ExitCode {
+    for line in std::io::stdin().lines().map_while(std::result::Result::ok) {
+        let Some(case) = protocol::parse_request(&line) else { return ExitCode::FAILURE };
+        let verdict = catch_unwind(AssertUnwindSafe(|| run(&case)))
+            .unwrap_or_else(|panic| Verdict::Wrong(format!("panicked: {}", panic_text(&*panic))));
+        let mut out = std::io::stdout().lock();
+        if out.write_all(protocol::answer(&verdict).as_bytes()).and_then(|()| out.flush()).is_err() {
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
+}
+
+fn run(case: &Case) -> Verdict {
+    match results(case) {
+        Ok((got, wanted)) => judge::judge(&got, &wanted, tolerances::of(&case.name)),
+        Err(Error::Unsupported(d)) => Verdict::Refused(one_line(&format!("{} {}", d.code, d.message))),
+        Err(error) => Verdict::Wrong(one_line(&error.to_string())),
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The outputs of the compiled model, and what they should be.
+fn results(case: &Case) -> Result<(Vec<Value>, Vec<Value>)> {
+    let dir = tempfile::tempdir().map_err(|e| Error::environment("E611", format!("no temporary folder: {e}")))?;
+    let options = CompileOptions { name: Some("case".to_string()), ..CompileOptions::default() };
+    compile(&case.model, &options, &mut Session::default(), dir.path())?;
+    let loaded = Loaded::open(dir.path())?;
+    let (inputs, wanted) = match &case.data {
+        Data::Files(folder) => (pb::read_all(folder, "input")?, pb::read_all(folder, "output")?),
+        Data::Ramp(answer) => {
+            let ramps = loaded.manifest.inputs.iter().map(ramp).collect::<Result<_>>()?;
+            (ramps, vec![pb::read(answer)?])
+        }
+    };
+    Ok((loaded.run(&inputs)?, wanted))
+}
+
+/// `arange(n) / n`, in `f32` as the reference runner makes it.
+fn ramp(input: &TensorInfo) -> Result<Value> {
+    let extents: std::result::Result<Vec<usize>, _> = input.shape.iter().map(|d| d.parse()).collect();
+    let shape = extents.map_err(|_| Error::unsupported("E301", "a light model with symbolic dimensions"))?;
+    let n: usize = shape.iter().product();
+    let values: Vec<f32> = (0..n).map(|i| i as f32 / n as f32).collect();
+    Value::from_f32(&shape, &values)
+}
