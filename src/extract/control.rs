@@ -6,6 +6,7 @@
 //! results leave through latches: an `Update` of the result in every iteration that runs.
 //! An `If` guards the statements of each branch and assigns the results in both.
 
+use super::amounts;
 use super::builder::{Dims, dims};
 use super::{Builder, extract_block, unsupported};
 use crate::graph::{Block, Node, TensorId};
@@ -225,10 +226,13 @@ fn trip_count(builder: &mut Builder, node: &Node) -> Result<Aff> {
     }
     let count = scalar(builder, tensor)?;
     let name = declared_trips(builder, node);
-    let array = match &name {
-        Some(name) => builder.temp(name, DType::I64, vec![]),
-        None => builder.temp(&format!("{}_trips", node.name), DType::I64, vec![]),
-    };
+    let def = name.map(|array| ParamDef::Value { array });
+    let known = builder.program.params.iter().find(|(_, p)| Some(&p.def) == def.as_ref()).map(|(id, _)| id);
+    if let Some(id) = known {
+        amounts::demand(builder, node, id, Expr::binary(BinaryOp::Max, count, Expr::int(0)))?;
+        return Ok(Aff::param(id));
+    }
+    let array = builder.temp(&format!("{}_trips", node.name), DType::I64, vec![]);
     let at_least_0 = Expr::binary(BinaryOp::Max, count, Expr::int(0));
     let id = builder.assign(&[], array, vec![], at_least_0);
     builder.emit_perfect(id, 0);

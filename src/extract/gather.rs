@@ -2,6 +2,7 @@
 //!
 //! Subscripts are ordinary expressions, exact in code; dependences take the whole dimension for them.
 
+use super::amounts;
 use super::arguments::*;
 use super::builder::{Builder, dims};
 use super::layout::from_end;
@@ -19,14 +20,15 @@ fn position(b: &mut Builder, tensor: TensorId, at: &[Expr], extent: &Aff) -> Res
     match b.graph.tensor(tensor).ints() {
         Some(list) if list.iter().all(|v| *v >= 0) => Ok(value),
         Some(_) => Ok(from_end(value, extent)),
-        None => Ok(inside(value, extent)),
+        None => Ok(inside(b, value, extent)),
     }
 }
 
 /// A position from run-time data, kept inside its dimension: wrong data must not reach other memory.
-fn inside(position: Expr, extent: &Aff) -> Expr {
+fn inside(b: &Builder, position: Expr, extent: &Aff) -> Expr {
     let mut is_data = false;
     position.visit_loads(&mut |_| is_data = true);
+    position.visit_affs(&mut |a| is_data |= amounts::is_data(b, a));
     let wrapped = from_end(position, extent);
     if !is_data {
         return wrapped;
@@ -115,7 +117,7 @@ fn subscript(
         let mut at = row.to_vec();
         at.push(Expr::int(d as i64));
         let value = convert(b.dtype(positions), DType::I64, b.read(positions, &at)?);
-        out.push(inside(value, &shape[d + skip]));
+        out.push(inside(b, value, &shape[d + skip]));
     }
     Ok(out)
 }

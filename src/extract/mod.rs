@@ -5,12 +5,14 @@
 //! and its conventions; each other file is a family of operators.
 
 mod activation;
+mod amounts;
 mod arguments;
 mod assemble;
 mod builder;
 mod contraction;
 mod control;
 mod conv;
+mod counted;
 mod einsum;
 mod elementwise;
 mod gather;
@@ -29,6 +31,8 @@ mod resize;
 mod simplify;
 mod softmax;
 mod terms;
+mod top_k;
+mod unique;
 mod view;
 
 pub use builder::{Builder, Dims, Scope, View, dims, leaf, named_dims};
@@ -73,8 +77,14 @@ pub fn extract_block(builder: &mut Builder, block: &Block) -> Result<()> {
     Ok(())
 }
 
-/// Adds one node to the program. A node whose results import already knows adds nothing.
+/// Adds one node to the program, and the parameters that follow from its results.
 pub fn extract_node(builder: &mut Builder, node: &Node) -> Result<()> {
+    extract_results(builder, node)?;
+    amounts::define_results(builder, node)
+}
+
+/// A node whose results import already knows adds nothing.
+fn extract_results(builder: &mut Builder, node: &Node) -> Result<()> {
     let known = |t: &crate::graph::TensorId| {
         let tensor = builder.graph.tensor(*t);
         tensor.constant.is_some() || tensor.symbolic.is_some()
@@ -100,6 +110,7 @@ pub fn extract_node(builder: &mut Builder, node: &Node) -> Result<()> {
         "Gemm" => matmul::gemm(builder, node),
         "Hardmax" | "LogSoftmax" | "Softmax" => softmax::softmax(builder, node),
         "MatMul" => matmul::matmul(builder, node),
+        "CenterCropPad" => assemble::center_crop_pad(builder, node),
         "Pad" => assemble::pad(builder, node),
         "Slice" => layout::slice(builder, node),
         "SpaceToDepth" => layout::space_to_depth(builder, node),
@@ -111,6 +122,7 @@ pub fn extract_node(builder: &mut Builder, node: &Node) -> Result<()> {
         "ConstantOfShape" => generate::constant_of_shape(builder, node),
         "Conv" => conv::conv(builder, node),
         "ConvInteger" => conv::conv_integer(builder, node),
+        "Compress" => counted::compress(builder, node),
         "ConvTranspose" => conv::conv_transpose(builder, node),
         "CumSum" => reduce::cumulative_sum(builder, node),
         "DequantizeLinear" => quantize::dequantize_linear(builder, node),
@@ -127,6 +139,7 @@ pub fn extract_node(builder: &mut Builder, node: &Node) -> Result<()> {
         "LRN" => normalize::local_response(builder, node),
         "MatMulInteger" => quantize::matmul_integer(builder, node),
         "MeanVarianceNormalization" => normalize::mean_variance(builder, node),
+        "NonZero" => counted::non_zero(builder, node),
         "OneHot" => gather::one_hot(builder, node),
         "QLinearConv" => quantize::qlinear_conv(builder, node),
         "QLinearMatMul" => quantize::qlinear_matmul(builder, node),
@@ -141,7 +154,9 @@ pub fn extract_node(builder: &mut Builder, node: &Node) -> Result<()> {
         "Shape" | "Size" => generate::shape(builder, node),
         "Tile" => layout::tile(builder, node),
         "Trilu" => generate::triangle(builder, node),
+        "TopK" => top_k::top_k(builder, node),
         "Transpose" => layout::transpose(builder, node),
+        "Unique" => unique::unique(builder, node),
         "If" => control::extract_if(builder, node),
         "Loop" => control::extract_loop(builder, node),
         "Scan" => control::extract_scan(builder, node),

@@ -26,7 +26,7 @@ pub fn fold_constants(graph: &mut Graph) -> Result<Folded> {
     materialize(graph);
     let mut main = std::mem::take(&mut graph.main);
     fold_block(graph, &mut main, &mut folded)?;
-    let mut live = vec![false; graph.tensors.len()];
+    let mut live: Vec<bool> = graph.tensors.iter().map(|t| graph.defines_param(&t.name)).collect();
     remove_dead(graph, &mut main, &mut live, &mut folded);
     graph.main = main;
     compact(graph);
@@ -69,6 +69,10 @@ fn can_fold(graph: &Graph, node: &Node) -> bool {
     let open = |id: &TensorId| graph.tensor(*id).constant.is_none();
     let is_block = |a: &Attribute| matches!(a, Attribute::Block(_));
     if node.inputs.iter().flatten().any(open) || node.attributes.values().any(is_block) {
+        return false;
+    }
+    let defines = |id: &TensorId| graph.defines_param(&graph.tensor(*id).name);
+    if node.outputs.iter().flatten().any(defines) {
         return false;
     }
     if !node.outputs.iter().flatten().any(open) || node.op.starts_with("Random") || node.op == "Bernoulli" {

@@ -95,15 +95,14 @@ fn bound(site: &mut Site, value: &Aff, extent: &Aff, low: &Aff, high: &Aff) -> S
         Some(v) if v <= -FAR => return Ok(low.clone()),
         _ => {}
     }
-    let from_end = match site.cx.range(value) {
-        (Some(least), _) if least >= 0 => false,
-        (_, Some(most)) if most < 0 => true,
+    let value = match site.cx.range(value) {
+        (Some(least), _) if least >= 0 => value.clone(),
+        (_, Some(most)) if most < 0 => value.clone() + extent.clone(),
         _ => {
-            let message = format!("a slice bound may be negative or not: {}", site.cx.show(value));
-            return Err(site.unsupported(message));
+            let is_negative = site.cx.is_negative(value);
+            value.clone() + site.cx.mul(&is_negative, extent)
         }
     };
-    let value = if from_end { value.clone() + extent.clone() } else { value.clone() };
     let value = site.cx.max(&value, low);
     Ok(site.cx.min(&value, high))
 }

@@ -2,14 +2,14 @@
 
 use super::context::Step;
 use super::site::Site;
-use super::{conv, elementwise, generate, indexing, layout, linear, normalize, quantize, recurrent, reduce, resize};
+use super::{conv, counted, elementwise, generate, indexing, layout, linear, normalize, quantize, recurrent, reduce, resize};
 
 /// Sets the types and shapes of all outputs, and their contents where these are shape arithmetic.
 pub type Rule = fn(&mut Site) -> Step;
 
 pub type Family = &'static [(&'static str, Rule)];
 
-const FAMILIES: [Family; 11] = [
+const FAMILIES: [Family; 12] = [
     elementwise::RULES,
     layout::RULES,
     indexing::RULES,
@@ -17,6 +17,7 @@ const FAMILIES: [Family; 11] = [
     reduce::RULES,
     linear::RULES,
     conv::RULES,
+    counted::RULES,
     normalize::RULES,
     resize::RULES,
     quantize::RULES,
