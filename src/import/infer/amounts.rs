@@ -278,6 +278,31 @@ impl Context<'_> {
     }
 }
 
+impl Context<'_> {
+    /// A depth of `OneHot` may be a float; as an extent it is an integer.
+    pub fn whole_depth(&mut self, node: &mut Node, out: &mut Vec<Node>) -> Step {
+        let depth = match node.input(1) {
+            Some(depth) if node.op == "OneHot" && self.type_of(depth).0.is_float() => depth,
+            _ => return Ok(()),
+        };
+        let whole = self.add(format!("{}_depth", identifier(&node.name)), None);
+        let name = format!("{}/Cast_{whole}", node.name);
+        let cast = Node {
+            op: "Cast".into(),
+            domain: String::new(),
+            version: 13,
+            inputs: vec![Some(depth)],
+            outputs: vec![Some(whole)],
+            attributes: IndexMap::from([("to".to_string(), crate::graph::Attribute::Int(7))]),
+            name,
+        };
+        self.producers.main.insert(whole);
+        self.nodes(vec![cast], out)?;
+        node.inputs[1] = Some(self.root(whole));
+        Ok(())
+    }
+}
+
 impl Site<'_, '_> {
     /// The length that the run finds, at most `limit`.
     pub fn counted(&mut self, limit: &Aff) -> Step<Aff> {

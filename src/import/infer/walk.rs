@@ -42,6 +42,7 @@ impl Context<'_> {
             return Ok(());
         }
         self.add_count(&mut node);
+        self.whole_depth(&mut node, out)?;
         let origin = node.origin();
         let outputs = node.outputs.clone();
         let amounts = outputs.iter().flatten().any(|id| self.known.is_amount(&self.graph.tensor(*id).name));
