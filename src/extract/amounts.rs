@@ -105,3 +105,14 @@ pub fn is_data(b: &Builder, aff: &Aff) -> bool {
     });
     found
 }
+
+/// A loop bound that the program computes: at least 0, and no tensor is as large.
+pub fn loop_bound(b: &mut Builder, node: &Node, name: &str, value: Expr) -> Result<Aff> {
+    let param = Param { name: name.into(), def: ParamDef::Mul(0.into(), 0.into()), min: 0, max: None, hint: 4 };
+    let array = host_scalar(b, node, &param, name, max(value, Expr::int(0)))?;
+    let array = b.program.array(array).name.clone();
+    let id = b.program.params.derived(ParamDef::Value { array });
+    let known = b.program.params.get_mut(id);
+    (known.min, known.hint) = (0, param.hint);
+    Ok(Aff::param(id))
+}

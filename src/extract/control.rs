@@ -156,9 +156,7 @@ fn run_time_trips(builder: &mut Builder, node: &Node) -> Result<Option<Expr>> {
 /// `condition`, for iteration `at` of at most `limit`.
 fn within(condition: Expr, at: &Expr, limit: Option<&Expr>) -> Expr {
     match limit {
-        Some(limit) => {
-            Expr::binary(BinaryOp::And, condition, Expr::binary(BinaryOp::Lt, at.clone(), limit.clone()))
-        }
+        Some(limit) => Expr::binary(BinaryOp::And, condition, Expr::binary(BinaryOp::Lt, at.clone(), limit.clone())),
         None => condition,
     }
 }

@@ -67,9 +67,11 @@ pub fn non_zero(b: &mut Builder, node: &Node) -> Result<()> {
     let chosen = choose(b, node, &name, &length, chosen)?;
     let (d, place) = (b.iter(0), b.load(chosen.from, vec![b.iter(1)]));
     let subscripts = reshaped(&shape, &[length], &[place], &b.program.params);
-    let value = subscripts.into_iter().enumerate().rev().reduce(|(_, later), (k, here)| {
-        (k, Expr::select(eq(d.clone(), Expr::int(k as i64)), here, later))
-    });
+    let value = subscripts
+        .into_iter()
+        .enumerate()
+        .rev()
+        .reduce(|(_, later), (k, here)| (k, Expr::select(eq(d.clone(), Expr::int(k as i64)), here, later)));
     b.pointwise(target, value.map_or(Expr::int(0), |(_, value)| value));
     Ok(())
 }

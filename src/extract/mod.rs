@@ -13,6 +13,7 @@ mod contraction;
 mod control;
 mod conv;
 mod counted;
+mod cumulative;
 mod einsum;
 mod elementwise;
 mod gather;
@@ -26,8 +27,10 @@ mod pool;
 mod quantize;
 mod recurrent;
 mod reduce;
+mod regions;
 mod reshape;
 mod resize;
+mod sample;
 mod simplify;
 mod softmax;
 mod terms;
@@ -124,7 +127,7 @@ fn extract_results(builder: &mut Builder, node: &Node) -> Result<()> {
         "ConvInteger" => conv::conv_integer(builder, node),
         "Compress" => counted::compress(builder, node),
         "ConvTranspose" => conv::conv_transpose(builder, node),
-        "CumSum" => reduce::cumulative_sum(builder, node),
+        "CumProd" | "CumSum" => cumulative::cumulative(builder, node),
         "DequantizeLinear" => quantize::dequantize_linear(builder, node),
         "DynamicQuantizeLinear" => quantize::dynamic_quantize_linear(builder, node),
         "EyeLike" => generate::eye_like(builder, node),
@@ -132,6 +135,7 @@ fn extract_results(builder: &mut Builder, node: &Node) -> Result<()> {
         "GatherElements" => gather::gather_elements(builder, node),
         "GatherND" => gather::gather_nd(builder, node),
         "GlobalAveragePool" | "GlobalLpPool" | "GlobalMaxPool" => pool::global(builder, node),
+        "GridSample" => sample::grid_sample(builder, node),
         "GroupNormalization" => normalize::group(builder, node),
         "InstanceNormalization" => normalize::instance(builder, node),
         "LayerNormalization" | "RMSNormalization" => normalize::layer(builder, node),
@@ -149,6 +153,7 @@ fn extract_results(builder: &mut Builder, node: &Node) -> Result<()> {
         | "ReduceProd" | "ReduceSum" | "ReduceSumSquare" => reduce::reduce(builder, node),
         "Resize" | "Upsample" => resize::resize(builder, node),
         "ReverseSequence" => gather::reverse_sequence(builder, node),
+        "RoiAlign" => regions::roi_align(builder, node),
         "Scatter" | "ScatterElements" => gather::scatter_elements(builder, node),
         "ScatterND" => gather::scatter_nd(builder, node),
         "Shape" | "Size" => generate::shape(builder, node),

@@ -127,10 +127,7 @@ fn selected(b: &mut Builder, form: &Form, name: &str) -> Result<ArrayId> {
     let x = form.element(b, i.clone())?;
     let (key, place) = (b.load(keys, slot(j.clone())), b.load(places, slot(j.clone())));
     let first = eq(index(j.clone()), Expr::int(0));
-    let later = or(
-        form.order.before(&key, &x),
-        and(form.order.same(&key, &x), gt(i.clone(), place)),
-    );
+    let later = or(form.order.before(&key, &x), and(form.order.same(&key, &x), gt(i.clone(), place)));
     let open = or(first, later);
     let dims = form.dims(&[("j", &form.k), ("i", &form.n)]);
     let worst = if form.order.descending { lowest(t) } else { highest(t) };

@@ -163,14 +163,7 @@ fn count(b: &mut Builder, items: &Items, what: &str, test: Expr) -> ArrayId {
     total
 }
 
-fn results(
-    b: &mut Builder,
-    node: &Node,
-    items: &Items,
-    first: ArrayId,
-    place: ArrayId,
-    from: ArrayId,
-) -> Result<()> {
+fn results(b: &mut Builder, node: &Node, items: &Items, first: ArrayId, place: ArrayId, from: ArrayId) -> Result<()> {
     if let Some(values) = node.output(0) {
         let mut at = b.iters(b.shape(values).len());
         let item = at.remove(items.along.unwrap_or(0));

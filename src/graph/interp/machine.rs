@@ -30,7 +30,9 @@ impl<'g> Machine<'g> {
                 ParamDef::Value { .. } => None,
                 _ => machine.param(id),
             };
-            if let Some(v) = value.filter(|v| param.def.is_given() && (*v < param.min || param.max.is_some_and(|max| *v > max))) {
+            if let Some(v) =
+                value.filter(|v| param.def.is_given() && (*v < param.min || param.max.is_some_and(|max| *v > max)))
+            {
                 let bounds = param.max.map_or(format!("at least {}", param.min), |m| format!("{} to {m}", param.min));
                 return Err(Error::invalid("E721", format!("dimension {} is {v}, allowed is {bounds}", param.name)));
             }

@@ -6,12 +6,8 @@ use super::site::Site;
 use super::table::Family;
 use sirius_polyhedral::{Aff, DType};
 
-pub const RULES: Family = &[
-    ("NonZero", non_zero),
-    ("Compress", compress),
-    ("Unique", unique),
-    ("NonMaxSuppression", non_max_suppression),
-];
+pub const RULES: Family =
+    &[("NonZero", non_zero), ("Compress", compress), ("Unique", unique), ("NonMaxSuppression", non_max_suppression)];
 
 fn non_zero(site: &mut Site) -> Step {
     if site.evaluate_constants()? {

@@ -18,6 +18,7 @@ pub const RULES: Family = &[
     ("ReduceSumSquare", reduce),
     ("ArgMax", arg_reduce),
     ("ArgMin", arg_reduce),
+    ("CumProd", like_input),
     ("CumSum", like_input),
     ("TopK", top_k),
 ];

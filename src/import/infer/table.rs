@@ -2,7 +2,9 @@
 
 use super::context::Step;
 use super::site::Site;
-use super::{conv, counted, elementwise, generate, indexing, layout, linear, normalize, quantize, recurrent, reduce, resize};
+use super::{
+    conv, counted, elementwise, generate, indexing, layout, linear, normalize, quantize, recurrent, reduce, resize,
+};
 
 /// Sets the types and shapes of all outputs, and their contents where these are shape arithmetic.
 pub type Rule = fn(&mut Site) -> Step;
