@@ -167,6 +167,32 @@ pub fn scatter_nd(b: &mut Builder, node: &Node) -> Result<()> {
     Ok(())
 }
 
+/// `TensorScatter`: a cache with new rows from each batch entry's position on, around the end where it is a ring.
+pub fn tensor_scatter(b: &mut Builder, node: &Node) -> Result<()> {
+    let (cache, update, target) = (input(node, 0)?, input(node, 1)?, output(node, 0)?);
+    let (shape, over) = (b.shape(cache), b.shape(update));
+    let along = axis(node, "axis", -2, shape.len())?;
+    if along == 0 {
+        return Err(invalid(node, "the first dimension is the batch"));
+    }
+    let value = b.read(cache, &b.iters(shape.len()))?;
+    let array = b.pointwise(target, value);
+    let mut at = b.iters(shape.len());
+    let start = match node.input(2) {
+        Some(starts) => convert(b.dtype(starts), DType::I64, b.read(starts, &at[..1])?),
+        None => Expr::int(0),
+    };
+    let place = add(start, at[along].clone());
+    at[along] = match node.string("mode").unwrap_or("linear") {
+        "circular" => modulo(place, max(index(shape[along].clone()), Expr::int(1))),
+        _ => max(Expr::int(0), min(place, index(shape[along].clone() - 1.into()))),
+    };
+    let value = b.read(update, &b.iters(over.len()))?;
+    let id = b.statement(StatementKind::Update, &dims("i", &over), array, at, value);
+    b.emit_perfect(id, over.len());
+    Ok(())
+}
+
 /// `OneHot`: `values[1]` where the place along the axis is the index, else `values[0]`.
 pub fn one_hot(b: &mut Builder, node: &Node) -> Result<()> {
     let (positions, values, target) = (input(node, 0)?, input(node, 2)?, output(node, 0)?);

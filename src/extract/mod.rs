@@ -14,6 +14,8 @@ mod control;
 mod conv;
 mod counted;
 mod cumulative;
+mod deform;
+mod determinant;
 mod einsum;
 mod elementwise;
 mod gather;
@@ -25,6 +27,7 @@ mod normalize;
 mod padding;
 mod pool;
 mod quantize;
+mod random;
 mod recurrent;
 mod reduce;
 mod regions;
@@ -33,9 +36,11 @@ mod resize;
 mod sample;
 mod simplify;
 mod softmax;
+mod suppression;
 mod terms;
 mod top_k;
 mod unique;
+mod unpool;
 mod view;
 
 pub use builder::{Builder, Dims, Scope, View, dims, leaf, named_dims};
@@ -120,14 +125,18 @@ fn extract_results(builder: &mut Builder, node: &Node) -> Result<()> {
         "Split" => layout::split(builder, node),
         "ArgMax" | "ArgMin" => reduce::arg_extreme(builder, node),
         "AveragePool" | "LpPool" | "MaxPool" => pool::pool(builder, node),
+        "Bernoulli" => random::bernoulli(builder, node),
         "BatchNormalization" => normalize::batch(builder, node),
         "Constant" => generate::constant(builder, node),
         "ConstantOfShape" => generate::constant_of_shape(builder, node),
         "Conv" => conv::conv(builder, node),
         "ConvInteger" => conv::conv_integer(builder, node),
+        "Col2Im" => unpool::col2im(builder, node),
         "Compress" => counted::compress(builder, node),
         "ConvTranspose" => conv::conv_transpose(builder, node),
         "CumProd" | "CumSum" => cumulative::cumulative(builder, node),
+        "DeformConv" => deform::deform_conv(builder, node),
+        "Det" => determinant::determinant(builder, node),
         "DequantizeLinear" => quantize::dequantize_linear(builder, node),
         "DynamicQuantizeLinear" => quantize::dynamic_quantize_linear(builder, node),
         "EyeLike" => generate::eye_like(builder, node),
@@ -142,6 +151,11 @@ fn extract_results(builder: &mut Builder, node: &Node) -> Result<()> {
         "LpNormalization" => normalize::lp(builder, node),
         "LRN" => normalize::local_response(builder, node),
         "MatMulInteger" => quantize::matmul_integer(builder, node),
+        "MaxUnpool" => unpool::max_unpool(builder, node),
+        "Multinomial" => random::multinomial(builder, node),
+        "NonMaxSuppression" => suppression::non_max_suppression(builder, node),
+        "RandomNormal" | "RandomNormalLike" | "RandomUniform" | "RandomUniformLike" => random::random(builder, node),
+        "TensorScatter" => gather::tensor_scatter(builder, node),
         "MeanVarianceNormalization" => normalize::mean_variance(builder, node),
         "NonZero" => counted::non_zero(builder, node),
         "OneHot" => gather::one_hot(builder, node),

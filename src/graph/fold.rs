@@ -75,12 +75,17 @@ fn can_fold(graph: &Graph, node: &Node) -> bool {
     if node.outputs.iter().flatten().any(defines) {
         return false;
     }
-    if !node.outputs.iter().flatten().any(open) || node.op.starts_with("Random") || node.op == "Bernoulli" {
+    if !node.outputs.iter().flatten().any(open) || is_random(node) {
         return false;
     }
     let inputs: usize = node.inputs.iter().flatten().filter_map(|id| bytes_of(graph, *id)).sum();
     let outputs: Option<Vec<usize>> = node.outputs.iter().flatten().map(|id| bytes_of(graph, *id)).collect();
     outputs.is_some_and(|sizes| sizes.iter().sum::<usize>() <= ALWAYS_BYTES.max(2 * inputs))
+}
+
+/// Drawn anew in every loop iteration.
+fn is_random(node: &Node) -> bool {
+    node.op.starts_with("Random") || matches!(node.op.as_str(), "Bernoulli" | "Multinomial")
 }
 
 /// Bytes of a tensor of fixed shape.

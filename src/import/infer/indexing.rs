@@ -15,11 +15,25 @@ pub const RULES: Family = &[
     ("ScatterElements", like_data),
     ("ScatterND", like_data),
     ("ReverseSequence", like_data),
+    ("TensorScatter", tensor_scatter),
 ];
 
 fn like_data(site: &mut Site) -> Step {
     let (dtype, shape) = (site.dtype(0)?, site.shape(0)?);
     site.set(0, dtype, shape)
+}
+
+/// Cache and update agree but for the axis.
+fn tensor_scatter(site: &mut Site) -> Step {
+    let (dtype, cache, update) = (site.dtype(0)?, site.shape(0)?, site.shape(1)?);
+    let axis = site.axis(site.node.int("axis").unwrap_or(-2), cache.len())?;
+    if update.len() != cache.len() {
+        return Err(site.invalid("cache and update have different ranks"));
+    }
+    for d in (0..cache.len()).filter(|d| *d != axis) {
+        site.same(&cache[d], &update[d])?;
+    }
+    site.set(0, dtype, cache)
 }
 
 /// One sliced axis, bounds resolved against the extent.

@@ -23,11 +23,13 @@ mod linear;
 mod normalize;
 mod params;
 mod quantize;
+mod random;
 mod recurrent;
 mod reduce;
 mod resize;
 mod site;
 mod table;
+mod unpool;
 mod walk;
 
 use super::ImportOptions;

@@ -2,16 +2,14 @@
 
 use super::context::Step;
 use super::site::Site;
-use super::{
-    conv, counted, elementwise, generate, indexing, layout, linear, normalize, quantize, recurrent, reduce, resize,
-};
+use super::{conv, counted, elementwise, generate, indexing, layout, linear, normalize, quantize, random, recurrent, reduce, resize, unpool};
 
 /// Sets the types and shapes of all outputs, and their contents where these are shape arithmetic.
 pub type Rule = fn(&mut Site) -> Step;
 
 pub type Family = &'static [(&'static str, Rule)];
 
-const FAMILIES: [Family; 12] = [
+const FAMILIES: [Family; 14] = [
     elementwise::RULES,
     layout::RULES,
     indexing::RULES,
@@ -24,6 +22,8 @@ const FAMILIES: [Family; 12] = [
     resize::RULES,
     quantize::RULES,
     recurrent::RULES,
+    random::RULES,
+    unpool::RULES,
 ];
 
 pub fn find(op: &str) -> Option<Rule> {
