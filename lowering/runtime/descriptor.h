@@ -19,12 +19,12 @@ typedef struct {
   int64_t kind;     /* DIM_CAPACITY: known only after the run; the caller's extent is an upper limit */
 } dim_info;
 
-enum { PARAM_INPUT = 0, PARAM_DERIVED = 1, PARAM_VALUE = 2 };
+enum { PARAM_INPUT = 0, PARAM_DERIVED = 1, PARAM_VALUE = 2, PARAM_CONTENT = 3, PARAM_REQUIRED = 4 };
 
 typedef struct {
   const char *name;
   int64_t kind;
-  /* PARAM_INPUT: input and axis whose extent is the value. PARAM_VALUE: number of the array whose first element
+  /* PARAM_REQUIRED: derived, and wanted to be 0. PARAM_INPUT: input and axis whose extent is the value. PARAM_CONTENT: input and element. PARAM_VALUE: number of the array whose first element
    * is the value after a run, and the bytes of that element. */
   int64_t source, part;
   int64_t min, max;
@@ -54,7 +54,8 @@ enum {
   OP_MIN = 6,
   OP_SET_PARAM = 7, /* parameter `argument` = pop */
   OP_SET_DIM = 8,   /* dimension `argument` = pop */
-  OP_GROW_SLOT = 9  /* slot `argument` = max(itself, pop) bytes */
+  OP_GROW_SLOT = 9, /* slot `argument` = max(itself, pop) bytes */
+  OP_PARAM_LOW = 10 /* the least value of a parameter that only the run tells, until it has told */
 };
 
 enum { STACK_DEPTH = 32 };

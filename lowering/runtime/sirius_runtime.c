@@ -69,27 +69,36 @@ ENTRY void sirius_rt_close(sirius_model *model) {
   pages_free(model, sizeof *model);
 }
 
+/* Does the caller give the value, in an input's shape or contents? */
+static int is_given(const param_info *p) { return p->kind == PARAM_INPUT || p->kind == PARAM_CONTENT; }
+
 /* Parameters before the size program: the given dimensions, and the largest value of what only the run will tell. */
 static void params_reset(const sirius_descriptor *d, const int64_t *inputs, int64_t *params) {
   for (int64_t i = 0, next = 0; i < d->n_params; i++) {
     const param_info *p = &d->params[i];
-    params[i] = p->kind == PARAM_INPUT ? inputs[next++] : p->kind == PARAM_VALUE ? p->max : 0;
+    params[i] = is_given(p) ? inputs[next++] : p->kind == PARAM_VALUE ? p->max : 0;
   }
 }
 
 static int64_t count_inputs_params(const sirius_descriptor *d) {
   int64_t count = 0;
-  for (int64_t i = 0; i < d->n_params; i++) count += d->params[i].kind == PARAM_INPUT;
+  for (int64_t i = 0; i < d->n_params; i++) count += is_given(&d->params[i]);
   return count;
 }
 
 /* Plans for the named dimensions in `context->planned_for`; the workspace's size, or -1. */
 static int64_t plan(sirius_context *c) {
   const sirius_descriptor *d = c->model->descriptor;
-  size_tables tables = {c->planned, c->dims, c->slots};
+  size_tables tables = {c->planned, c->dims, c->slots, 1};
   c->is_planned = 0;
   params_reset(d, c->planned_for, c->planned);
   if (!size_run(d, &tables)) return -1;
+  for (int64_t i = 0; i < d->n_params; i++)
+    if (d->params[i].kind == PARAM_REQUIRED && c->planned[i]) {
+      complain(c, SIRIUS_INVALID_ARGUMENT, "the inputs' sizes do not fit together: %s is %d, wanted 0", d->params[i].name,
+               c->planned[i]);
+      return -1;
+    }
   int64_t bytes = slots_place(d, c->slots);
   c->is_planned = bytes >= 0;
   return bytes;
@@ -120,7 +129,8 @@ static int grow_workspace(sirius_context *c, int64_t bytes) {
 
 static int prepare(sirius_context *c) {
   int64_t bytes = plan(c);
-  if (bytes < 0) return complain(c, SIRIUS_INVALID_ARGUMENT, "workspace: its size for these dimensions leaves 46 bits");
+  if (bytes < 0 && c->message[0]) return SIRIUS_INVALID_ARGUMENT;
+  if (bytes < 0) return complain(c, SIRIUS_INVALID_ARGUMENT, "workspace: a size for these dimensions is negative or leaves 46 bits");
   int status = grow_workspace(c, bytes);
   if (status)
     c->is_planned = 0;
@@ -201,16 +211,47 @@ ENTRY int sirius_rt_context_create(const sirius_model *model, const sirius_optio
 
 ENTRY const char *sirius_rt_last_error(const sirius_context *c) { return c ? c->message : "context is NULL"; }
 
-/* Reads the named dimensions off the inputs' shapes; tells whether they differ from the last run's. */
+static int64_t read_integer(const void *at, int64_t bytes) {
+  int64_t value = 0;
+  memcpy(&value, at, (size_t)bytes);
+  int unused = (int)(64 - 8 * bytes);
+  return (int64_t)((uint64_t)value << unused) >> unused;
+}
+
+/* An element of an input whose device and type are right; its shape has not been compared yet. */
+static int read_content(sirius_context *c, const DLTensor *in, const param_info *p, int64_t *value) {
+  const DLTensor *t = &in[p->source];
+  const tensor_info *info = &c->model->descriptor->inputs[p->source];
+  checked one = {c, "input", info, t};
+  int status = check_strides(&one);
+  if (!status) status = check_memory(&one);
+  if (status) return status;
+  if (element_count(t) <= p->part)
+    return complain(c, SIRIUS_INVALID_ARGUMENT, "input \"%s\": wanted at least %d elements, got %d", info->name,
+                    p->part + 1, element_count(t));
+  int64_t bytes = info->bits / 8;
+  *value = read_integer(tensor_start(t) + p->part * bytes, bytes);
+  if (info->code == kDLUInt && bytes < 8) *value &= ((int64_t)1 << info->bits) - 1;
+  return SIRIUS_OK;
+}
+
+/* Reads the named dimensions off the inputs' shapes and contents; tells whether they differ from the last run's. */
 static int bind_params(sirius_context *c, const DLTensor *in, int *changed) {
   const sirius_descriptor *d = c->model->descriptor;
   for (int64_t i = 0, next = 0; i < d->n_params; i++) {
     const param_info *p = &d->params[i];
-    if (p->kind != PARAM_INPUT) continue;
-    int64_t value = in[p->source].shape[p->part];
+    if (!is_given(p)) continue;
+    int64_t value = 0;
+    int status = SIRIUS_OK;
+    if (p->kind == PARAM_INPUT)
+      value = in[p->source].shape[p->part];
+    else
+      status = read_content(c, in, p, &value);
+    if (status) return status;
     if (value < p->min || value > p->max)
-      return complain(c, SIRIUS_INVALID_ARGUMENT, "input \"%s\": dimension %d (%s): wanted %d to %d, got %d",
-                      d->inputs[p->source].name, p->part, p->name, p->min, p->max, value);
+      return complain(c, SIRIUS_INVALID_ARGUMENT, "input \"%s\": %s %d (%s): wanted %d to %d, got %d",
+                      d->inputs[p->source].name, p->kind == PARAM_INPUT ? "dimension" : "element", p->part, p->name,
+                      p->min, p->max, value);
     *changed |= c->planned_for[next] != value;
     c->planned_for[next++] = value;
   }
@@ -303,26 +344,19 @@ static void bind_arrays(sirius_context *c, const DLTensor *in, const DLTensor *o
   }
 }
 
-static int64_t read_integer(const void *at, int64_t bytes) {
-  int64_t value = 0;
-  memcpy(&value, at, (size_t)bytes);
-  int unused = (int)(64 - 8 * bytes);
-  return (int64_t)((uint64_t)value << unused) >> unused;
-}
-
 /* The extents that only the run could tell, from the arrays that it left behind. */
 static int report_extents(sirius_context *c, DLTensor *out) {
   const sirius_descriptor *d = c->model->descriptor;
-  size_tables tables = {c->params, c->dims, c->slots};
+  size_tables tables = {c->params, c->dims, c->slots, 0};
   for (int64_t i = 0; i < d->n_params; i++)
     if (d->params[i].kind == PARAM_VALUE) {
       c->params[i] = read_integer(c->arrays[d->params[i].source], d->params[i].part);
-      if (c->params[i] < 0 || c->params[i] > d->params[i].max)
-        return complain(c, SIRIUS_MODEL_ERROR, "a loop ran longer than the %d steps whose results it can keep",
-                        d->params[i].max, 0);
+      if (c->params[i] < d->params[i].min || c->params[i] > d->params[i].max)
+        return complain(c, SIRIUS_MODEL_ERROR, "the model computed an amount (%s) outside %d to %d, for which it has room",
+                        d->params[i].name, d->params[i].min, d->params[i].max);
     }
   c->is_planned = 0; /* the tables now hold this run's sizes, not the plan's */
-  if (!size_run(d, &tables)) return complain(c, SIRIUS_MODEL_ERROR, "an output's size leaves 64 bits");
+  if (!size_run(d, &tables)) return complain(c, SIRIUS_MODEL_ERROR, "an output's size is negative");
   for (int64_t o = 0; o < d->n_outputs; o++)
     for (int64_t i = 0; i < d->outputs[o].rank; i++) out[o].shape[i] = c->dims[d->outputs[o].first_dim + i];
   return SIRIUS_OK;
@@ -338,8 +372,8 @@ ENTRY int sirius_rt_run(sirius_context *c, const DLTensor *in, size_t n_in, DLTe
   memcpy(c->params, c->planned, 8 * (size_t)d->n_params);
   int32_t result = d->body(c->arrays, c->params);
   if (result) return complain(c, SIRIUS_MODEL_ERROR, "the model stopped with code %d", (int64_t)result);
-  for (int64_t i = 0; i < d->n_dims; i++)
-    if (d->dims[i].kind == DIM_CAPACITY) return report_extents(c, out);
+  for (int64_t i = 0; i < d->n_params; i++)
+    if (d->params[i].kind == PARAM_VALUE) return report_extents(c, out);
   return SIRIUS_OK;
 }
 

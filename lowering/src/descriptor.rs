@@ -6,7 +6,7 @@
 
 use crate::features::Feature;
 use crate::prepare::SizeProgram;
-use sirius_polyhedral::{Aff, Array, DType, LoopNest, ParamDef, Params, Role};
+use sirius_polyhedral::{Aff, Array, DType, LoopNest, Param, ParamDef, Params, Role};
 use std::fmt::Write;
 
 /// Where the constant arrays are at run time.
@@ -131,13 +131,16 @@ impl Ir {
     fn params_table(&mut self, facts: &Facts) {
         let mut rows = Vec::new();
         for (_, param) in facts.nest.params.iter() {
-            let name = self.string(&param.name);
+            let required = required(param, &facts.nest.params);
+            let name = self.string(required.as_ref().unwrap_or(&param.name));
             let (kind, source, part) = match &param.def {
                 ParamDef::Input { input, axis } => (0, *input, *axis),
+                ParamDef::Content { input, at } => (3, *input, *at),
                 ParamDef::Value { array } => {
                     let at = facts.nest.arrays.iter().position(|a| a.name == *array).unwrap_or_default();
                     (2, at, facts.nest.arrays[at].dtype.size())
                 }
+                _ if required.is_some() => (4, 0, 0),
                 _ => (1, 0, 0),
             };
             let max = param.max.unwrap_or(i64::MAX);
@@ -217,13 +220,20 @@ pub fn dlpack_type(dtype: DType) -> (u8, u8) {
     (code, bits)
 }
 
+/// What must be 0, where the parameter says that and the caller's dimensions tell.
+fn required(param: &Param, params: &Params) -> Option<String> {
+    let ParamDef::Mul(difference, _) = &param.def else { return None };
+    let known = !is_known_after_run(difference, params);
+    (known && param.min == 0 && param.max == Some(0)).then(|| extent_text(difference, params))
+}
+
 /// Does the extent depend on an integer that the model computes itself?
 pub fn is_known_after_run(extent: &Aff, params: &Params) -> bool {
     let mut found = false;
     extent.visit_params(&mut |id| {
         found |= match &params.get(id).def {
             ParamDef::Value { .. } => true,
-            ParamDef::Input { .. } => false,
+            ParamDef::Input { .. } | ParamDef::Content { .. } => false,
             ParamDef::Mul(a, b) | ParamDef::FloorDiv(a, b) | ParamDef::Max(a, b) | ParamDef::Min(a, b) => {
                 is_known_after_run(a, params) || is_known_after_run(b, params)
             }
@@ -236,7 +246,7 @@ pub fn is_known_after_run(extent: &Aff, params: &Params) -> bool {
 pub fn extent_text(extent: &Aff, params: &Params) -> String {
     let text = |aff: &Aff| extent_text(aff, params);
     let name = |id| match &params.get(id).def {
-        ParamDef::Input { .. } | ParamDef::Value { .. } => params.get(id).name.clone(),
+        ParamDef::Input { .. } | ParamDef::Content { .. } | ParamDef::Value { .. } => params.get(id).name.clone(),
         ParamDef::Mul(a, b) => format!("({})*({})", text(a), text(b)),
         ParamDef::FloorDiv(a, b) => format!("floor(({})/({}))", text(a), text(b)),
         ParamDef::Max(a, b) => format!("max({}, {})", text(a), text(b)),

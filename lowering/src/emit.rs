@@ -259,7 +259,7 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
         let of = |a: &Aff| self.aff(ir, a);
         match &self.nest.params.get(p).def {
             ParamDef::Value { array } => self.first_element(array),
-            ParamDef::Input { .. } => self.param(p),
+            ParamDef::Input { .. } | ParamDef::Content { .. } => self.param(p),
             ParamDef::Mul(a, b) => ir.mul(of(a), of(b)),
             ParamDef::FloorDiv(a, b) => self.floor_quotient(of(a), of(b)),
             ParamDef::Max(a, b) => ir.pure("llvm.smax", &[of(a), of(b)]),

@@ -49,6 +49,9 @@ pub struct DimInfo {
     /// Number of the input, and its axis, whose extent gives the value.
     pub input: usize,
     pub axis: usize,
+    /// The value is element `axis` of the input's contents instead.
+    #[serde(default)]
+    pub content: bool,
     pub min: i64,
     /// Absent when only memory limits it.
     pub max: Option<i64>,
@@ -102,11 +105,13 @@ pub fn tensor_info(nest: &LoopNest, id: ArrayId, name: &str) -> TensorInfo {
 }
 
 pub fn dim_infos(nest: &LoopNest) -> Vec<DimInfo> {
-    let named = nest.params.iter().filter_map(|(_, p)| match &p.def {
-        ParamDef::Input { input, axis } => {
-            Some(DimInfo { name: p.name.clone(), input: *input, axis: *axis, min: p.min, max: p.max })
-        }
-        _ => None,
+    let named = nest.params.iter().filter_map(|(_, p)| {
+        let (input, axis, content) = match &p.def {
+            ParamDef::Input { input, axis } => (*input, *axis, false),
+            ParamDef::Content { input, at } => (*input, *at, true),
+            _ => return None,
+        };
+        Some(DimInfo { name: p.name.clone(), input, axis, content, min: p.min, max: p.max })
     });
     named.collect()
 }

@@ -2,10 +2,14 @@
 //! named dimensions.
 //!
 //! A postfix program for the small stack machine in `runtime/sizes.c`. It is interpreted rather than compiled,
-//! because it runs only when the dimensions change and every step must be checked for overflow there.
+//! because it runs only when the dimensions change.
+//!
+//! What the run itself finds out (`ParamDef::Value`) is an interval while planning: the program computes upper
+//! bounds of extents from the bounds of such parameters. After the run it runs again, with the values.
 
+use crate::descriptor::is_known_after_run;
 use sirius_polyhedral::program::Placement;
-use sirius_polyhedral::{Aff, Array, DType, Error, LoopNest, ParamDef, Result, Role, Term};
+use sirius_polyhedral::{Aff, Array, DType, Error, LoopNest, ParamDef, ParamId, Params, Result, Role, Term};
 use std::collections::BTreeMap;
 
 /// Numbers of the operations, as in `runtime/descriptor.h`.
@@ -21,6 +25,26 @@ pub enum Op {
     SetParam = 7,
     SetDim = 8,
     GrowSlot = 9,
+    /// The least value of a parameter that is not known yet, else its value.
+    ParamLow = 10,
+}
+
+/// An end of the interval in which an expression lies.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Low,
+    High,
+}
+
+impl Side {
+    fn other(self) -> Side {
+        if self == Side::Low { Side::High } else { Side::Low }
+    }
+
+    /// The operation that picks this end.
+    fn pick(self) -> Op {
+        if self == Side::Low { Op::Min } else { Op::Max }
+    }
 }
 
 /// Depth of the runtime's stack.
@@ -42,11 +66,13 @@ pub struct SizeProgram {
 pub fn size_program(nest: &LoopNest, slots: &[Option<usize>]) -> Result<SizeProgram> {
     let mut program = SizeProgram::default();
     for (id, param) in nest.params.iter() {
-        program.definition(&param.def, id.0 as i64)?;
+        if !is_known_after_run(&Aff::param(id), &nest.params) {
+            program.definition(&param.def, id.0 as i64)?;
+        }
     }
     for id in nest.inputs.iter().chain(&nest.outputs) {
         for extent in &nest.arrays[id.0 as usize].extents {
-            program.aff(extent)?;
+            program.extent(extent, &nest.params)?;
             program.store(Op::SetDim, program.dims as i64);
             program.dims += 1;
         }
@@ -61,7 +87,7 @@ pub fn size_program(nest: &LoopNest, slots: &[Option<usize>]) -> Result<SizeProg
 impl SizeProgram {
     fn definition(&mut self, def: &ParamDef, param: i64) -> Result<()> {
         let (op, a, b) = match def {
-            ParamDef::Input { .. } | ParamDef::Value { .. } => return Ok(()),
+            ParamDef::Input { .. } | ParamDef::Content { .. } | ParamDef::Value { .. } => return Ok(()),
             ParamDef::Mul(a, b) => (Op::Mul, a, b),
             ParamDef::FloorDiv(a, b) => (Op::FloorDiv, a, b),
             ParamDef::Max(a, b) => (Op::Max, a, b),
@@ -96,6 +122,83 @@ impl SizeProgram {
         Ok(())
     }
 
+    /// Pushes an extent, or its upper bound where only the run can tell.
+    fn extent(&mut self, extent: &Aff, params: &Params) -> Result<()> {
+        if !is_known_after_run(extent, params) {
+            return self.aff(extent);
+        }
+        self.push(Op::Push, 0);
+        self.bound(extent, Side::High, params)?;
+        self.binary(Op::Max);
+        Ok(())
+    }
+
+    /// Pushes a bound of an expression of parameters.
+    fn bound(&mut self, aff: &Aff, side: Side, params: &Params) -> Result<()> {
+        self.push(Op::Push, aff.offset());
+        for (term, coefficient) in aff.terms() {
+            let side = if *coefficient < 0 { side.other() } else { side };
+            match term {
+                Term::Param(p) => self.param_bound(*p, side, params)?,
+                Term::FloorDiv(numerator, divisor) => {
+                    self.bound(numerator, side, params)?;
+                    self.push(Op::Push, *divisor);
+                    self.binary(Op::FloorDiv);
+                }
+                Term::Iter(n) => return Err(Error::bug("E902", format!("an extent mentions loop variable {n}"))),
+            }
+            self.push(Op::Push, *coefficient);
+            self.binary(Op::Mul);
+            self.binary(Op::Add);
+        }
+        Ok(())
+    }
+
+    fn param_bound(&mut self, id: ParamId, side: Side, params: &Params) -> Result<()> {
+        match &params.get(id).def {
+            _ if !is_known_after_run(&Aff::param(id), params) => self.push(Op::Param, id.0 as i64),
+            ParamDef::Value { .. } if side == Side::Low => self.push(Op::ParamLow, id.0 as i64),
+            ParamDef::Input { .. } | ParamDef::Content { .. } | ParamDef::Value { .. } => {
+                self.push(Op::Param, id.0 as i64);
+            }
+            ParamDef::Max(a, b) => self.both(a, b, side, Op::Max, params)?,
+            ParamDef::Min(a, b) => self.both(a, b, side, Op::Min, params)?,
+            ParamDef::Mul(a, b) if is_counted(a, params) && is_counted(b, params) => {
+                self.both(a, b, side, Op::Mul, params)?;
+            }
+            ParamDef::Mul(a, b) => {
+                let ends = [Side::Low, Side::High];
+                for (n, (x, y)) in ends.iter().flat_map(|x| ends.iter().map(move |y| (x, y))).enumerate() {
+                    self.bound(a, *x, params)?;
+                    self.bound(b, *y, params)?;
+                    self.binary(Op::Mul);
+                    if n > 0 {
+                        self.binary(side.pick());
+                    }
+                }
+            }
+            ParamDef::FloorDiv(a, b) => {
+                for divisor in [Side::Low, Side::High] {
+                    self.bound(a, side, params)?;
+                    self.bound(b, divisor, params)?;
+                    self.push(Op::Push, 1);
+                    self.binary(Op::Max);
+                    self.binary(Op::FloorDiv);
+                }
+                self.binary(side.pick());
+            }
+        }
+        Ok(())
+    }
+
+    /// `a op b` for an operation that grows with both.
+    fn both(&mut self, a: &Aff, b: &Aff, side: Side, op: Op, params: &Params) -> Result<()> {
+        self.bound(a, side, params)?;
+        self.bound(b, side, params)?;
+        self.binary(op);
+        Ok(())
+    }
+
     /// One growth per array whose size is symbolic, and one per slot for all the others together.
     fn grow_slots(&mut self, nest: &LoopNest, slots: &[Option<usize>]) -> Result<()> {
         self.slots = slots.iter().flatten().map(|s| s + 1).max().unwrap_or(0);
@@ -108,7 +211,7 @@ impl SizeProgram {
                     let largest = constant.entry(*slot).or_default();
                     *largest = bytes.max(*largest);
                 }
-                None => self.grow_symbolic(&extents, array.dtype, *slot)?,
+                None => self.grow_symbolic(&extents, array.dtype, *slot, &nest.params)?,
             }
         }
         for (slot, bytes) in constant {
@@ -118,10 +221,10 @@ impl SizeProgram {
         Ok(())
     }
 
-    fn grow_symbolic(&mut self, extents: &[Aff], dtype: DType, slot: usize) -> Result<()> {
+    fn grow_symbolic(&mut self, extents: &[Aff], dtype: DType, slot: usize, params: &Params) -> Result<()> {
         self.push(Op::Push, dtype.size() as i64);
         for extent in extents {
-            self.aff(extent)?;
+            self.extent(extent, params)?;
             self.binary(Op::Mul);
         }
         self.store(Op::GrowSlot, slot as i64);
@@ -143,6 +246,12 @@ impl SizeProgram {
         self.words.extend([op as i64, argument]);
         self.depth -= 1;
     }
+}
+
+/// Is the expression never negative, as the bounds of its parameters tell?
+fn is_counted(aff: &Aff, params: &Params) -> bool {
+    let range = |p: ParamId| (Some(params.get(p).min).filter(|min| *min > i64::MIN), params.get(p).max);
+    aff.bounds(&range, &|_| (None, None)).0.is_some_and(|low| low >= 0)
 }
 
 /// Extents in memory: a folded dimension keeps its window only.

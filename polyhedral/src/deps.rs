@@ -233,7 +233,7 @@ pub(crate) fn parameter_arrays(program: &Program, statement: &Statement) -> Vec<
                 a.visit_params(&mut |p| pending.push(p));
                 b.visit_params(&mut |p| pending.push(p));
             }
-            ParamDef::Input { .. } => {}
+            ParamDef::Input { .. } | ParamDef::Content { .. } => {}
         }
     }
     out.sort();

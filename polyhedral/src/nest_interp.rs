@@ -50,7 +50,9 @@ impl<'a> Machine<'a> {
             Machine { nest, params: vec![None; nest.params.len()], vars: vec![0; nest.vars as usize], memory: vec![] };
         for (id, param) in nest.params.iter() {
             machine.params[id.0 as usize] = match &param.def {
-                ParamDef::Input { .. } => dims.iter().find(|(n, _)| *n == param.name).map(|(_, v)| *v),
+                ParamDef::Input { .. } | ParamDef::Content { .. } => {
+                    dims.iter().find(|(n, _)| *n == param.name).map(|(_, v)| *v)
+                }
                 ParamDef::Value { .. } => None,
                 derived => {
                     let known = &machine.params;

@@ -15,6 +15,11 @@ pub enum ParamDef {
         input: usize,
         axis: usize,
     },
+    /// An amount that the caller passes as data: element `at` of the graph input `input`, read on entry.
+    Content {
+        input: usize,
+        at: usize,
+    },
     /// Non-affine combinations, computed on entry. Divisors are positive; division is floor.
     Mul(Aff, Aff),
     FloorDiv(Aff, Aff),
@@ -27,13 +32,20 @@ pub enum ParamDef {
     },
 }
 
+impl ParamDef {
+    /// Does the caller give the value, in the shape or the contents of an input?
+    pub fn is_given(&self) -> bool {
+        matches!(self, ParamDef::Input { .. } | ParamDef::Content { .. })
+    }
+}
+
 /// One parameter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Param {
     /// Unique, and a C identifier (`batch`, `p2o_Dyn_0`), so that every text form can spell it.
     pub name: String,
     pub def: ParamDef,
-    /// Inclusive bounds that hold at run time (checked on entry for `Input`).
+    /// Inclusive bounds that hold at run time (checked on entry for `Input` and `Content`).
     pub min: i64,
     pub max: Option<i64>,
     /// A typical value, used by cost models only.
@@ -90,11 +102,11 @@ impl Params {
         aff.eval(&|id| self.get(id).hint, &|_| 0)
     }
 
-    /// The value of a derived definition where `value` gives the parameters; `Input` and `Value` give 1.
+    /// The value of a derived definition where `value` gives the parameters; the others give 1.
     pub fn evaluate(&self, def: &ParamDef, value: impl Fn(ParamId, &Params) -> i64) -> i64 {
         let of = |aff: &Aff| aff.eval(&|id| value(id, self), &|_| 0);
         match def {
-            ParamDef::Input { .. } | ParamDef::Value { .. } => 1,
+            ParamDef::Input { .. } | ParamDef::Content { .. } | ParamDef::Value { .. } => 1,
             ParamDef::Mul(a, b) => of(a).saturating_mul(of(b)),
             ParamDef::FloorDiv(a, b) => of(a).div_euclid(of(b).max(1)),
             ParamDef::Max(a, b) => of(a).max(of(b)),

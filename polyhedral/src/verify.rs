@@ -106,7 +106,7 @@ fn p3_interface(program: &Program) -> Result<()> {
 fn p4_params(program: &Program) -> Result<()> {
     for (id, param) in program.params.iter() {
         let refers = match &param.def {
-            ParamDef::Input { .. } | ParamDef::Value { .. } => vec![],
+            ParamDef::Input { .. } | ParamDef::Content { .. } | ParamDef::Value { .. } => vec![],
             ParamDef::Mul(a, b) | ParamDef::FloorDiv(a, b) | ParamDef::Max(a, b) | ParamDef::Min(a, b) => vec![a, b],
         };
         if refers.iter().any(|a| a.has_iters() || !params_below(a, id.0 as usize)) {

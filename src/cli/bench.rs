@@ -95,7 +95,11 @@ fn flops(loaded: &Loaded, case: &Case) -> Option<f64> {
     let manifest = &loaded.manifest;
     let value = |name: &str| {
         let dim = manifest.dims.iter().find(|d| d.name == name)?;
-        case.inputs.get(dim.input)?.shape.get(dim.axis).map(|n| *n as i64)
+        let input = case.inputs.get(dim.input)?;
+        match dim.content {
+            true => (dim.axis < input.len()).then(|| input.get_i64(dim.axis)),
+            false => input.shape.get(dim.axis).map(|n| *n as i64),
+        }
     };
     let terms = manifest.flops.iter().map(|text| formula::evaluate(text, &value).ok());
     let total = terms.map(|t| t.map(|v| v as f64)).sum::<Option<f64>>()?;

@@ -44,6 +44,24 @@ pub fn pad(b: &mut Builder, node: &Node) -> Result<()> {
     Ok(())
 }
 
+/// `CenterCropPad`: the middle of the source, or the source in the middle of zeros, axis by axis.
+pub fn center_crop_pad(b: &mut Builder, node: &Node) -> Result<()> {
+    let (source, target) = (input(node, 0)?, output(node, 0)?);
+    let (old, new) = (b.shape(source), b.shape(target));
+    let mut at = b.iters(old.len());
+    let mut tests = Vec::new();
+    for d in (0..old.len()).filter(|d| old[*d] != new[*d]) {
+        let half = div(index(old[d].clone() - new[d].clone()), Expr::int(2));
+        at[d] = add(b.iter(d), half);
+        tests.push(and(ge(at[d].clone(), Expr::int(0)), lt(at[d].clone(), index(old[d].clone()))));
+    }
+    let value = b.read(source, &at)?;
+    let zero = lit(0.0, b.dtype(target));
+    let value = tests.into_iter().reduce(and).map_or(value.clone(), |test| Expr::select(test, value, zero));
+    b.pointwise(target, value);
+    Ok(())
+}
+
 /// How many elements come before the source in every dimension (negative: removed).
 fn before(b: &Builder, node: &Node, rank: usize) -> Result<Vec<Aff>> {
     let name = if node.ints("paddings").is_some() { "paddings" } else { "pads" };

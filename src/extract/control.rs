@@ -6,6 +6,7 @@
 //! results leave through latches: an `Update` of the result in every iteration that runs.
 //! An `If` guards the statements of each branch and assigns the results in both.
 
+use super::amounts;
 use super::builder::{Dims, dims};
 use super::{Builder, extract_block, unsupported};
 use crate::graph::{Block, Node, TensorId};
@@ -81,14 +82,15 @@ struct Carried {
 /// ONNX `Loop` (opset 1 to 23).
 pub fn extract_loop(builder: &mut Builder, node: &Node) -> Result<()> {
     let body = node.block("body").ok_or_else(|| unsupported(builder, node))?;
-    let exits = may_exit(builder, node, body);
+    let exits = may_exit(builder, node, body) && !(builder.depth() == 0 && keeps_condition(builder, body));
     let collects = node.outputs.iter().skip(node.inputs.len().saturating_sub(2)).any(Option::is_some);
     let (trips, wanted) = match exits && collects {
         true => collected_trips(builder, node)?,
         false => (trip_count(builder, node)?, None),
     };
     let carried = carry(builder, node, body, &trips)?;
-    let alive = exits.then(|| alive_array(builder, node, &trips)).transpose()?;
+    let limit = if exits && collects { run_time_trips(builder, node)? } else { None };
+    let alive = exits.then(|| alive_array(builder, node, &trips, limit.as_ref())).transpose()?;
     let count = (exits && collects).then(|| Count::start(builder, node)).transpose()?;
     let scans = scan_results(builder, node, body, carried.len(), &trips, exits)?;
     let latches = if alive.is_some() { latches(builder, node, &carried)? } else { Vec::new() };
@@ -99,8 +101,11 @@ pub fn extract_loop(builder: &mut Builder, node: &Node) -> Result<()> {
         let run = |builder: &mut Builder| {
             bind_body(builder, body, &carried, &t);
             extract_block(builder, body)?;
+            let again = scalar(builder, body.outputs[0])?;
+            let again = within(again, &next(depth), limit.as_ref());
             if let Some(alive) = alive {
-                copy_scalar(builder, body.outputs[0], alive, next(depth))?;
+                let id = builder.assign(&[], alive, vec![next(depth)], again.clone());
+                builder.emit_perfect(id, 0);
             }
             for value in &carried {
                 copy(builder, value.body_output, value.state, Some(next(depth)), StatementKind::Assign)?;
@@ -112,9 +117,10 @@ pub fn extract_loop(builder: &mut Builder, node: &Node) -> Result<()> {
                 copy(builder, *tensor, *array, None, StatementKind::Update)?;
             }
             match &count {
-                Some(count) => count.step(builder, body.outputs[0], depth),
-                None => Ok(()),
+                Some(count) => count.step(builder, again, depth),
+                None => {}
             }
+            Ok(())
         };
         match guard {
             Some(guard) => builder.in_branch(guard, run),
@@ -133,18 +139,25 @@ pub fn extract_loop(builder: &mut Builder, node: &Node) -> Result<()> {
 /// The trip count of a loop that collects values and may end early, and the largest count when it is cut.
 fn collected_trips(builder: &Builder, node: &Node) -> Result<(Aff, Option<i64>)> {
     let declared = node.input(0).and_then(|t| builder.graph.tensor(t).ints()).and_then(|v| v.first().copied());
-    match (node.input(0), declared) {
-        (Some(_), None) => {
-            let message = format!(
-                "node \"{}\": a Loop collects values, may end early and takes its trip count at run time",
-                node.name
-            );
-            Err(Error::unsupported("E311", message)
-                .at(&node.origin())
-                .help("export the loop with a constant maximum trip count"))
-        }
-        (_, Some(n)) if n <= MAX_COLLECTED => Ok((Aff::constant(n.max(0)), None)),
+    match declared {
+        Some(n) if n <= MAX_COLLECTED => Ok((Aff::constant(n.max(0)), None)),
         _ => Ok((Aff::constant(MAX_COLLECTED), Some(MAX_COLLECTED))),
+    }
+}
+
+/// The trip count where it is not a number that import knows.
+fn run_time_trips(builder: &mut Builder, node: &Node) -> Result<Option<Expr>> {
+    match node.input(0) {
+        Some(tensor) if builder.graph.tensor(tensor).ints().is_none() => scalar(builder, tensor).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// `condition`, for iteration `at` of at most `limit`.
+fn within(condition: Expr, at: &Expr, limit: Option<&Expr>) -> Expr {
+    match limit {
+        Some(limit) => Expr::binary(BinaryOp::And, condition, Expr::binary(BinaryOp::Lt, at.clone(), limit.clone())),
+        None => condition,
     }
 }
 
@@ -166,13 +179,11 @@ impl Count {
         Ok(Count { steps, unfinished })
     }
 
-    fn step(&self, builder: &mut Builder, condition: TensorId, depth: usize) -> Result<()> {
-        let condition = scalar(builder, condition)?;
+    fn step(&self, builder: &mut Builder, condition: Expr, depth: usize) {
         for (array, value) in [(self.steps, next(depth)), (self.unfinished, condition)] {
             let id = builder.statement(StatementKind::Update, &[], array, vec![], value);
             builder.emit_perfect(id, 0);
         }
-        Ok(())
     }
 
     /// Defines the parameter that shape inference gave to the length; -1 when the loop was cut off.
@@ -211,7 +222,8 @@ fn next(depth: usize) -> Expr {
 /// a scalar array.
 fn trip_count(builder: &mut Builder, node: &Node) -> Result<Aff> {
     let Some(tensor) = node.input(0) else { return Ok(Aff::constant(UNBOUNDED)) };
-    if let Some([count]) = builder.graph.tensor(tensor).affs().as_deref() {
+    let starts = start_condition(builder, node)?;
+    if let (Some([count]), None) = (builder.graph.tensor(tensor).affs().as_deref(), &starts) {
         return Ok(match count.as_constant() {
             Some(n) => Aff::constant(n.clamp(0, UNBOUNDED)),
             None => count.clone(),
@@ -224,11 +236,18 @@ fn trip_count(builder: &mut Builder, node: &Node) -> Result<Aff> {
             .help("give the inner loop a constant maximum trip count and an exit condition"));
     }
     let count = scalar(builder, tensor)?;
-    let name = declared_trips(builder, node);
-    let array = match &name {
-        Some(name) => builder.temp(name, DType::I64, vec![]),
-        None => builder.temp(&format!("{}_trips", node.name), DType::I64, vec![]),
+    let count = match starts {
+        Some(starts) => Expr::select(starts, count, Expr::int(0)),
+        None => count,
     };
+    let name = declared_trips(builder, node);
+    let def = name.map(|array| ParamDef::Value { array });
+    let known = builder.program.params.iter().find(|(_, p)| Some(&p.def) == def.as_ref()).map(|(id, _)| id);
+    if let Some(id) = known {
+        amounts::demand(builder, node, id, Expr::binary(BinaryOp::Max, count, Expr::int(0)))?;
+        return Ok(Aff::param(id));
+    }
+    let array = builder.temp(&format!("{}_trips", node.name), DType::I64, vec![]);
     let at_least_0 = Expr::binary(BinaryOp::Max, count, Expr::int(0));
     let id = builder.assign(&[], array, vec![], at_least_0);
     builder.emit_perfect(id, 0);
@@ -275,35 +294,41 @@ fn state_array(builder: &mut Builder, initial: TensorId, named: TensorId, trips:
 /// Can the condition become false? Not when it starts true and the body returns true or its own input.
 fn may_exit(builder: &Builder, node: &Node, body: &Block) -> bool {
     let is_true = |tensor: TensorId| builder.graph.tensor(tensor).ints().is_some_and(|v| v == [1]);
-    let starts_true = node.input(1).is_none_or(is_true);
-    let output = body.outputs.first().copied();
+    !(node.input(1).is_none_or(is_true) && keeps_condition(builder, body))
+}
+
+/// Does the body return true or its own condition? Then the start decides between all iterations and none.
+fn keeps_condition(builder: &Builder, body: &Block) -> bool {
+    let is_true = |tensor: TensorId| builder.graph.tensor(tensor).ints().is_some_and(|v| v == [1]);
     let passes_on = |tensor: TensorId| {
         let source = body.nodes.iter().find(|n| n.output(0) == Some(tensor));
         Some(tensor) == body.inputs.get(1).copied()
             || source.is_some_and(|n| n.op == "Identity" && n.input(0) == body.inputs.get(1).copied())
     };
-    !(starts_true && output.is_none_or(|t| is_true(t) || passes_on(t)))
+    body.outputs.first().is_none_or(|&t| is_true(t) || passes_on(t))
+}
+
+/// The condition to start with, where it is not known to be true.
+fn start_condition(builder: &mut Builder, node: &Node) -> Result<Option<Expr>> {
+    match node.input(1) {
+        Some(tensor) if builder.graph.tensor(tensor).ints() != Some(vec![1]) => scalar(builder, tensor).map(Some),
+        _ => Ok(None),
+    }
 }
 
 /// `alive[t]`: does iteration `t` run?
-fn alive_array(builder: &mut Builder, node: &Node, trips: &Aff) -> Result<ArrayId> {
+fn alive_array(builder: &mut Builder, node: &Node, trips: &Aff, limit: Option<&Expr>) -> Result<ArrayId> {
     let planes = trips.clone() + Aff::constant(1);
     let alive = builder.temp(&format!("{}_alive", node.name), DType::Bool, vec![planes]);
     let initial = match node.input(1) {
         Some(tensor) => scalar(builder, tensor)?,
         None => Expr::literal(1.0, DType::Bool),
     };
+    let initial = within(initial, &Expr::int(0), limit);
     let id = builder.assign(&[], alive, vec![Expr::int(0)], initial);
     builder.emit_perfect(id, 0);
     builder.program.exits.push(alive);
     Ok(alive)
-}
-
-fn copy_scalar(builder: &mut Builder, tensor: TensorId, array: ArrayId, at: Expr) -> Result<()> {
-    let value = scalar(builder, tensor)?;
-    let id = builder.assign(&[], array, vec![at], value);
-    builder.emit_perfect(id, 0);
-    Ok(())
 }
 
 /// Arrays of the outputs that collect one value per iteration, with the body tensors that give them.

@@ -2,6 +2,7 @@
 //!
 //! Subscripts are ordinary expressions, exact in code; dependences take the whole dimension for them.
 
+use super::amounts;
 use super::arguments::*;
 use super::builder::{Builder, dims};
 use super::layout::from_end;
@@ -19,14 +20,15 @@ fn position(b: &mut Builder, tensor: TensorId, at: &[Expr], extent: &Aff) -> Res
     match b.graph.tensor(tensor).ints() {
         Some(list) if list.iter().all(|v| *v >= 0) => Ok(value),
         Some(_) => Ok(from_end(value, extent)),
-        None => Ok(inside(value, extent)),
+        None => Ok(inside(b, value, extent)),
     }
 }
 
 /// A position from run-time data, kept inside its dimension: wrong data must not reach other memory.
-fn inside(position: Expr, extent: &Aff) -> Expr {
+fn inside(b: &Builder, position: Expr, extent: &Aff) -> Expr {
     let mut is_data = false;
     position.visit_loads(&mut |_| is_data = true);
+    position.visit_affs(&mut |a| is_data |= amounts::is_data(b, a));
     let wrapped = from_end(position, extent);
     if !is_data {
         return wrapped;
@@ -115,7 +117,7 @@ fn subscript(
         let mut at = row.to_vec();
         at.push(Expr::int(d as i64));
         let value = convert(b.dtype(positions), DType::I64, b.read(positions, &at)?);
-        out.push(inside(value, &shape[d + skip]));
+        out.push(inside(b, value, &shape[d + skip]));
     }
     Ok(out)
 }
@@ -161,6 +163,32 @@ pub fn scatter_nd(b: &mut Builder, node: &Node) -> Result<()> {
     let value = b.read(updates, &all)?;
     let over = dims("i", &shape);
     let id = b.statement(scatter_kind(node)?, &over, array, at, value);
+    b.emit_perfect(id, over.len());
+    Ok(())
+}
+
+/// `TensorScatter`: a cache with new rows from each batch entry's position on, around the end where it is a ring.
+pub fn tensor_scatter(b: &mut Builder, node: &Node) -> Result<()> {
+    let (cache, update, target) = (input(node, 0)?, input(node, 1)?, output(node, 0)?);
+    let (shape, over) = (b.shape(cache), b.shape(update));
+    let along = axis(node, "axis", -2, shape.len())?;
+    if along == 0 {
+        return Err(invalid(node, "the first dimension is the batch"));
+    }
+    let value = b.read(cache, &b.iters(shape.len()))?;
+    let array = b.pointwise(target, value);
+    let mut at = b.iters(shape.len());
+    let start = match node.input(2) {
+        Some(starts) => convert(b.dtype(starts), DType::I64, b.read(starts, &at[..1])?),
+        None => Expr::int(0),
+    };
+    let place = add(start, at[along].clone());
+    at[along] = match node.string("mode").unwrap_or("linear") {
+        "circular" => modulo(place, max(index(shape[along].clone()), Expr::int(1))),
+        _ => max(Expr::int(0), min(place, index(shape[along].clone() - 1.into()))),
+    };
+    let value = b.read(update, &b.iters(over.len()))?;
+    let id = b.statement(StatementKind::Update, &dims("i", &over), array, at, value);
     b.emit_perfect(id, over.len());
     Ok(())
 }

@@ -1,11 +1,12 @@
 //! Tensors made from nothing but shapes and scalars: views of literals and affine expressions.
 
+use super::amounts;
 use super::arguments::*;
 use super::builder::Builder;
 use super::terms::*;
 use super::view;
 use crate::graph::Node;
-use sirius_polyhedral::{Aff, DType, Expr, Result};
+use sirius_polyhedral::{Aff, DType, Expr, Result, UnaryOp};
 
 /// `Range`: `start + i * delta`.
 pub fn range(b: &mut Builder, node: &Node) -> Result<()> {
@@ -20,6 +21,11 @@ pub fn range(b: &mut Builder, node: &Node) -> Result<()> {
     }
     let (first, step) = (b.read(start, &[])?, b.read(delta, &[])?);
     let w = wide(t);
+    let limit = b.read(input(node, 1)?, &[])?;
+    let span = sub(convert(t, DType::F64, limit), convert(t, DType::F64, first.clone()));
+    let count = Expr::unary(UnaryOp::Ceil, div(span, convert(t, DType::F64, step.clone())));
+    let count = Expr::cast(DType::I64, min(max(count, lit(0.0, DType::F64)), lit(1e9, DType::F64)));
+    amounts::define_demand(b, node, count)?;
     let value = add(convert(t, w, first), mul(convert(DType::I64, w, i), convert(t, w, step)));
     b.bind(target, convert(w, t, value));
     Ok(())

@@ -5,12 +5,17 @@
 //! and its conventions; each other file is a family of operators.
 
 mod activation;
+mod amounts;
 mod arguments;
 mod assemble;
 mod builder;
 mod contraction;
 mod control;
 mod conv;
+mod counted;
+mod cumulative;
+mod deform;
+mod determinant;
 mod einsum;
 mod elementwise;
 mod gather;
@@ -22,13 +27,20 @@ mod normalize;
 mod padding;
 mod pool;
 mod quantize;
+mod random;
 mod recurrent;
 mod reduce;
+mod regions;
 mod reshape;
 mod resize;
+mod sample;
 mod simplify;
 mod softmax;
+mod suppression;
 mod terms;
+mod top_k;
+mod unique;
+mod unpool;
 mod view;
 
 pub use builder::{Builder, Dims, Scope, View, dims, leaf, named_dims};
@@ -73,8 +85,14 @@ pub fn extract_block(builder: &mut Builder, block: &Block) -> Result<()> {
     Ok(())
 }
 
-/// Adds one node to the program. A node whose results import already knows adds nothing.
+/// Adds one node to the program, and the parameters that follow from its results.
 pub fn extract_node(builder: &mut Builder, node: &Node) -> Result<()> {
+    extract_results(builder, node)?;
+    amounts::define_results(builder, node)
+}
+
+/// A node whose results import already knows adds nothing.
+fn extract_results(builder: &mut Builder, node: &Node) -> Result<()> {
     let known = |t: &crate::graph::TensorId| {
         let tensor = builder.graph.tensor(*t);
         tensor.constant.is_some() || tensor.symbolic.is_some()
@@ -100,19 +118,25 @@ pub fn extract_node(builder: &mut Builder, node: &Node) -> Result<()> {
         "Gemm" => matmul::gemm(builder, node),
         "Hardmax" | "LogSoftmax" | "Softmax" => softmax::softmax(builder, node),
         "MatMul" => matmul::matmul(builder, node),
+        "CenterCropPad" => assemble::center_crop_pad(builder, node),
         "Pad" => assemble::pad(builder, node),
         "Slice" => layout::slice(builder, node),
         "SpaceToDepth" => layout::space_to_depth(builder, node),
         "Split" => layout::split(builder, node),
         "ArgMax" | "ArgMin" => reduce::arg_extreme(builder, node),
         "AveragePool" | "LpPool" | "MaxPool" => pool::pool(builder, node),
+        "Bernoulli" => random::bernoulli(builder, node),
         "BatchNormalization" => normalize::batch(builder, node),
         "Constant" => generate::constant(builder, node),
         "ConstantOfShape" => generate::constant_of_shape(builder, node),
         "Conv" => conv::conv(builder, node),
         "ConvInteger" => conv::conv_integer(builder, node),
+        "Col2Im" => unpool::col2im(builder, node),
+        "Compress" => counted::compress(builder, node),
         "ConvTranspose" => conv::conv_transpose(builder, node),
-        "CumSum" => reduce::cumulative_sum(builder, node),
+        "CumProd" | "CumSum" => cumulative::cumulative(builder, node),
+        "DeformConv" => deform::deform_conv(builder, node),
+        "Det" => determinant::determinant(builder, node),
         "DequantizeLinear" => quantize::dequantize_linear(builder, node),
         "DynamicQuantizeLinear" => quantize::dynamic_quantize_linear(builder, node),
         "EyeLike" => generate::eye_like(builder, node),
@@ -120,13 +144,20 @@ pub fn extract_node(builder: &mut Builder, node: &Node) -> Result<()> {
         "GatherElements" => gather::gather_elements(builder, node),
         "GatherND" => gather::gather_nd(builder, node),
         "GlobalAveragePool" | "GlobalLpPool" | "GlobalMaxPool" => pool::global(builder, node),
+        "GridSample" => sample::grid_sample(builder, node),
         "GroupNormalization" => normalize::group(builder, node),
         "InstanceNormalization" => normalize::instance(builder, node),
         "LayerNormalization" | "RMSNormalization" => normalize::layer(builder, node),
         "LpNormalization" => normalize::lp(builder, node),
         "LRN" => normalize::local_response(builder, node),
         "MatMulInteger" => quantize::matmul_integer(builder, node),
+        "MaxUnpool" => unpool::max_unpool(builder, node),
+        "Multinomial" => random::multinomial(builder, node),
+        "NonMaxSuppression" => suppression::non_max_suppression(builder, node),
+        "RandomNormal" | "RandomNormalLike" | "RandomUniform" | "RandomUniformLike" => random::random(builder, node),
+        "TensorScatter" => gather::tensor_scatter(builder, node),
         "MeanVarianceNormalization" => normalize::mean_variance(builder, node),
+        "NonZero" => counted::non_zero(builder, node),
         "OneHot" => gather::one_hot(builder, node),
         "QLinearConv" => quantize::qlinear_conv(builder, node),
         "QLinearMatMul" => quantize::qlinear_matmul(builder, node),
@@ -136,12 +167,15 @@ pub fn extract_node(builder: &mut Builder, node: &Node) -> Result<()> {
         | "ReduceProd" | "ReduceSum" | "ReduceSumSquare" => reduce::reduce(builder, node),
         "Resize" | "Upsample" => resize::resize(builder, node),
         "ReverseSequence" => gather::reverse_sequence(builder, node),
+        "RoiAlign" => regions::roi_align(builder, node),
         "Scatter" | "ScatterElements" => gather::scatter_elements(builder, node),
         "ScatterND" => gather::scatter_nd(builder, node),
         "Shape" | "Size" => generate::shape(builder, node),
         "Tile" => layout::tile(builder, node),
         "Trilu" => generate::triangle(builder, node),
+        "TopK" => top_k::top_k(builder, node),
         "Transpose" => layout::transpose(builder, node),
+        "Unique" => unique::unique(builder, node),
         "If" => control::extract_if(builder, node),
         "Loop" => control::extract_loop(builder, node),
         "Scan" => control::extract_scan(builder, node),

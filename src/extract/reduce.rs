@@ -1,4 +1,4 @@
-//! `Reduce*`, `ArgMax`, `ArgMin`, `CumSum`.
+//! `Reduce*`, `ArgMax`, `ArgMin`.
 
 use super::arguments::*;
 use super::builder::{Builder, leaf};
@@ -164,39 +164,6 @@ pub fn arg_extreme(b: &mut Builder, node: &Node) -> Result<()> {
     let array = b.define(target);
     let id = b.assign(s.rows.outer_dims(), array, s.place.clone(), convert(DType::I64, b.dtype(target), found));
     nodes.push(leaf(id));
-    let nest = b.bands(0..outer, nodes);
-    b.emit(nest);
-    Ok(())
-}
-
-/// `CumSum`: `out[0] = first; out[i + 1] = out[i] + step(i)` along the axis, from either end.
-pub fn cumulative_sum(b: &mut Builder, node: &Node) -> Result<()> {
-    let (source, target) = (input(node, 0)?, output(node, 0)?);
-    let extents = b.shape(source);
-    let along = int_list(b, node, "axis", 1)?.and_then(|l| l.first().copied()).unwrap_or(0);
-    let along = from_front(node, along, extents.len())?;
-    let (exclusive, reverse) = (node.int("exclusive") == Some(1), node.int("reverse") == Some(1));
-    let rows = Rows::new(b, &extents, &[along]);
-    let (outer, n) = (rows.outer, extents[along].clone());
-    let t = b.dtype(target);
-    let from = |i: Aff| if reverse { n.clone() - 1.into() - i } else { i };
-    let place = |i: Aff| {
-        let mut at = rows.index.clone();
-        at[along] = index(from(i));
-        at
-    };
-    let array = b.define(target);
-    let i = b.aff(outer);
-    let first = if exclusive { lit(0.0, t) } else { b.read(source, &place(i.clone()))? };
-    let start = b.assign(&rows.dims, array, place(i.clone()), first);
-    b.program.statement_mut(start).constraints.push(-i.clone());
-    let added = if exclusive { i.clone() } else { i.clone() + 1.into() };
-    let value = add(b.load(array, place(i.clone())), b.read(source, &place(added))?);
-    let mut dims = rows.dims.clone();
-    dims[outer].1 = n.clone() - 1.into();
-    let next = b.assign(&dims, array, place(i + 1.into()), value);
-    let mut nodes = b.bands(outer..outer + 1, vec![leaf(start)]);
-    nodes.extend(b.bands(outer..outer + 1, vec![leaf(next)]));
     let nest = b.bands(0..outer, nodes);
     b.emit(nest);
     Ok(())

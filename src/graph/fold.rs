@@ -28,7 +28,7 @@ pub fn fold_constants(graph: &mut Graph) -> Result<Folded> {
     materialize(graph);
     let mut main = std::mem::take(&mut graph.main);
     fold_block(graph, &mut main, &mut folded)?;
-    let mut live = vec![false; graph.tensors.len()];
+    let mut live: Vec<bool> = graph.tensors.iter().map(|t| graph.defines_param(&t.name)).collect();
     remove_dead(graph, &mut main, &mut live, &mut folded);
     graph.main = main;
     compact(graph);
@@ -77,12 +77,21 @@ fn can_fold(graph: &Graph, node: &Node) -> bool {
     if node.inputs.iter().flatten().any(open) || node.attributes.values().any(is_block) {
         return false;
     }
-    if !node.outputs.iter().flatten().any(open) || node.op.starts_with("Random") || node.op == "Bernoulli" {
+    let defines = |id: &TensorId| graph.defines_param(&graph.tensor(*id).name);
+    if node.outputs.iter().flatten().any(defines) {
+        return false;
+    }
+    if !node.outputs.iter().flatten().any(open) || is_random(node) {
         return false;
     }
     let inputs: usize = node.inputs.iter().flatten().filter_map(|id| bytes_of(graph, *id)).sum();
     let outputs: Option<Vec<usize>> = node.outputs.iter().flatten().map(|id| bytes_of(graph, *id)).collect();
     outputs.is_some_and(|sizes| sizes.iter().sum::<usize>() <= ALWAYS_BYTES.max(2 * inputs))
+}
+
+/// Drawn anew in every loop iteration.
+fn is_random(node: &Node) -> bool {
+    node.op.starts_with("Random") || matches!(node.op.as_str(), "Bernoulli" | "Multinomial")
 }
 
 /// Bytes of a tensor of fixed shape.

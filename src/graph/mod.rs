@@ -8,7 +8,7 @@ pub mod text;
 pub mod verify;
 
 use indexmap::IndexMap;
-use sirius_polyhedral::{Aff, ConstantData, DType, Origin, Params};
+use sirius_polyhedral::{Aff, ConstantData, DType, Origin, ParamDef, Params};
 
 /// Index into [`Graph::tensors`]; prints as `t5`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -83,6 +83,11 @@ pub enum Attribute {
 }
 
 impl Graph {
+    /// Does a parameter take its value from the tensor `name`?
+    pub fn defines_param(&self, name: &str) -> bool {
+        self.params.iter().any(|(_, p)| matches!(&p.def, ParamDef::Value { array } if array == name))
+    }
+
     pub fn tensor(&self, id: TensorId) -> &Tensor {
         &self.tensors[id.0 as usize]
     }
@@ -151,6 +156,16 @@ fn int_from_bytes(bytes: &[u8], dtype: DType) -> i64 {
 impl Node {
     pub fn origin(&self) -> Origin {
         Origin { node: self.name.clone(), op: self.op.clone() }
+    }
+
+    /// The number of the output that import added to an operator whose results are as long as the data says:
+    /// their length.
+    pub fn count_output(&self) -> Option<usize> {
+        match self.op.as_str() {
+            "NonZero" | "Compress" | "NonMaxSuppression" | "Range" => Some(1),
+            "Unique" => Some(4),
+            _ => None,
+        }
     }
 
     /// Input `n` when present.

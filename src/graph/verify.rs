@@ -51,6 +51,11 @@ fn params(graph: &Graph) -> Result<()> {
                 let tensor = graph.main.inputs.get(*input).and_then(|t| graph.tensors.get(t.0 as usize));
                 tensor.is_some_and(|t| *axis < t.rank())
             }
+            ParamDef::Content { input, at } => {
+                let tensor = graph.main.inputs.get(*input).and_then(|t| graph.tensors.get(t.0 as usize));
+                let elements = tensor.and_then(|t| Some(t.fixed_shape()?.iter().product::<i64>()));
+                elements.is_some_and(|n| (*at as i64) < n)
+            }
             ParamDef::Value { .. } => true,
             ParamDef::Mul(a, b) | ParamDef::FloorDiv(a, b) | ParamDef::Max(a, b) | ParamDef::Min(a, b) => {
                 earlier(a) && earlier(b)

@@ -66,6 +66,11 @@ impl Value {
         Value::new(DType::Bool, shape.to_vec(), values.iter().map(|v| *v as u8).collect())
     }
 
+    /// One integer, of rank 0.
+    pub fn scalar(value: i64) -> Value {
+        Value { dtype: DType::I64, shape: Vec::new(), bytes: value.to_le_bytes().to_vec() }
+    }
+
     /// A one-dimensional `i64` tensor.
     pub fn vector(values: &[i64]) -> Value {
         let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();

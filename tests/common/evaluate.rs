@@ -60,10 +60,8 @@ impl Evaluator<'_> {
                     Some(*value.ok_or(format!("parameter {} has no input", param.name))? as i64)
                 }
                 ParamDef::Value { .. } => None,
-                def => {
-                    let known = self.params.borrow().clone();
-                    Some(self.program.params.evaluate(def, |p, _| known[p.0 as usize].unwrap_or(1)))
-                }
+                ParamDef::Content { input, at } => inputs.get(*input).map(|v| v.get_i64(*at)),
+                _ => self.param(id),
             };
             self.params.borrow_mut()[id.0 as usize] = value;
         }
@@ -75,7 +73,15 @@ impl Evaluator<'_> {
         if let Some(value) = self.params.borrow()[id.0 as usize] {
             return Some(value);
         }
-        let ParamDef::Value { array } = &self.program.params.get(id).def else { return None };
+        let of = |a: &Aff| self.aff(a, &[]).ok();
+        let array = match &self.program.params.get(id).def {
+            ParamDef::Input { .. } | ParamDef::Content { .. } => return None,
+            ParamDef::Value { array } => array,
+            ParamDef::Mul(a, b) => return Some(of(a)? * of(b)?),
+            ParamDef::FloorDiv(a, b) => return Some(of(a)?.div_euclid(of(b)?.max(1))),
+            ParamDef::Max(a, b) => return Some(of(a)?.max(of(b)?)),
+            ParamDef::Min(a, b) => return Some(of(a)?.min(of(b)?)),
+        };
         let (array, _) = self.program.arrays().find(|(_, a)| a.name == *array)?;
         match self.memory[array.0 as usize].first()? {
             Some(Num::I(v)) => Some(*v as i64),

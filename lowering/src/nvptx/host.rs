@@ -194,6 +194,7 @@ pub fn plan_params(nest: &LoopNest, buffer: &dyn Fn(ArrayId) -> String) -> Vec<P
     let n = |a: &Aff| number(&nest.params, a);
     let source = |def: &ParamDef| match def {
         ParamDef::Input { input, axis } => ParamSource::Input { input: *input, axis: *axis },
+        ParamDef::Content { input, at } => ParamSource::Content { input: *input, at: *at },
         ParamDef::Mul(a, b) => ParamSource::Computed(Number::product(vec![n(a), n(b)])),
         ParamDef::FloorDiv(a, b) => ParamSource::Computed(n(a).floor_div(n(b))),
         ParamDef::Max(a, b) => ParamSource::Computed(Number::largest(vec![n(a), n(b)])),

@@ -61,6 +61,11 @@ pub enum ParamSource {
         input: usize,
         axis: usize,
     },
+    /// Element `at` of the contents of input `input`.
+    Content {
+        input: usize,
+        at: usize,
+    },
     /// Element 0 of a buffer, read again before every step that mentions the parameter.
     Value {
         buffer: String,

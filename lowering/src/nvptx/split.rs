@@ -128,7 +128,7 @@ fn late_sources(nest: &LoopNest, node: &Nest) -> Vec<String> {
 fn push_sources(nest: &LoopNest, param: ParamId, sources: &mut Vec<String>) {
     match &nest.params.get(param).def {
         ParamDef::Value { array } => sources.push(array.clone()),
-        ParamDef::Input { .. } => {}
+        ParamDef::Input { .. } | ParamDef::Content { .. } => {}
         ParamDef::Mul(a, b) | ParamDef::FloorDiv(a, b) | ParamDef::Max(a, b) | ParamDef::Min(a, b) => {
             let mut inner = Vec::new();
             [a, b].into_iter().for_each(|aff| aff.visit_params(&mut |p| inner.push(p)));

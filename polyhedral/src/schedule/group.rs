@@ -4,7 +4,7 @@
 
 use crate::aff::Aff;
 use crate::expr::{Access, Expr};
-use crate::param::ParamDef;
+use crate::param::{ParamDef, ParamId};
 use crate::program::{ArrayId, Program, StatementId, StatementKind};
 use crate::schedule_tree::{Band, Node};
 
@@ -17,17 +17,23 @@ pub fn extent_of(program: &Program, id: StatementId, aff: &Aff) -> Option<Aff> {
 pub fn value_params(program: &Program, id: StatementId) -> Vec<ArrayId> {
     let statement = program.statement(id);
     let mut out = Vec::new();
-    let mut visit = |a: &Aff| {
-        a.visit_params(&mut |p| {
-            if let ParamDef::Value { array } = &program.params.get(p).def {
-                out.extend(program.arrays().find(|(_, a)| a.name == *array).map(|(id, _)| id));
-            }
-        })
-    };
+    let mut visit = |a: &Aff| a.visit_params(&mut |p| value_arrays(program, p, &mut out));
     statement.extents.iter().chain(&statement.constraints).for_each(&mut visit);
     statement.value.visit_affs(&mut visit);
     statement.target.index.iter().for_each(|e| e.visit_affs(&mut visit));
     out
+}
+
+/// The arrays that the value of parameter `p` comes from.
+fn value_arrays(program: &Program, p: ParamId, out: &mut Vec<ArrayId>) {
+    match &program.params.get(p).def {
+        ParamDef::Input { .. } | ParamDef::Content { .. } => {}
+        ParamDef::Value { array } => out.extend(program.arrays().find(|(_, a)| a.name == *array).map(|(id, _)| id)),
+        ParamDef::Mul(a, b) | ParamDef::FloorDiv(a, b) | ParamDef::Max(a, b) | ParamDef::Min(a, b) => {
+            a.visit_params(&mut |q| value_arrays(program, q, out));
+            b.visit_params(&mut |q| value_arrays(program, q, out));
+        }
+    }
 }
 
 /// May the iterations of this band run in any order? Judged by subscripts: for every array that the band's

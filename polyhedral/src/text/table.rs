@@ -22,6 +22,7 @@ pub fn print_param(param: &Param, scope: &Scope) -> String {
     let aff = |a: &Aff| outside(scope).aff(a);
     let def = match &param.def {
         ParamDef::Input { input, axis } => format!("input({input}, {axis})"),
+        ParamDef::Content { input, at } => format!("content({input}, {at})"),
         ParamDef::Mul(a, b) => format!("mul({}, {})", aff(a), aff(b)),
         ParamDef::FloorDiv(a, b) => format!("floordiv({}, {})", aff(a), aff(b)),
         ParamDef::Max(a, b) => format!("max({}, {})", aff(a), aff(b)),
@@ -60,6 +61,11 @@ fn parse_def(cursor: &mut Cursor, scope: &Scope) -> Result<ParamDef> {
             cursor.expect(",")?;
             ParamDef::Input { input, axis: cursor.index("an axis")? }
         }
+        "content" => {
+            let input = cursor.index("the number of a graph input")?;
+            cursor.expect(",")?;
+            ParamDef::Content { input, at: cursor.index("an element")? }
+        }
         "value" => ParamDef::Value { array: cursor.name("the name of an array")? },
         _ => {
             let make = match kind {
@@ -67,7 +73,7 @@ fn parse_def(cursor: &mut Cursor, scope: &Scope) -> Result<ParamDef> {
                 "floordiv" => ParamDef::FloorDiv,
                 "max" => ParamDef::Max,
                 "min" => ParamDef::Min,
-                _ => return Err(start.expected("one of input, mul, floordiv, max, min, value")),
+                _ => return Err(start.expected("one of input, content, mul, floordiv, max, min, value")),
             };
             let a = parse_aff(cursor, &outside(scope))?;
             cursor.expect(",")?;

@@ -109,7 +109,8 @@ pub fn non_zero(call: &Call) -> Result<Vec<Value>> {
     let found: Vec<usize> = x.bools().into_iter().enumerate().filter(|(_, b)| *b).map(|(i, _)| i).collect();
     let subscripts: Vec<Vec<usize>> = found.iter().map(|i| unravel(*i, &x.shape)).collect();
     let rows = (0..x.rank()).flat_map(|d| subscripts.iter().map(move |s| s[d] as i64));
-    Ok(vec![Value::from_i64(&[x.rank(), found.len()], &rows.collect::<Vec<_>>())?])
+    let count = Value::scalar(found.len() as i64);
+    Ok(vec![Value::from_i64(&[x.rank(), found.len()], &rows.collect::<Vec<_>>())?, count])
 }
 
 /// `TopK`: values and positions of the `k` best of an axis, best first; ties in order of position.
@@ -183,7 +184,8 @@ pub fn unique(call: &Call) -> Result<Vec<Value>> {
         (0..outer).flat_map(|o| firsts.iter().flat_map(move |p| (0..inner).map(move |i| (o * n + p) * inner + i)));
     let values = pick(&x, &shape, &source.collect::<Vec<_>>())?;
     let firsts: Vec<i64> = firsts.iter().map(|p| *p as i64).collect();
-    Ok(vec![values, Value::vector(&firsts), Value::vector(&inverse), Value::vector(&counts)])
+    let count = Value::scalar(firsts.len() as i64);
+    Ok(vec![values, Value::vector(&firsts), Value::vector(&inverse), Value::vector(&counts), count])
 }
 
 #[cfg(test)]

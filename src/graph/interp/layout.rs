@@ -195,7 +195,7 @@ pub fn compress(call: &Call) -> Result<Vec<Value>> {
     for o in 0..outer {
         source.extend(chosen.iter().flat_map(|c| (0..inner).map(move |i| (o * n + c) * inner + i)));
     }
-    Ok(vec![pick(&x, &shape, &source)?])
+    Ok(vec![pick(&x, &shape, &source)?, Value::scalar(chosen.len() as i64)])
 }
 
 #[cfg(test)]

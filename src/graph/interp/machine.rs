@@ -26,11 +26,13 @@ impl<'g> Machine<'g> {
         for (id, param) in graph.params.iter() {
             let value = match &param.def {
                 ParamDef::Input { input, axis } => bind(inputs, *input, *axis)?,
+                ParamDef::Content { input, at } => inputs.get(*input).filter(|v| *at < v.len()).map(|v| v.get_i64(*at)),
                 ParamDef::Value { .. } => None,
                 _ => machine.param(id),
             };
-            let input = matches!(param.def, ParamDef::Input { .. });
-            if let Some(v) = value.filter(|v| input && (*v < param.min || param.max.is_some_and(|max| *v > max))) {
+            if let Some(v) =
+                value.filter(|v| param.def.is_given() && (*v < param.min || param.max.is_some_and(|max| *v > max)))
+            {
                 let bounds = param.max.map_or(format!("at least {}", param.min), |m| format!("{} to {m}", param.min));
                 return Err(Error::invalid("E721", format!("dimension {} is {v}, allowed is {bounds}", param.name)));
             }
@@ -146,7 +148,7 @@ impl<'g> Machine<'g> {
         }
         let of = |a: &Aff| self.evaluate(a);
         Some(match &self.graph.params.get(id).def {
-            ParamDef::Input { .. } => return None,
+            ParamDef::Input { .. } | ParamDef::Content { .. } => return None,
             ParamDef::Value { array } => {
                 let n = self.graph.tensors.iter().position(|t| t.name == *array)?;
                 self.values[n].as_ref().filter(|v| !v.is_empty())?.get_i64(0)

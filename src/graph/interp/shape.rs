@@ -134,14 +134,15 @@ pub fn range(call: &Call) -> Result<Vec<Value>> {
         call.require(count.is_finite(), || format!("a range of step {delta}"))?;
         checked_len(dtype, &[count as usize])?;
         let values: Vec<f64> = (0..count as usize).map(|i| start + i as f64 * delta).collect();
-        return Ok(vec![Value::from_floats(dtype, &[values.len()], &values)?]);
+        let length = Value::scalar(values.len() as i64);
+        return Ok(vec![Value::from_floats(dtype, &[values.len()], &values)?, length]);
     }
     let (start, limit, delta) = (start.ints()[0], limit.ints()[0], delta.ints()[0]);
     call.require(delta != 0, || "a range of step 0".to_string())?;
     let count = ((limit - start + delta - delta.signum()) / delta).max(0) as usize;
     checked_len(dtype, &[count])?;
     let values: Vec<i128> = (0..count as i128).map(|i| start + i * delta).collect();
-    Ok(vec![Value::from_ints(dtype, &[count], &values)?])
+    Ok(vec![Value::from_ints(dtype, &[count], &values)?, Value::scalar(count as i64)])
 }
 
 /// `EyeLike`: ones on diagonal `k`.

@@ -191,6 +191,11 @@ impl Parser {
                 self.mark(',')?;
                 ParamDef::Input { input, axis: self.index()? }
             }
+            "content" => {
+                let input = self.index()?;
+                self.mark(',')?;
+                ParamDef::Content { input, at: self.index()? }
+            }
             _ => {
                 let a = self.aff()?;
                 self.mark(',')?;

@@ -68,6 +68,7 @@ impl Printer<'_> {
         let two = |name: &str, a: &Aff, b: &Aff| format!("{name}({}, {})", self.aff(a), self.aff(b));
         let def = match &param.def {
             ParamDef::Input { input, axis } => format!("input({input}, {axis})"),
+            ParamDef::Content { input, at } => format!("content({input}, {at})"),
             ParamDef::Value { array } => format!("value({})", quote(array)),
             ParamDef::Mul(a, b) => two("mul", a, b),
             ParamDef::FloorDiv(a, b) => two("floordiv", a, b),

@@ -135,6 +135,11 @@ impl Context<'_> {
         Some(sum)
     }
 
+    /// 1 where `a` is negative, else 0; at least 1 far below.
+    pub fn is_negative(&mut self, a: &Aff) -> Aff {
+        -self.derived(ParamDef::FloorDiv(a.clone(), Aff::constant(1 << 62)))
+    }
+
     pub fn min(&mut self, a: &Aff, b: &Aff) -> Aff {
         match self.at_most(a, b) {
             Some(true) => a.clone(),
@@ -194,10 +199,22 @@ impl Context<'_> {
         match self.fact_for_zero(&difference).into_iter().next() {
             Some(fact) => Err(Stop::Restart(fact)),
             None => {
-                tracing::warn!("dimensions {} and {} are assumed to be equal", self.show(a), self.show(b));
+                self.require_zero(&difference);
                 Ok(if b.as_constant().is_some() { b.clone() } else { a.clone() })
             }
         }
+    }
+
+    /// The run checks that `difference` is 0, as far as it knows the sizes when it begins. A branch may ask for
+    /// what need not hold outside.
+    pub fn require_zero(&mut self, difference: &Aff) {
+        if !self.branches.is_empty() {
+            tracing::warn!("{} is assumed to be 0", self.show(difference));
+            return;
+        }
+        let id = self.graph.params.derived(ParamDef::Mul(difference.clone(), Aff::constant(1)));
+        let param = self.graph.params.get_mut(id);
+        (param.min, param.max) = (0, Some(0));
     }
 
     /// Asks for input dimensions so large that `aff` is at least 1, where that depends on one dimension only.

@@ -1,6 +1,6 @@
 //! Facts about named dimensions that inference found it must rely on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Inclusive; `None` is unbounded.
 pub type Range = (Option<i64>, Option<i64>);
@@ -22,6 +22,8 @@ pub enum Fact {
         dim: String,
         range: Range,
     },
+    /// The contents of these tensors are amounts: their elements are parameters.
+    Amounts(Vec<String>),
     /// An `If` that cannot be decided takes its `then` branch.
     Then {
         node: String,
@@ -34,6 +36,7 @@ pub struct Known {
     same: BTreeMap<String, Same>,
     ranges: BTreeMap<Option<String>, BTreeMap<String, Range>>,
     decided: BTreeMap<String, bool>,
+    amounts: BTreeSet<String>,
 }
 
 impl Known {
@@ -46,6 +49,7 @@ impl Known {
                 let old = self.ranges.entry(branch).or_default().entry(dim).or_default();
                 *old = intersect(*old, range);
             }
+            Fact::Amounts(names) => self.amounts.extend(names),
             Fact::Then { node, facts } => {
                 self.decided.insert(node, true);
                 facts.into_iter().for_each(|fact| self.add(fact));
@@ -77,6 +81,10 @@ impl Known {
     pub fn ranges(&self, branch: Option<&str>) -> impl Iterator<Item = (&str, Range)> {
         let found = self.ranges.get(&branch.map(str::to_string));
         found.into_iter().flatten().map(|(dim, range)| (dim.as_str(), *range))
+    }
+
+    pub fn is_amount(&self, tensor: &str) -> bool {
+        self.amounts.contains(tensor)
     }
 
     pub fn decided(&self, node: &str) -> Option<bool> {

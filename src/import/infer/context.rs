@@ -1,5 +1,6 @@
 //! The state of one inference attempt.
 
+use super::amounts::Producers;
 use super::assume::{Fact, Known, Range, intersect};
 use crate::graph::{Graph, TensorId};
 use crate::import::Limits;
@@ -43,6 +44,9 @@ pub struct Context<'a> {
     pub conditions: HashMap<TensorId, (Aff, bool)>,
     /// Unsupported nodes, all to be reported together.
     pub problems: Vec<Error>,
+    /// The graph's inputs, and what its tensors follow from.
+    pub inputs: Vec<TensorId>,
+    pub producers: Producers,
     /// Branches of undecided `If`s that enclose the current node.
     pub branches: Vec<String>,
     /// Ranges of parameters in force inside those branches.
@@ -54,6 +58,8 @@ impl<'a> Context<'a> {
         let is_known = |t: &crate::graph::Tensor| if t.constant.is_some() { State::Known } else { State::Open };
         let states = graph.tensors.iter().map(is_known).collect();
         Context {
+            inputs: graph.main.inputs.clone(),
+            producers: Producers::of(&graph),
             graph,
             known,
             limits,
@@ -85,6 +91,7 @@ impl<'a> Context<'a> {
     /// Records type and shape of a tensor.
     pub fn set_tensor(&mut self, id: TensorId, dtype: DType, shape: Vec<Aff>) -> Step {
         let shape: Vec<Aff> = shape.iter().map(|a| self.simplify(a)).collect();
+        shape.iter().try_for_each(|extent| self.check_extent(extent))?;
         self.check_size(&shape, dtype)?;
         let tensor = self.graph.tensor_mut(id);
         tensor.dtype = dtype;
@@ -138,7 +145,7 @@ impl<'a> Context<'a> {
 
     pub fn definition_range(&self, def: &ParamDef) -> Range {
         match def {
-            ParamDef::Input { .. } | ParamDef::Value { .. } => (None, None),
+            ParamDef::Input { .. } | ParamDef::Content { .. } | ParamDef::Value { .. } => (None, None),
             ParamDef::Mul(a, b) => product_range(self.range(a), self.range(b)),
             ParamDef::FloorDiv(a, b) => quotient_range(self.range(a), self.range(b)),
             ParamDef::Max(a, b) => {

@@ -243,10 +243,12 @@ impl Context<'_> {
             return Ok(self.max(&count, &Aff::constant(0)));
         }
         let name = format!("{}_trips", identifier(&node.name));
+        let (_, asked) = self.known_range(&name);
         let longest = declared.and_then(|count| self.range(&count).1).filter(|&n| n < 1 << 40).map(|n| n.max(0));
         let def = ParamDef::Value { array: name.clone() };
         let hint = longest.unwrap_or(16).min(16);
-        Ok(Aff::param(self.graph.params.push(Param { name, def, min: 0, max: longest, hint })))
+        let max = [longest, asked].into_iter().flatten().min();
+        Ok(Aff::param(self.graph.params.push(Param { name, def, min: 0, max, hint })))
     }
 
     /// Inputs: states, then sequences. Outputs: final states, then sequences.

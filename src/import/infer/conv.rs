@@ -106,6 +106,19 @@ fn kernel_of(site: &Site, weight: &[Aff]) -> Step<Vec<i64>> {
     fixed.ok_or_else(|| site.unsupported("a convolution needs a kernel of constant size"))
 }
 
+/// Extents of the places of a convolution's windows.
+pub fn conv_places(site: &mut Site, x: &[Aff], w: &[Aff]) -> Step<Vec<Aff>> {
+    let kernel = kernel_of(site, w)?;
+    let window = window(site, kernel)?;
+    let mut places = Vec::new();
+    for d in 0..window.kernel.len() {
+        let count = window.positions(&x[d + 2], d);
+        site.cx.positive(&count)?;
+        places.push(count);
+    }
+    Ok(places)
+}
+
 fn conv(site: &mut Site, result: Option<DType>, weight: usize) -> Step {
     let dtype = match result {
         Some(dtype) => dtype,
@@ -120,14 +133,8 @@ fn conv(site: &mut Site, result: Option<DType>, weight: usize) -> Step {
         return Err(site.invalid("group must be at least 1"));
     }
     site.same(&x[1], &(w[1].clone() * group))?;
-    let kernel = kernel_of(site, &w)?;
-    let window = window(site, kernel)?;
     let mut shape = vec![x[0].clone(), w[0].clone()];
-    for d in 0..window.kernel.len() {
-        let count = window.positions(&x[d + 2], d);
-        site.cx.positive(&count)?;
-        shape.push(count);
-    }
+    shape.extend(conv_places(site, &x, &w)?);
     site.set(0, dtype, shape)
 }
 

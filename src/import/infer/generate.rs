@@ -63,13 +63,16 @@ fn range(site: &mut Site) -> Step {
     if dtype.is_float() {
         return float_range(site, dtype);
     }
+    site.set(1, SHAPE, vec![])?;
     let scalar = |n: usize, role: &str| -> Step<Aff> {
         let values = site.need_affs(n, role)?;
         values.into_iter().next().ok_or_else(|| site.invalid(format!("{role} is empty")))
     };
     let (start, limit, delta) = (scalar(0, "start")?, scalar(1, "limit")?, scalar(2, "delta")?);
-    let Some(step) = delta.as_constant().filter(|d| *d != 0 && *d != i64::MIN) else {
-        return Err(site.unsupported("a Range needs a constant delta that is not 0"));
+    let step = match delta.as_constant() {
+        Some(step) if step != 0 && step != i64::MIN => step,
+        Some(step) => return Err(site.invalid(format!("a Range cannot have delta {step}"))),
+        None => return range_by_amount(site, dtype, &(limit - start), &delta),
     };
     let span = if step > 0 { limit - start.clone() } else { start.clone() - limit };
     let count = site.cx.simplify(&(span + Aff::constant(step.abs() - 1)).floor_div(step.abs()));
@@ -81,14 +84,33 @@ fn range(site: &mut Site) -> Step {
     Ok(())
 }
 
+/// `ceil(span / delta)` elements, whatever the sign of `delta`.
+fn range_by_amount(site: &mut Site, dtype: DType, span: &Aff, delta: &Aff) -> Step {
+    let is_negative = site.cx.is_negative(delta);
+    let sign = Aff::constant(1) - is_negative * 2;
+    let span = site.cx.mul(&sign, span);
+    let step = site.cx.max(delta, &-delta.clone());
+    let count = site.cx.div(&(span + step.clone() - 1.into()), &step);
+    let count = site.cx.max(&count, &Aff::constant(0));
+    site.set(0, dtype, vec![count])
+}
+
+/// The longest range of floats whose bounds only the run knows: the workspace has a size before.
+const MAX_FLOAT_RANGE: i64 = 1 << 12;
+
 fn float_range(site: &mut Site, dtype: DType) -> Step {
+    site.set(1, SHAPE, vec![])?;
     let scalar = |n: usize| site.floats(n).and_then(|v| v.first().copied());
     match (scalar(0), scalar(1), scalar(2)) {
         (Some(start), Some(limit), Some(delta)) if delta != 0.0 => {
             let count = ((limit - start) / delta).ceil().max(0.0);
             site.set(0, dtype, vec![Aff::constant(count as i64)])
         }
-        _ => Err(site.unsupported("a Range of floats needs constant bounds")),
+        (.., Some(0.0)) => Err(site.invalid("a Range cannot have delta 0")),
+        _ => {
+            let count = site.counted(&Aff::constant(MAX_FLOAT_RANGE))?;
+            site.set(0, dtype, vec![count])
+        }
     }
 }
 

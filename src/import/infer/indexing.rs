@@ -15,11 +15,25 @@ pub const RULES: Family = &[
     ("ScatterElements", like_data),
     ("ScatterND", like_data),
     ("ReverseSequence", like_data),
+    ("TensorScatter", tensor_scatter),
 ];
 
 fn like_data(site: &mut Site) -> Step {
     let (dtype, shape) = (site.dtype(0)?, site.shape(0)?);
     site.set(0, dtype, shape)
+}
+
+/// Cache and update agree but for the axis.
+fn tensor_scatter(site: &mut Site) -> Step {
+    let (dtype, cache, update) = (site.dtype(0)?, site.shape(0)?, site.shape(1)?);
+    let axis = site.axis(site.node.int("axis").unwrap_or(-2), cache.len())?;
+    if update.len() != cache.len() {
+        return Err(site.invalid("cache and update have different ranks"));
+    }
+    for d in (0..cache.len()).filter(|d| *d != axis) {
+        site.same(&cache[d], &update[d])?;
+    }
+    site.set(0, dtype, cache)
 }
 
 /// One sliced axis, bounds resolved against the extent.
@@ -95,15 +109,14 @@ fn bound(site: &mut Site, value: &Aff, extent: &Aff, low: &Aff, high: &Aff) -> S
         Some(v) if v <= -FAR => return Ok(low.clone()),
         _ => {}
     }
-    let from_end = match site.cx.range(value) {
-        (Some(least), _) if least >= 0 => false,
-        (_, Some(most)) if most < 0 => true,
+    let value = match site.cx.range(value) {
+        (Some(least), _) if least >= 0 => value.clone(),
+        (_, Some(most)) if most < 0 => value.clone() + extent.clone(),
         _ => {
-            let message = format!("a slice bound may be negative or not: {}", site.cx.show(value));
-            return Err(site.unsupported(message));
+            let is_negative = site.cx.is_negative(value);
+            value.clone() + site.cx.mul(&is_negative, extent)
         }
     };
-    let value = if from_end { value.clone() + extent.clone() } else { value.clone() };
     let value = site.cx.max(&value, low);
     Ok(site.cx.min(&value, high))
 }

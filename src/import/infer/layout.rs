@@ -50,12 +50,45 @@ fn reshape(site: &mut Site) -> Step {
             _ => dim.clone(),
         });
     }
+    if wanted.iter().any(|dim| site.cx.uses_amount(dim) && site.cx.range(dim).0.is_none_or(|low| low < 1)) {
+        return reshape_to_amounts(site, &input, &wanted, keep_zero);
+    }
     let total = site.cx.product(&input);
     let rest = site.cx.product(&shape);
     match open {
         Some(axis) => shape[axis] = open_dimension(site, &total, &rest)?,
         None => check_total(site, &total, &rest)?,
     }
+    same_elements(site, shape)
+}
+
+/// A reshape whose dimensions may turn out to be 0 (as the input's) or -1 (the rest): both as arithmetic.
+fn reshape_to_amounts(site: &mut Site, input: &[Aff], wanted: &[Aff], keep_zero: bool) -> Step {
+    let (zero, one) = (Aff::constant(0), Aff::constant(1));
+    let total = site.cx.product(input);
+    let (mut known, mut open) = (Vec::new(), Vec::new());
+    for (axis, dim) in wanted.iter().enumerate() {
+        site.cx.at_least(dim, -1)?;
+        let value = site.cx.max(dim, &zero);
+        let is_open = site.cx.max(&-dim.clone(), &zero);
+        let is_set = site.cx.min(&value, &one);
+        let as_input = match input.get(axis) {
+            Some(extent) if !keep_zero => site.cx.mul(&(one.clone() - is_set - is_open.clone()), extent),
+            _ => zero.clone(),
+        };
+        known.push(value + as_input);
+        open.push(is_open);
+    }
+    let factors: Vec<Aff> = known.iter().zip(&open).map(|(k, o)| k.clone() + o.clone()).collect();
+    let product = site.cx.product(&factors);
+    let divisor = site.cx.max(&product, &one);
+    let rest = site.cx.div(&total, &divisor);
+    let mut shape = Vec::new();
+    for (known, open) in known.into_iter().zip(&open) {
+        shape.push(known + site.cx.mul(open, &rest));
+    }
+    let volume = site.cx.product(&shape);
+    check_total(site, &total, &volume)?;
     same_elements(site, shape)
 }
 
@@ -200,7 +233,16 @@ fn equal_parts(site: &mut Site, extent: &Aff) -> Vec<Aff> {
 
 fn expand(site: &mut Site) -> Step {
     let (dtype, input) = (site.dtype(0)?, site.shape(0)?);
-    let wanted = site.need_affs(1, "shape")?;
+    let mut wanted = site.need_affs(1, "shape")?;
+    for (extent, dim) in input.iter().rev().zip(wanted.iter_mut().rev()) {
+        if site.cx.uses_amount(dim) && extent.as_constant().is_some_and(|n| n != 1) {
+            // The dimension may be given as it is, or as 1.
+            let (one_off, other_off) = (dim.clone() - 1.into(), dim.clone() - extent.clone());
+            let product = site.cx.mul(&one_off, &other_off);
+            site.cx.require_zero(&product);
+            *dim = extent.clone();
+        }
+    }
     let shape = site.broadcast_shapes(input.clone(), wanted)?;
     site.set(0, dtype, shape.clone())?;
     let fixed = |shape: &[Aff]| shape.iter().map(Aff::as_constant).collect::<Option<Vec<i64>>>();

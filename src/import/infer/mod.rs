@@ -5,12 +5,14 @@
 //! not be longer than the position table), the attempt stops, the fact is added, and inference starts again:
 //! so every fact is checked at run time, as the shape or the range of a graph input, and holds everywhere.
 
+mod amounts;
 mod arithmetic;
 mod assume;
 mod contents;
 mod context;
 mod control;
 mod conv;
+mod counted;
 mod elementwise;
 mod finish;
 mod function;
@@ -22,11 +24,13 @@ mod linear;
 mod normalize;
 mod params;
 mod quantize;
+mod random;
 mod recurrent;
 mod reduce;
 mod resize;
 mod site;
 mod table;
+mod unpool;
 mod walk;
 
 use super::ImportOptions;

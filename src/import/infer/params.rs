@@ -1,5 +1,6 @@
 //! The dimensions of graph inputs: constants, or parameters that are read from the inputs' shapes.
 
+use super::amounts;
 use super::assume::Same;
 use super::context::{Context, Stop};
 use crate::import::ImportOptions;
@@ -45,7 +46,11 @@ fn named(inputs: &[DeclaredInput]) -> Vec<Named<'_>> {
 
 pub fn check_options(draft: &Draft, options: &ImportOptions) -> Result<()> {
     let named = named(&draft.inputs);
+    let elements: Vec<String> = draft.inputs.iter().flat_map(amounts::declared_elements).collect();
     for (name, value) in &options.dims {
+        if elements.contains(name) {
+            continue;
+        }
         if !named.iter().any(|n| n.original == *name || n.identifier == *name) {
             let mut names: Vec<&str> = named.iter().map(|n| n.original.as_str()).collect();
             names.dedup();
@@ -75,6 +80,7 @@ pub fn declare(context: &mut Context, draft: &Draft, options: &ImportOptions) ->
             });
         }
         context.set_tensor(input.id, input.dtype, shape)?;
+        context.declare_amount(number, input.id, |name| options.dims.get(name).copied());
     }
     context.apply_ranges(None);
     Ok(())

@@ -18,6 +18,7 @@ pub const RULES: Family = &[
     ("ReduceSumSquare", reduce),
     ("ArgMax", arg_reduce),
     ("ArgMin", arg_reduce),
+    ("CumProd", like_input),
     ("CumSum", like_input),
     ("TopK", top_k),
 ];
@@ -71,6 +72,20 @@ fn arg_reduce(site: &mut Site) -> Step {
     site.set(0, DType::I64, kept)
 }
 
+/// `k` of `n` elements: more than there are is a mistake, which the run reports where only it can tell.
+fn shorter(site: &mut Site, k: &Aff, n: &Aff) -> Step<Aff> {
+    if site.cx.at_most(k, n) == Some(false) && site.cx.equal(k, n) != Some(true) {
+        return Err(site.invalid(format!("k is {} of {} elements", site.cx.show(k), site.cx.show(n))));
+    }
+    site.cx.at_least(k, 0)?;
+    if !site.cx.uses_amount(k) {
+        return Ok(k.clone());
+    }
+    let excess = site.cx.max(&(k.clone() - n.clone()), &Aff::constant(0));
+    site.cx.require_zero(&excess);
+    Ok(site.cx.min(k, n))
+}
+
 /// `k` is an attribute before opset 10.
 fn top_k(site: &mut Site) -> Step {
     let (dtype, mut shape) = (site.dtype(0)?, site.shape(0)?);
@@ -79,7 +94,7 @@ fn top_k(site: &mut Site) -> Step {
         Some(k) => Aff::constant(k),
         None => site.need_affs(1, "k")?.into_iter().next().ok_or_else(|| site.invalid("k is empty"))?,
     };
-    shape[axis] = k;
+    shape[axis] = shorter(site, &k, &shape[axis].clone())?;
     site.set(0, dtype, shape.clone())?;
     site.set(1, DType::I64, shape)
 }

@@ -80,6 +80,8 @@ fn grid_sample(site: &mut Site) -> Step {
     if x.len() < 3 || grid.len() != x.len() {
         return Err(site.invalid("input and grid must have the same rank, 3 at least"));
     }
+    site.same(&x[0], &grid[0])?;
+    site.same(&grid[grid.len() - 1], &Aff::constant(x.len() as i64 - 2))?;
     let mut shape = x[..2].to_vec();
     shape.extend(grid[1..grid.len() - 1].iter().cloned());
     site.set(0, dtype, shape)
@@ -88,9 +90,12 @@ fn grid_sample(site: &mut Site) -> Step {
 fn roi_align(site: &mut Site) -> Step {
     let (dtype, x, rois) = (site.dtype(0)?, site.shape(0)?, site.shape(1)?);
     let extent = |name: &str| Aff::constant(site.node.int(name).unwrap_or(1));
-    let (Some(channels), Some(count)) = (x.get(1), rois.first()) else {
+    let (Some(channels), Some(count), 4, 2) = (x.get(1), rois.first(), x.len(), rois.len()) else {
         return Err(site.invalid("RoiAlign needs an input of rank 4 and rois of rank 2"));
     };
+    site.same(&rois[1], &4.into())?;
+    let images = site.shape(2)?;
+    site.same(images.first().unwrap_or(&0.into()), count)?;
     let shape = vec![count.clone(), channels.clone(), extent("output_height"), extent("output_width")];
     site.set(0, dtype, shape)
 }

@@ -66,6 +66,9 @@ impl Site<'_, '_> {
     }
 
     fn at_run_time(&self, n: usize, role: &str) -> Stop {
+        if let Some(fact) = self.node.input(n).and_then(|id| self.cx.amount_fact(id)) {
+            return Stop::Restart(fact);
+        }
         let name = self.node.input(n).map_or("", |id| &self.cx.graph.tensor(id).name);
         let message = format!("{} takes its {role} (input {n}, \"{name}\") at run time", self.node.op);
         let params: Vec<&str> = self.cx.graph.params.iter().map(|(_, p)| p.name.as_str()).collect();

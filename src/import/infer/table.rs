@@ -2,14 +2,14 @@
 
 use super::context::Step;
 use super::site::Site;
-use super::{conv, elementwise, generate, indexing, layout, linear, normalize, quantize, recurrent, reduce, resize};
+use super::{conv, counted, elementwise, generate, indexing, layout, linear, normalize, quantize, random, recurrent, reduce, resize, unpool};
 
 /// Sets the types and shapes of all outputs, and their contents where these are shape arithmetic.
 pub type Rule = fn(&mut Site) -> Step;
 
 pub type Family = &'static [(&'static str, Rule)];
 
-const FAMILIES: [Family; 11] = [
+const FAMILIES: [Family; 14] = [
     elementwise::RULES,
     layout::RULES,
     indexing::RULES,
@@ -17,10 +17,13 @@ const FAMILIES: [Family; 11] = [
     reduce::RULES,
     linear::RULES,
     conv::RULES,
+    counted::RULES,
     normalize::RULES,
     resize::RULES,
     quantize::RULES,
     recurrent::RULES,
+    random::RULES,
+    unpool::RULES,
 ];
 
 pub fn find(op: &str) -> Option<Rule> {

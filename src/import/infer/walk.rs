@@ -42,9 +42,17 @@ impl Context<'_> {
             self.fail_outputs(&node);
             return Ok(());
         }
+        self.add_count(&mut node);
+        self.whole_depth(&mut node, out)?;
         let origin = node.origin();
         let outputs = node.outputs.clone();
-        match self.supported_node(node, out) {
+        let amounts = outputs.iter().flatten().any(|id| self.known.is_amount(&self.graph.tensor(*id).name));
+        let copy = amounts.then(|| node.clone());
+        let done = self.supported_node(node, out);
+        if let (Ok(()), Some(node)) = (&done, copy) {
+            outputs.iter().flatten().try_for_each(|&id| self.define_amount(&node, id, out))?;
+        }
+        match done {
             Err(Stop::Error(error @ Error::Unsupported(_))) => {
                 self.problems.push(error.at(&origin));
                 outputs.into_iter().flatten().for_each(|id| self.fail(id));

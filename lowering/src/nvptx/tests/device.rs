@@ -182,7 +182,7 @@ impl Device<'_> {
             ParamSource::Value { buffer, dtype } => {
                 scalar::to_int(scalar::read(self.bytes(buffer), 0, DType::parse(dtype).unwrap()))
             }
-            ParamSource::Input { .. } => panic!("{name} was not given"),
+            ParamSource::Input { .. } | ParamSource::Content { .. } => panic!("{name} was not given"),
         }
     }
 
