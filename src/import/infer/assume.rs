@@ -22,6 +22,11 @@ pub enum Fact {
         dim: String,
         range: Range,
     },
+    /// The dimension is a multiple of a number.
+    Multiple {
+        dim: String,
+        of: i64,
+    },
     /// An `If` that cannot be decided takes its `then` branch.
     Then {
         node: String,
@@ -33,6 +38,7 @@ pub enum Fact {
 pub struct Known {
     same: BTreeMap<String, Same>,
     ranges: BTreeMap<Option<String>, BTreeMap<String, Range>>,
+    multiples: BTreeMap<String, i64>,
     decided: BTreeMap<String, bool>,
 }
 
@@ -45,6 +51,9 @@ impl Known {
             Fact::Range { branch, dim, range } => {
                 let old = self.ranges.entry(branch).or_default().entry(dim).or_default();
                 *old = intersect(*old, range);
+            }
+            Fact::Multiple { dim, of } => {
+                self.multiples.insert(dim, of);
             }
             Fact::Then { node, facts } => {
                 self.decided.insert(node, true);
@@ -77,6 +86,11 @@ impl Known {
     pub fn ranges(&self, branch: Option<&str>) -> impl Iterator<Item = (&str, Range)> {
         let found = self.ranges.get(&branch.map(str::to_string));
         found.into_iter().flatten().map(|(dim, range)| (dim.as_str(), *range))
+    }
+
+    /// What `dim` is a multiple of.
+    pub fn multiple(&self, dim: &str) -> Option<i64> {
+        self.multiples.get(dim).copied()
     }
 
     pub fn decided(&self, node: &str) -> Option<bool> {
