@@ -27,6 +27,22 @@ impl Constant {
         let data = ConstantData::new(le(values, |v| v.to_le_bytes()));
         Constant { dtype: DType::F32, shape: shape.to_vec(), data }
     }
+
+    /// A float scalar, rounded to `dtype`.
+    pub fn scalar(value: f64, dtype: DType) -> Constant {
+        let data = match dtype {
+            DType::F64 => value.to_le_bytes().to_vec(),
+            DType::F16 => half::f16::from_f64(value).to_le_bytes().to_vec(),
+            DType::BF16 => half::bf16::from_f64(value).to_le_bytes().to_vec(),
+            _ => return Constant::floats(&[value as f32], &[]),
+        };
+        Constant { dtype, shape: Vec::new(), data: ConstantData::new(data) }
+    }
+}
+
+/// Our element type to `TensorProto.DataType`.
+pub fn code(wanted: DType) -> i32 {
+    (1..=16).find(|&onnx| dtype(onnx).is_ok_and(|t| t == wanted)).unwrap_or(0)
 }
 
 /// `TensorProto.DataType` to our element type; the name of the ONNX type where we have none.

@@ -15,9 +15,6 @@ pub const RULES: Family = &[
     ("EyeLike", eye_like),
     ("OneHot", one_hot),
     ("Trilu", same),
-    ("HannWindow", window),
-    ("HammingWindow", window),
-    ("BlackmanWindow", window),
 ];
 
 fn same(site: &mut Site) -> Step {
@@ -116,10 +113,4 @@ fn one_hot(site: &mut Site) -> Step {
     let axis = site.axis_attribute(-1, shape.len() + 1)?;
     shape.insert(axis, depth);
     site.set(0, dtype, shape)
-}
-
-fn window(site: &mut Site) -> Step {
-    let size = site.need_affs(0, "size")?;
-    let dtype = dtype_attribute(site, "output_datatype", DType::F32)?;
-    site.set(0, dtype, size)
 }

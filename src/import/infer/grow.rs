@@ -128,7 +128,7 @@ fn flat_shape(piece: &[Aff], axis: usize) -> Step<Vec<i64>> {
 
 impl Context<'_> {
     /// A new tensor, open or constant.
-    fn add(&mut self, name: String, constant: Option<Constant>) -> TensorId {
+    pub fn add(&mut self, name: String, constant: Option<Constant>) -> TensorId {
         let name = format!("{name}_{}", self.graph.tensors.len());
         let (state, tensor) = match constant {
             None => (State::Open, Tensor { name, dtype: DType::F32, shape: vec![], constant: None, symbolic: None }),

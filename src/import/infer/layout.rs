@@ -17,7 +17,6 @@ pub const RULES: Family = &[
     ("Expand", expand),
     ("Tile", tile),
     ("Pad", pad),
-    ("CenterCropPad", center_crop_pad),
     ("DepthToSpace", depth_to_space),
     ("SpaceToDepth", space_to_depth),
 ];
@@ -240,17 +239,6 @@ fn pad(site: &mut Site) -> Step {
     }
     for (n, &axis) in axes.iter().enumerate() {
         shape[axis] = shape[axis].clone() + pads[n].clone() + pads[n + axes.len()].clone();
-    }
-    site.set(0, dtype, shape)
-}
-
-fn center_crop_pad(site: &mut Site) -> Step {
-    let (dtype, mut shape) = (site.dtype(0)?, site.shape(0)?);
-    let wanted = site.need_affs(1, "shape")?;
-    let all: Vec<i64> = (0..shape.len() as i64).collect();
-    let axes = site.node.ints("axes").unwrap_or(&all).to_vec();
-    for (axis, dim) in site.axes(&axes, shape.len())?.into_iter().zip(wanted) {
-        shape[axis] = dim;
     }
     site.set(0, dtype, shape)
 }

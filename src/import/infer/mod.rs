@@ -13,6 +13,7 @@ mod control;
 mod conv;
 mod elementwise;
 mod finish;
+mod function;
 mod generate;
 mod grow;
 mod indexing;

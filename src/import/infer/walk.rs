@@ -1,6 +1,7 @@
 //! Inference over the nodes of a block, in order.
 
 use super::context::{Context, State, Step, Stop};
+use super::function;
 use super::site::{MAX_CONTENTS, Site};
 use super::table;
 use crate::graph::fold::fold_small;
@@ -57,6 +58,9 @@ impl Context<'_> {
     fn supported_node(&mut self, node: Node, out: &mut Vec<Node>) -> Step {
         if !is_known(&node) {
             return Err(unknown(&node).into());
+        }
+        if let Some(function) = function::find(&node) {
+            return function.expand(&node, self, out);
         }
         match node.op.as_str() {
             "Identity" => self.identity(&node),
@@ -120,7 +124,7 @@ impl Context<'_> {
 
 fn is_known(node: &Node) -> bool {
     let control = matches!(node.op.as_str(), "Identity" | "If" | "Loop" | "Scan");
-    node.domain.is_empty() && (control || table::find(&node.op).is_some())
+    function::find(node).is_some() || node.domain.is_empty() && (control || table::find(&node.op).is_some())
 }
 
 fn unknown(node: &Node) -> Error {

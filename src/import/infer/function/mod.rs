@@ -1,0 +1,59 @@
+//! Operators that are expanded into others: those whose meaning ONNX gives as a function body, and those that
+//! are a composition and need no loop nest of their own.
+//!
+//! Types and shapes are known when a body is built, so it contains no case distinctions that the shapes decide,
+//! and its sizes are expressions instead of `Shape` and `Gather` nodes. The nodes of a body are inferred one by
+//! one like those of the file; a body may call other functions.
+
+mod attention;
+mod body;
+mod convolution;
+mod fit;
+mod grid;
+mod loss;
+mod recurrence;
+mod rotary;
+mod scatter;
+mod signal;
+mod text;
+
+use super::context::{Context, Step};
+use crate::graph::Node;
+use body::Body;
+
+/// One operator and the names of its inputs and outputs in its body.
+pub struct Function {
+    /// Empty for the default domain.
+    pub domain: &'static str,
+    pub op: &'static str,
+    pub inputs: &'static [&'static str],
+    pub outputs: &'static [&'static str],
+    pub body: fn(&mut Body) -> Step,
+}
+
+const FAMILIES: [&[Function]; 9] = [
+    attention::FUNCTIONS,
+    convolution::FUNCTIONS,
+    fit::FUNCTIONS,
+    grid::FUNCTIONS,
+    loss::FUNCTIONS,
+    recurrence::FUNCTIONS,
+    rotary::FUNCTIONS,
+    scatter::FUNCTIONS,
+    signal::FUNCTIONS,
+];
+
+/// The function that the node calls.
+pub fn find(node: &Node) -> Option<&'static Function> {
+    let mut all = FAMILIES.iter().flat_map(|family| family.iter());
+    all.find(|f| f.op == node.op && f.domain == node.domain)
+}
+
+impl Function {
+    /// Appends the inferred nodes of the body to `out`, in the call's place.
+    pub fn expand(&self, node: &Node, cx: &mut Context, out: &mut Vec<Node>) -> Step {
+        let mut body = Body::new(node, cx, out, self.inputs, self.outputs);
+        (self.body)(&mut body)?;
+        body.finish()
+    }
+}
