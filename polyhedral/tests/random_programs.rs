@@ -6,7 +6,7 @@ mod support;
 use proptest::prelude::*;
 use sirius_polyhedral::driver::{DriverOptions, run_passes};
 use sirius_polyhedral::text::{ConstantPool, parse_program, print_program};
-use sirius_polyhedral::{Pass, Program, legality, pipeline, verify};
+use sirius_polyhedral::{Pass, Program, astgen, legality, pipeline, verify};
 use std::fmt::Write;
 
 /// One array-to-array step; all arrays are `n` by `m`.
@@ -222,6 +222,17 @@ proptest! {
         let program = parse_program(&text, &ConstantPool::default()).unwrap();
         verify::verify(&program).unwrap();
         legality::check(&program).unwrap().unwrap();
+    }
+
+    #[test]
+    fn loops_without_isl_give_the_same_numbers(text in text(), optimized in any::<bool>()) {
+        let mut program = parse_program(&text, &ConstantPool::default()).unwrap();
+        let wanted = support::outputs(&program).unwrap();
+        let passes = if optimized { pipeline::PIPELINE.to_vec() } else { pipeline::for_level(0) };
+        run_passes(&mut program, &passes, &support::machine(false), DriverOptions::default()).unwrap();
+        let nest = astgen::generate_within(&program, 1).unwrap();
+        let difference = support::difference(&wanted, &support::outputs_of(&program, &nest).unwrap());
+        prop_assert!(difference.is_none(), "{difference:?}\nfrom\n{text}");
     }
 
     #[test]

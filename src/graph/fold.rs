@@ -1,12 +1,10 @@
 //! Constant folding: nodes whose inputs are all constant are evaluated with the reference interpreter, whole
-//! weight subgraphs (transposed, cast, dequantized weights) included; branches that are certain replace their `If`
-//! (see `settle`); then dead nodes and tensors go.
+//! weight subgraphs (transposed, cast, dequantized weights) included; then dead nodes and tensors go.
 //!
 //! Declined where the result would be larger than 16 MiB and twice the inputs: then computing it again costs
 //! less than storing it (an embedding table kept as bytes, a broadcast zero).
 
 use super::compact::compact;
-use super::settle::settle_branches;
 use super::{Attribute, Block, Graph, Node, Tensor, TensorId, interp};
 use crate::run::value::Value;
 use sirius_polyhedral::{Aff, ConstantData, DType, Result};
@@ -79,10 +77,6 @@ fn fold_block(graph: &mut Graph, block: &mut Block, folded: &mut Folded) -> Resu
         if can_fold(graph, node) && evaluate(graph, node)? {
             folded.evaluated += 1;
         }
-    }
-    // The nodes of a settled branch were folded inside it; what read its result may fold now.
-    if settle_branches(graph, block) > 0 {
-        fold_block(graph, block, folded)?;
     }
     Ok(())
 }

@@ -3,7 +3,6 @@
 pub mod compact;
 pub mod fold;
 pub mod interp;
-mod settle;
 pub mod text;
 pub mod verify;
 

@@ -1,6 +1,8 @@
 //! Topological order of a graph's nodes.
 
 use super::proto::{GraphProto, NodeProto};
+use petgraph::algo::tarjan_scc;
+use petgraph::graphmap::DiGraphMap;
 use sirius_polyhedral::{Error, Origin, Result};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
@@ -14,39 +16,52 @@ pub fn sort(nodes: &[NodeProto]) -> Result<Vec<usize>> {
             producer.insert(output.as_str(), n);
         }
     }
-    let mut waiting = vec![0usize; nodes.len()];
-    let mut users = vec![Vec::new(); nodes.len()];
+    let mut uses = DiGraphMap::<usize, ()>::new();
     for (n, node) in nodes.iter().enumerate() {
-        let mut sources = HashSet::new();
+        uses.add_node(n);
         visit_uses(node, &mut |name| {
             if let Some(&p) = producer.get(name) {
-                sources.insert(p);
+                uses.add_edge(p, n, ());
             }
         });
-        waiting[n] = sources.len();
-        sources.into_iter().for_each(|p| users[p].push(n));
     }
-    let mut ready: BinaryHeap<Reverse<usize>> = (0..nodes.len()).filter(|&n| waiting[n] == 0).map(Reverse).collect();
-    let mut order = Vec::with_capacity(nodes.len());
+    let order = first_come(&uses);
+    if order.len() < nodes.len() {
+        return Err(cycle(&uses, nodes));
+    }
+    Ok(order)
+}
+
+/// Topological order that takes the smallest number first, so that a sorted list stays as it is (`petgraph`'s own
+/// order does not promise this). What lies on a cycle, or behind one, is missing.
+fn first_come(uses: &DiGraphMap<usize, ()>) -> Vec<usize> {
+    let mut waiting: Vec<usize> = vec![0; uses.node_count()];
+    uses.all_edges().for_each(|(_, user, ())| waiting[user] += 1);
+    let mut ready: BinaryHeap<Reverse<usize>> = (0..waiting.len()).filter(|&n| waiting[n] == 0).map(Reverse).collect();
+    let mut order = Vec::with_capacity(waiting.len());
     while let Some(Reverse(n)) = ready.pop() {
         order.push(n);
-        for &user in &users[n] {
+        for user in uses.neighbors(n) {
             waiting[user] -= 1;
             if waiting[user] == 0 {
                 ready.push(Reverse(user));
             }
         }
     }
-    match (0..nodes.len()).find(|&n| waiting[n] > 0) {
-        None => Ok(order),
-        Some(n) => Err(cycle(&nodes[n])),
-    }
+    order
 }
 
-fn cycle(node: &NodeProto) -> Error {
-    let origin = Origin { node: node.name.clone(), op: node.op_type.clone() };
-    let output = node.output.first().map_or("", String::as_str);
-    Error::invalid("E104", format!("the graph has a cycle: \"{output}\" depends on itself")).at(&origin)
+/// Names the nodes of one cycle.
+fn cycle(uses: &DiGraphMap<usize, ()>, nodes: &[NodeProto]) -> Error {
+    let circular = |part: &Vec<usize>| part.len() > 1 || uses.contains_edge(part[0], part[0]);
+    let mut members = tarjan_scc(uses).into_iter().find(circular).unwrap_or_default();
+    members.sort_unstable();
+    let first = members.first().map(|&n| &nodes[n]);
+    let origin = first.map_or_else(Origin::default, |n| Origin { node: n.name.clone(), op: n.op_type.clone() });
+    let output = |n: &usize| nodes[*n].output.first().map_or("", String::as_str);
+    let names: Vec<String> = members.iter().take(8).map(|n| format!("\"{}\"", output(n))).collect();
+    let more = if members.len() > 8 { " and others" } else { "" };
+    Error::invalid("E104", format!("the graph has a cycle through {}{more}", names.join(", "))).at(&origin)
 }
 
 /// Calls `visit` with every name that the node reads, in its subgraphs too where they do not define it.

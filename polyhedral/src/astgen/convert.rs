@@ -51,6 +51,11 @@ impl<'a> Converter<'a> {
         Ok(())
     }
 
+    /// Appends nests that were made without isl.
+    pub fn extend(&mut self, nests: Vec<Nest>) {
+        self.body.extend(nests);
+    }
+
     /// The whole body and the number of loop variables.
     pub fn finish(self) -> (Vec<Nest>, u32) {
         (self.body, self.ranges.len() as u32)
@@ -177,7 +182,8 @@ impl<'a> Converter<'a> {
         nests
     }
 
-    fn new_var(&mut self, lower: &[Aff], upper: &[Aff]) -> usize {
+    /// A loop variable from `max(lower)` to `min(upper)`, exclusive.
+    pub fn new_var(&mut self, lower: &[Aff], upper: &[Aff]) -> usize {
         let lows = lower.iter().filter_map(|a| self.range(a).0);
         let lo = lows.max();
         let highs = upper.iter().filter_map(|a| self.range(a).1);
@@ -186,7 +192,8 @@ impl<'a> Converter<'a> {
         self.ranges.len() - 1
     }
 
-    fn range(&self, aff: &Aff) -> Range {
+    /// Constant bounds of an expression over loop variables and parameters, inclusive.
+    pub fn range(&self, aff: &Aff) -> Range {
         aff.bounds(&|p| param_range(&self.program.params, p), &|n| self.ranges[n])
     }
 
@@ -216,7 +223,7 @@ impl<'a> Converter<'a> {
     }
 
     /// Simplifies, and drops tests that always hold.
-    fn simplified(&self, condition: Condition) -> Condition {
+    pub fn simplified(&self, condition: Condition) -> Condition {
         let Condition::NonNegative(affs) = condition else { return condition };
         let affs = affs.iter().map(|a| self.simple(a)).filter(|a| self.range(a).0.is_none_or(|lo| lo < 0));
         Condition::NonNegative(affs.collect())
@@ -233,7 +240,8 @@ impl<'a> Converter<'a> {
         Ok(self.compute(id, &values))
     }
 
-    fn compute(&self, id: StatementId, values: &[Aff]) -> Nest {
+    /// An instance, where its iterators have these values.
+    pub fn compute(&self, id: StatementId, values: &[Aff]) -> Nest {
         let statement = self.program.statement(id);
         let place = |e: &Expr| {
             e.substitute_aff(&|n| values[n].clone()).rewrite(&mut |e| match e {

@@ -17,7 +17,11 @@ pub fn machine(gpu: bool) -> Machine {
 
 /// The outputs of the program on inputs that depend only on their types and sizes; dimensions take their hints.
 pub fn outputs(program: &Program) -> Result<Vec<Vec<f64>>> {
-    let nest = astgen::generate(program)?;
+    outputs_of(program, &astgen::generate(program)?)
+}
+
+/// The same for a nest of the program.
+pub fn outputs_of(program: &Program, nest: &LoopNest) -> Result<Vec<Vec<f64>>> {
     let dims: Vec<(&str, i64)> = program
         .params
         .iter()
@@ -25,7 +29,7 @@ pub fn outputs(program: &Program) -> Result<Vec<Vec<f64>>> {
         .map(|(_, p)| (p.name.as_str(), p.hint))
         .collect();
     let inputs: Vec<Vec<u8>> = program.inputs.iter().map(|id| input(program, program.array(*id))).collect();
-    let bytes = nest_interp::run(&nest, &dims, &inputs)?;
+    let bytes = nest_interp::run(nest, &dims, &inputs)?;
     Ok(bytes.iter().zip(&program.outputs).map(|(b, id)| values(b, program.array(*id).dtype)).collect())
 }
 

@@ -22,13 +22,31 @@ impl Context<'_> {
     /// Infers `nodes` and appends what remains of them to `out`.
     pub fn nodes(&mut self, nodes: Vec<Node>, out: &mut Vec<Node>) -> Step {
         for node in nodes {
-            let origin = node.origin();
+            let (origin, inputs) = (node.origin(), node.inputs.clone());
             self.node(node, out).map_err(|stop| match stop {
-                Stop::Error(error) => Stop::Error(error.at(&origin)),
+                Stop::Error(error) => Stop::Error(self.with_operands(error, &inputs).at(&origin)),
                 restart => restart,
             })?;
         }
         Ok(())
+    }
+
+    /// A model that contradicts itself is mended by whoever sees the operands: they become the help.
+    fn with_operands(&self, error: Error, inputs: &[Option<TensorId>]) -> Error {
+        if !matches!(&error, Error::Invalid(d) if d.help.is_none() && d.origin.is_none()) {
+            return error;
+        }
+        let known = inputs.iter().flatten().filter(|id| self.state(self.root(**id)) == State::Known);
+        let operands: Vec<String> = known
+            .map(|id| {
+                let tensor = self.graph.tensor(self.root(*id));
+                format!("\"{}\" {}[{}]", tensor.name, tensor.dtype, self.show_shape(&tensor.shape))
+            })
+            .collect();
+        match operands.is_empty() {
+            true => error,
+            false => error.help(format!("correct the model; the operands are {}", operands.join(", "))),
+        }
     }
 
     fn node(&mut self, mut node: Node, out: &mut Vec<Node>) -> Step {
