@@ -38,6 +38,17 @@ fn counted(shape: &[usize]) -> Value {
     Value::from_f32(shape, &values).unwrap()
 }
 
+/// Nothing reads the first piece, so it has no tensor; the second still begins behind it.
+#[test]
+fn a_piece_without_tensor_takes_its_place() {
+    let mut g = Graph::default();
+    let (x, y) = (tensor(&mut g, "x", c(&[5])), tensor(&mut g, "y", c(&[2])));
+    let mut split = node("Split", &[x], y);
+    split.outputs = vec![None, Some(y)];
+    let p = extract(&graph(g, &[x], vec![split], &[y])).unwrap();
+    assert_eq!(evaluate(&p, &[counted(&[5])]).unwrap()[0].floats(), [3., 4.]);
+}
+
 /// `[2, 6] -> [2, 2, 3] -> transposed [3, 2, 2] -> [6, 2]`: only the copy of the output runs.
 #[test]
 fn chains_of_views_run_no_statement_and_stay_affine() {

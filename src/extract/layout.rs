@@ -76,15 +76,27 @@ pub fn tile(b: &mut Builder, node: &Node) -> Result<()> {
 pub fn split(b: &mut Builder, node: &Node) -> Result<()> {
     let source = input(node, 0)?;
     let along = axis(node, "axis", 0, b.shape(source).len())?;
-    let mut start = Aff::constant(0);
-    for target in node.outputs.iter().flatten() {
-        let shape = b.shape(*target);
-        let mut index = b.iters(shape.len());
-        index[along] = add(index[along].clone(), super::terms::index(start.clone()));
+    for (n, target) in node.outputs.iter().enumerate() {
+        let Some(target) = target else { continue };
+        let mut index = b.iters(b.shape(*target).len());
+        let start = piece_start(b, node, n, &b.shape(source)[along]);
+        index[along] = add(index[along].clone(), super::terms::index(start));
         b.alias(*target, source, &index)?;
-        start = start + shape[along].clone();
     }
     Ok(())
+}
+
+/// Where piece `n` begins. Pieces before it may have no tensor, because nothing reads them.
+fn piece_start(b: &Builder, node: &Node, n: usize, extent: &Aff) -> Aff {
+    let attribute = || Some(node.ints("split")?.iter().map(|&size| Aff::constant(size)).collect());
+    let sizes: Option<Vec<Aff>> = node.input(1).and_then(|t| b.graph.tensor(t).affs()).or_else(attribute);
+    match sizes {
+        Some(sizes) => sizes.into_iter().take(n).fold(Aff::constant(0), |start, size| start + size),
+        None => {
+            let count = node.int("num_outputs").unwrap_or(node.outputs.len() as i64).max(1);
+            (extent.clone() + Aff::constant(count - 1)).floor_div(count) * n as i64
+        }
+    }
 }
 
 /// `Slice`, attributes (version 1) or inputs (from version 10). Starts may be computed at run time.

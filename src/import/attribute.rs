@@ -11,6 +11,11 @@ pub enum Value<'a> {
     Graph(&'a super::proto::GraphProto),
 }
 
+/// Is it the element type of an optional? Types are inferred.
+pub fn is_type(proto: &AttributeProto) -> bool {
+    matches!(proto.r#type, 13 | 14)
+}
+
 pub fn value<'a>(proto: &'a AttributeProto) -> Result<Value<'a>> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let plain = match kind(proto) {

@@ -214,7 +214,7 @@ impl<'a> Builder<'a> {
     ) -> Result<Node> {
         let inputs = resolve(&proto.input, scope)?;
         let mut attributes = IndexMap::new();
-        for attribute in given_attributes(proto, env) {
+        for attribute in given_attributes(proto, env).into_iter().filter(|a| !attribute::is_type(a.value)) {
             let value = self.attribute(attribute.value, origin, scope, env, depth)?;
             attributes.insert(attribute.name.to_string(), value);
         }

@@ -25,7 +25,10 @@ impl DeclaredInput {
     pub fn read(info: &ValueInfoProto, id: TensorId) -> Result<DeclaredInput> {
         let name = info.name.clone();
         let Some(tensor_type) = info.r#type.as_ref().and_then(|t| t.tensor_type.as_ref()) else {
-            return Err(Error::unsupported("E110", format!("input \"{name}\" is not a tensor")));
+            return Err(Error::unsupported(
+                "E110",
+                format!("input \"{name}\" is a sequence, optional or map; only tensors can be inputs"),
+            ));
         };
         let dtype = tensor::dtype(tensor_type.elem_type).map_err(|found| {
             Error::unsupported("E110", format!("input \"{name}\" has element type {found}, which is not supported"))

@@ -2,6 +2,7 @@
 
 use super::amounts::Producers;
 use super::assume::{Fact, Known, Range, intersect};
+use super::sequence::Composite;
 use crate::graph::{Graph, TensorId};
 use crate::import::Limits;
 use sirius_polyhedral::{Aff, DType, Error, ParamDef, ParamId};
@@ -30,6 +31,8 @@ pub enum State {
     Known,
     /// Its producer is unsupported (already reported); nothing that follows from it is.
     Failed,
+    /// A sequence or optional, which has no tensor.
+    Composite,
 }
 
 pub struct Context<'a> {
@@ -40,6 +43,8 @@ pub struct Context<'a> {
     pub states: Vec<State>,
     /// Tensors that are another one by `Identity` or an inlined branch.
     pub aliases: HashMap<TensorId, TensorId>,
+    /// The values of sequences and optionals.
+    pub composites: HashMap<TensorId, Composite>,
     /// Bool scalars that are `difference == 0`, where that cannot be decided; negated ones with `false`.
     pub conditions: HashMap<TensorId, (Aff, bool)>,
     /// Contents of small float tensors that are whole numbers, such as a size after `Cast`.
@@ -67,6 +72,7 @@ impl<'a> Context<'a> {
             limits,
             states,
             aliases: HashMap::new(),
+            composites: HashMap::new(),
             conditions: HashMap::new(),
             wholes: HashMap::new(),
             problems: Vec::new(),

@@ -2,7 +2,7 @@
 
 use super::assume::{Fact, hull};
 use super::context::{Context, State, Step, Stop};
-use super::grow;
+use super::{grow, sequence};
 use crate::graph::{Block, Node, TensorId};
 use crate::import::inputs::identifier;
 use sirius_polyhedral::{Aff, DType, Error, Param, ParamDef};
@@ -106,6 +106,10 @@ impl Context<'_> {
         for n in 0..count {
             let Some(output) = node.output(n) else { continue };
             let (a, b) = (then_block.outputs[n], else_block.outputs[n]);
+            if self.state(a) == State::Composite || self.state(b) == State::Composite {
+                let message = "an If that data decides gives a sequence or optional";
+                return Err(Error::unsupported("E110", message).into());
+            }
             if self.state(a) == State::Failed || self.state(b) == State::Failed {
                 self.fail(output);
                 continue;
@@ -154,6 +158,9 @@ impl Context<'_> {
     pub fn loop_node(&mut self, node: Node, out: &mut Vec<Node>) -> Step {
         let mut node = node;
         let mut body = Self::take_block(&mut node, "body")?;
+        if node.inputs.iter().flatten().any(|&id| self.state(id) == State::Composite) {
+            return self.unroll(&node, &body, out);
+        }
         let growing = grow::rewrite(self, &mut node, &mut body);
         let carried = node.inputs.len().saturating_sub(2);
         if body.inputs.len() != carried + 2 || body.outputs.len() < carried + 1 {
@@ -170,6 +177,7 @@ impl Context<'_> {
             growing.iter().for_each(|g| self.fail(g.output()));
             return Ok(());
         }
+        self.tensors_only(&node, &body)?;
         let forever = continues || self.graph.tensor(body.outputs[0]).ints() == Some(vec![1]);
         self.carry_out(&node.outputs, &initial, &body.outputs[1..=carried])?;
         if node.outputs.len() > carried {
@@ -184,6 +192,13 @@ impl Context<'_> {
         Self::put_block(&mut node, "body", body);
         out.push(node);
         growing.into_iter().try_for_each(|g| g.restore(self, out))
+    }
+
+    fn tensors_only(&self, node: &Node, body: &Block) -> Step {
+        match body.outputs.iter().any(|&id| self.state(id) == State::Composite) {
+            true => Err(sequence::error(node).into()),
+            false => Ok(()),
+        }
     }
 
     /// Gives the body's carried inputs the types of the initial values.
@@ -269,6 +284,7 @@ impl Context<'_> {
             self.fail_outputs(&node);
             return Ok(());
         }
+        self.tensors_only(&node, &body)?;
         self.carry_out(&node.outputs, &initial, &body.outputs[..states])?;
         for (k, &slice) in body.outputs[states..].iter().enumerate() {
             let Some(output) = node.output(states + k) else { continue };

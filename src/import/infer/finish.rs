@@ -34,6 +34,13 @@ impl Context<'_> {
 
     /// The finished graph, or every problem that was found.
     pub fn finish(mut self, mut main: Block, names: &[TensorId]) -> Step<Graph> {
+        for (output, name) in main.outputs.iter().zip(names) {
+            if self.state(*output) == State::Composite {
+                let name = &self.graph.tensor(*name).name;
+                let message = format!("output \"{name}\" is a sequence or optional; only tensors can be outputs");
+                self.problems.push(Error::unsupported("E110", message));
+            }
+        }
         if let Some(error) = combine(std::mem::take(&mut self.problems)) {
             return Err(error.into());
         }

@@ -4,17 +4,14 @@
 //! flattened and appended to the initial list. Storage then has a known place for every step, and the body
 //! no longer copies the list.
 
-use super::context::{Context, State, Step};
+use super::context::{Context, Step};
 use crate::graph::compact::visit_ids;
-use crate::graph::{Attribute, Block, Node, Tensor, TensorId};
-use crate::import::tensor::Constant;
-use indexmap::IndexMap;
-use sirius_polyhedral::{Aff, DType, Error};
+use crate::graph::{Attribute, Block, Node, TensorId};
+use sirius_polyhedral::{Aff, Error};
 
 /// One rewritten list.
 pub struct Growth {
     node: String,
-    version: i64,
     axis: i64,
     initial: TensorId,
     /// The steps' pieces, stacked.
@@ -64,7 +61,7 @@ fn move_to_scan(cx: &mut Context, node: &mut Node, body: &mut Block, k: usize, a
     node.outputs.resize(body.outputs.len() - 2, None);
     node.outputs.push(Some(stack));
     let axis = append.int("axis").unwrap_or(0);
-    Some(Growth { node: node.name.clone(), version: node.version, axis, initial, stack, output })
+    Some(Growth { node: node.name.clone(), axis, initial, stack, output })
 }
 
 impl Growth {
@@ -81,37 +78,20 @@ impl Growth {
             return Err(Error::invalid("E113", format!("axis {} is outside a tensor of rank {rank}", self.axis)).into());
         }
         let axis = axis as usize;
-        let mut nodes = Vec::new();
         let mut value = self.stack;
         if axis > 0 {
             let perm = (1..=axis).chain([0]).chain(axis + 1..shape.len()).map(|a| a as i64).collect();
-            let moved = cx.add(format!("{}_moved", self.node), None);
-            nodes.push(self.make("Transpose", &[value], moved, ("perm", Attribute::Ints(perm))));
-            value = moved;
+            value = cx.computed(&self.node, "Transpose", &[value], ("perm", Attribute::Ints(perm)), out)?;
         }
         let empty = cx.type_of(self.initial).1.get(axis).is_some_and(|n| n.is_constant(0));
         let flat = if empty { self.output } else { cx.add(format!("{}_flat", self.node), None) };
-        let target = flat_shape(&shape[1..], axis)?;
-        let constant = Constant::ints(&target, &[target.len() as i64]);
-        let target = cx.add(format!("{}_flat_shape", self.node), Some(constant));
-        nodes.push(self.make("Reshape", &[value, target], flat, ("allowzero", Attribute::Int(0))));
+        let target = cx.vector(&self.node, &flat_shape(&shape[1..], axis)?);
+        cx.emit(&self.node, "Reshape", &[value, target], &[flat], ("allowzero", Attribute::Int(0)), out)?;
         if !empty {
             let axis = Attribute::Int(axis as i64);
-            nodes.push(self.make("Concat", &[self.initial, flat], self.output, ("axis", axis)));
+            cx.emit(&self.node, "Concat", &[self.initial, flat], &[self.output], ("axis", axis), out)?;
         }
-        cx.nodes(nodes, out)
-    }
-
-    fn make(&self, op: &str, inputs: &[TensorId], output: TensorId, attribute: (&str, Attribute)) -> Node {
-        Node {
-            name: format!("{}/{op}_{output}", self.node),
-            op: op.to_string(),
-            domain: String::new(),
-            version: self.version,
-            inputs: inputs.iter().map(|&id| Some(id)).collect(),
-            outputs: vec![Some(output)],
-            attributes: IndexMap::from([(attribute.0.to_string(), attribute.1)]),
-        }
+        Ok(())
     }
 }
 
@@ -124,20 +104,4 @@ fn flat_shape(piece: &[Aff], axis: usize) -> Step<Vec<i64>> {
         shape.push(dim.as_constant().ok_or_else(|| Error::unsupported("E112", message))?);
     }
     Ok(shape)
-}
-
-impl Context<'_> {
-    /// A new tensor, open or constant.
-    pub fn add(&mut self, name: String, constant: Option<Constant>) -> TensorId {
-        let name = format!("{name}_{}", self.graph.tensors.len());
-        let (state, tensor) = match constant {
-            None => (State::Open, Tensor { name, dtype: DType::F32, shape: vec![], constant: None, symbolic: None }),
-            Some(c) => {
-                let (dtype, shape) = (c.dtype, c.affs());
-                (State::Known, Tensor { name, dtype, shape, constant: Some(c.data), symbolic: None })
-            }
-        };
-        self.states.push(state);
-        self.graph.add_tensor(tensor)
-    }
 }

@@ -8,6 +8,7 @@
 mod amounts;
 mod arithmetic;
 mod assume;
+mod compose;
 mod contents;
 mod context;
 mod control;
@@ -28,9 +29,11 @@ mod random;
 mod recurrent;
 mod reduce;
 mod resize;
+mod sequence;
 mod site;
 mod table;
 mod unpool;
+mod unroll;
 mod walk;
 
 use super::ImportOptions;

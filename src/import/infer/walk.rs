@@ -2,6 +2,7 @@
 
 use super::context::{Context, State, Step, Stop};
 use super::function;
+use super::sequence;
 use super::site::{MAX_CONTENTS, Site};
 use super::table;
 use crate::graph::fold::fold_small;
@@ -85,6 +86,9 @@ impl Context<'_> {
         if !is_known(&node) {
             return Err(unknown(&node).into());
         }
+        if sequence::refuses(self, &node) {
+            return Err(sequence::error(&node).into());
+        }
         if let Some(function) = function::find(&node) {
             return function.expand(&node, self, out);
         }
@@ -93,6 +97,7 @@ impl Context<'_> {
             "If" => self.if_node(node, out),
             "Loop" => self.loop_node(node, out),
             "Scan" => self.scan_node(node, out),
+            op if sequence::find(op).is_some() => sequence::infer(self, &node, out),
             op => {
                 let rule = table::find(op).ok_or_else(|| unknown(&node))?;
                 rule(&mut Site { node: &node, cx: self })?;
@@ -149,7 +154,7 @@ impl Context<'_> {
 }
 
 fn is_known(node: &Node) -> bool {
-    let control = matches!(node.op.as_str(), "Identity" | "If" | "Loop" | "Scan");
+    let control = matches!(node.op.as_str(), "Identity" | "If" | "Loop" | "Scan") || sequence::find(&node.op).is_some();
     function::find(node).is_some() || node.domain.is_empty() && (control || table::find(&node.op).is_some())
 }
 

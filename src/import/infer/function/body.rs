@@ -2,15 +2,13 @@
 
 use super::text::{self, Call, Operand, Statement, Value};
 use crate::graph::{Attribute, Block, Node, TensorId};
+use crate::import::infer::compose::VERSION;
 use crate::import::infer::context::{Context, State, Step, Stop};
 use crate::import::infer::site::Site;
 use crate::import::tensor::{self, Constant};
 use indexmap::IndexMap;
 use sirius_polyhedral::{Aff, DType, Error};
 use std::collections::HashMap;
-
-/// The version of the operators in bodies.
-const VERSION: i64 = 23;
 
 pub struct Body<'b, 'c> {
     /// The call that is expanded.
