@@ -141,8 +141,15 @@ pub fn multinomial(b: &mut Builder, node: &Node) -> Result<()> {
     let x = convert(from, t, b.read(source, &b.iters(2))?);
     let rows: Dims = vec![("n".into(), shape[0].clone()), ("c".into(), shape[1].clone())];
     let peak = format!("{name}_peak");
-    let largest =
-        Reduction { name: &peak, dtype: t, op: BinaryOp::Max, init: lowest(t), dims: &rows, parallel: 1, value: x.clone() };
+    let largest = Reduction {
+        name: &peak,
+        dtype: t,
+        op: BinaryOp::Max,
+        init: lowest(t),
+        dims: &rows,
+        parallel: 1,
+        value: x.clone(),
+    };
     let (peak, mut nodes) = accumulate(b, largest);
     let peak = b.load(peak, vec![b.iter(0)]);
     let sums = b.temp(&format!("{name}_sums"), t, vec![shape[0].clone(), shape[1].clone() + 1.into()]);

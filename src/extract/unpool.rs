@@ -82,15 +82,8 @@ pub fn col2im(b: &mut Builder, node: &Node) -> Result<()> {
     let value = inside.map_or(x.clone(), |inside| Expr::select(inside, x, zero.clone()));
     let name = format!("{}_acc", b.graph.tensor(target).name);
     let (array, place) = (b.define(target), b.iters(result.len()));
-    let r = Reduction {
-        name: &name,
-        dtype: t,
-        op: BinaryOp::Add,
-        init: zero,
-        dims: &all,
-        parallel: result.len(),
-        value,
-    };
+    let r =
+        Reduction { name: &name, dtype: t, op: BinaryOp::Add, init: zero, dims: &all, parallel: result.len(), value };
     reduction(b, r, array, place, |_, total| convert(t, out, total));
     Ok(())
 }

@@ -2,7 +2,10 @@
 
 use super::context::Step;
 use super::site::Site;
-use super::{conv, counted, elementwise, generate, indexing, layout, linear, normalize, quantize, random, recurrent, reduce, resize, unpool};
+use super::{
+    conv, counted, elementwise, generate, indexing, layout, linear, normalize, quantize, random, recurrent, reduce,
+    resize, unpool,
+};
 
 /// Sets the types and shapes of all outputs, and their contents where these are shape arithmetic.
 pub type Rule = fn(&mut Site) -> Step;

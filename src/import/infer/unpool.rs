@@ -31,9 +31,8 @@ fn max_unpool(site: &mut Site) -> Step {
     }
     let (kernel, strides) = (list(site, "kernel_shape", rank, 1)?, list(site, "strides", rank, 1)?);
     let pads = list(site, "pads", 2 * rank, 0)?;
-    let natural = |d: usize| {
-        x[d + 2].clone() * strides[d] + Aff::constant(kernel[d] - strides[d] - pads[d] - pads[rank + d])
-    };
+    let natural =
+        |d: usize| x[d + 2].clone() * strides[d] + Aff::constant(kernel[d] - strides[d] - pads[d] - pads[rank + d]);
     let shape = match site.has(2) {
         true => site.need_affs(2, "shape")?,
         false => x[..2].iter().cloned().chain((0..rank).map(natural)).collect(),
