@@ -5,7 +5,7 @@ use super::builder::{Builder, leaf};
 use super::softmax::Rows;
 use super::terms::*;
 use crate::graph::Node;
-use sirius_polyhedral::{Aff, BinaryOp, DType, Expr, Result, StatementKind};
+use sirius_polyhedral::{Aff, ArrayId, BinaryOp, DType, Expr, Result};
 
 /// The operation with its neutral element, and which elements it combines.
 struct Form {
@@ -13,7 +13,6 @@ struct Form {
     neutral: Expr,
     exclusive: bool,
     reverse: bool,
-    t: DType,
 }
 
 impl Form {
@@ -22,7 +21,7 @@ impl Form {
         let product = node.op == "CumProd";
         let (op, neutral) = if product { (BinaryOp::Mul, lit(1.0, t)) } else { (BinaryOp::Add, lit(0.0, t)) };
         let flag = |name: &str| node.int(name) == Some(1);
-        Ok(Form { op, neutral, exclusive: flag("exclusive"), reverse: flag("reverse"), t })
+        Ok(Form { op, neutral, exclusive: flag("exclusive"), reverse: flag("reverse") })
     }
 }
 
@@ -33,15 +32,19 @@ pub fn cumulative(b: &mut Builder, node: &Node) -> Result<()> {
         None => Some(vec![0]),
     };
     match axis.as_deref() {
-        Some([along, ..]) => along_axis(b, node, &form, *along),
+        Some([axis, ..]) => {
+            let axis = from_front(node, *axis, b.shape(input(node, 0)?).len())?;
+            let array = b.define(output(node, 0)?);
+            along(b, node, &form, axis, array)
+        }
         _ => along_any(b, node, &form),
     }
 }
 
-fn along_axis(b: &mut Builder, node: &Node, form: &Form, along: i64) -> Result<()> {
-    let (source, target) = (input(node, 0)?, output(node, 0)?);
+/// `array[..]`, of the source's shape, along axis number `along`.
+fn along(b: &mut Builder, node: &Node, form: &Form, along: usize, array: ArrayId) -> Result<()> {
+    let source = input(node, 0)?;
     let extents = b.shape(source);
-    let along = from_front(node, along, extents.len())?;
     let rows = Rows::new(b, &extents, &[along]);
     let (outer, n) = (rows.outer, extents[along].clone());
     let from = |i: Aff| if form.reverse { n.clone() - 1.into() - i } else { i };
@@ -50,7 +53,6 @@ fn along_axis(b: &mut Builder, node: &Node, form: &Form, along: i64) -> Result<(
         at[along] = index(from(i));
         at
     };
-    let array = b.define(target);
     let i = b.aff(outer);
     let first = if form.exclusive { form.neutral.clone() } else { b.read(source, &place(i.clone()))? };
     let start = b.assign(&rows.dims, array, place(i.clone()), first);
@@ -67,36 +69,21 @@ fn along_axis(b: &mut Builder, node: &Node, form: &Form, along: i64) -> Result<(
     Ok(())
 }
 
-/// An axis that only the run knows: the elements in row-major order (mirrored along the axis to run backwards),
-/// each from its predecessor along the axis, which came before.
+/// An axis that only the run knows: the result along every axis, and a choice.
 fn along_any(b: &mut Builder, node: &Node, form: &Form) -> Result<()> {
-    let (source, axis, target) = (input(node, 0)?, input(node, 1)?, output(node, 0)?);
-    let shape = b.shape(source);
-    let rank = shape.len();
+    let (axis, target) = (input(node, 1)?, output(node, 0)?);
+    let (shape, name) = (b.shape(target), b.graph.tensor(target).name.clone());
     let axis = convert(b.dtype(axis), DType::I64, b.read(axis, &[])?);
-    let axis = super::layout::from_end(axis, &Aff::constant(rank as i64));
-    let array = b.pointwise(target, form.neutral.clone());
-    let (mut here, mut before, mut has_before) = (Vec::new(), Vec::new(), Expr::literal(0.0, DType::Bool));
-    for (d, extent) in shape.iter().enumerate() {
-        let (i, is_axis) = (b.iter(d), eq(axis.clone(), Expr::int(d as i64)));
-        let mirrored = sub(index(extent.clone() - 1.into()), i.clone());
-        let at = if form.reverse { Expr::select(is_axis.clone(), mirrored, i.clone()) } else { i.clone() };
-        let step = Expr::int(if form.reverse { 1 } else { -1 });
-        let previous = add(at.clone(), Expr::select(is_axis.clone(), step, Expr::int(0)));
-        let previous = max(min(previous, index(extent.clone() - 1.into())), Expr::int(0));
-        has_before = or(has_before, and(is_axis, gt(i, Expr::int(0))));
-        here.push(at);
-        before.push(previous);
+    let axis = super::layout::from_end(axis, &Aff::constant(shape.len() as i64));
+    let mut chosen: Option<Expr> = None;
+    for d in 0..shape.len() {
+        let array = b.temp(&format!("{name}_along{d}"), b.dtype(target), shape.clone());
+        along(b, node, form, d, array)?;
+        let value = b.load(array, b.iters(shape.len()));
+        let is_axis = eq(axis.clone(), Expr::int(d as i64));
+        chosen = Some(chosen.map_or(value.clone(), |other| Expr::select(is_axis, value, other)));
     }
-    let own = b.read(source, &here)?;
-    let (last, added) = (b.load(array, before.clone()), b.read(source, &before)?);
-    let value = match form.exclusive {
-        true => Expr::select(has_before, Expr::binary(form.op, last, added), form.neutral.clone()),
-        false => Expr::select(has_before, Expr::binary(form.op, last, own.clone()), own),
-    };
-    debug_assert_eq!(form.t, b.dtype(target));
-    let dims = super::builder::dims("i", &shape);
-    let id = b.statement(StatementKind::Update, &dims, array, here, value);
-    b.emit_perfect(id, rank);
+    let value = chosen.ok_or_else(|| invalid(node, "a scalar has no axis"))?;
+    b.pointwise(target, value);
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! `NonMaxSuppression`: per image and class, the best box that is left, again and again, each removing those that
 //! overlap it too much.
 //!
-//! `live[image, class, box]` is updated in place; a step costs two passes over the boxes, and the loop ends with
-//! the first step that finds none. The boxes kept are then listed like the elements of `NonZero`.
+//! `live[step, box]` says which boxes are left before a step, which costs three passes over them; the loop ends
+//! with the first step that finds none. The boxes kept are then listed like the elements of `NonZero`.
 
 use super::arguments::*;
 use super::builder::{Builder, named_dims};
@@ -21,9 +21,10 @@ struct Search {
     most: Aff,
     /// Low and high corner of every box: `[image, box, 4]`, y before x.
     corners: ArrayId,
+    /// Input 3, and input 4 where it is given.
     overlap: Expr,
+    least: Option<Expr>,
     t: DType,
-    live: ArrayId,
     found: ArrayId,
     picked: ArrayId,
 }
@@ -95,14 +96,9 @@ fn prepare(b: &mut Builder, node: &Node, name: &str) -> Result<Search> {
         let id = b.assign(&dims, array, b.iters(3), value);
         b.emit_perfect(id, 3);
     }
-    let live = b.temp(&format!("{name}_live"), DType::Bool, extents.to_vec());
-    let score = b.read(scores, &b.iters(3))?;
-    let number = Expr::unary(UnaryOp::Not, Expr::unary(UnaryOp::IsNan, score.clone()));
-    let candidate = threshold(b, node, 4)?.map_or(number, |least| gt(score, least));
-    let id = b.assign(&named_dims(&["image", "class", "box"], &extents), live, b.iters(3), candidate);
-    b.emit_perfect(id, 3);
     let overlap = threshold(b, node, 3)?.unwrap_or_else(|| lit(0.0, t));
-    Ok(Search { scores, extents, most, corners, overlap, t, live, found, picked })
+    let least = threshold(b, node, 4)?;
+    Ok(Search { scores, extents, most, corners, overlap, least, t, found, picked })
 }
 
 /// Corners in order, from two opposite corners or from centre and size.
@@ -135,21 +131,28 @@ fn classwise(b: &mut Builder, search: &Search, name: &str) -> Result<()> {
     let start = b.assign(&[], more, vec![Expr::int(0)], Expr::literal(1.0, DType::Bool));
     b.emit_perfect(start, 0);
     b.program.exits.push(more);
+    let boxes = search.extents[2].clone();
+    let live = b.temp(&format!("{name}_live"), DType::Bool, vec![search.most.clone() + 1.into(), boxes.clone()]);
+    let score = b.read(search.scores, &[Expr::iter(0), Expr::iter(1), b.iter(0)])?;
+    let number = Expr::unary(UnaryOp::Not, Expr::unary(UnaryOp::IsNan, score.clone()));
+    let candidate = search.least.clone().map_or(number, |least| gt(score, least));
+    let id = b.assign(&named_dims(&["box"], &[boxes]), live, vec![Expr::int(0), b.iter(0)], candidate);
+    b.emit_perfect(id, 1);
     let depth = b.depth();
     b.in_loop("s", search.most.clone(), |b| {
         let running = b.load(more, vec![Expr::iter(depth)]);
-        b.in_branch(running, |b| step(b, search, name, more))
+        b.in_branch(running, |b| step(b, search, name, live, more))
     })
 }
 
 /// Keeps the best box that is left, and removes those that overlap it.
-fn step(b: &mut Builder, search: &Search, name: &str, more: ArrayId) -> Result<()> {
+fn step(b: &mut Builder, search: &Search, name: &str, left: ArrayId, more: ArrayId) -> Result<()> {
     let (image, class, s) = (Expr::iter(0), Expr::iter(1), Expr::iter(2));
     let boxes = search.extents[2].clone();
     let dims = named_dims(&["box"], std::slice::from_ref(&boxes));
     let i = b.iter(0);
-    let at = vec![image.clone(), class.clone(), i.clone()];
-    let (live, score) = (b.load(search.live, at.clone()), b.read(search.scores, &at)?);
+    let at = [image.clone(), class.clone(), i.clone()];
+    let (live, score) = (b.load(left, vec![s.clone(), i.clone()]), b.read(search.scores, &at)?);
     let t = b.dtype(search.scores);
     let last = index(boxes - 1.into());
     let reduce = |b: &mut Builder, what: &str, dtype, op, init: Expr, value| {
@@ -170,12 +173,13 @@ fn step(b: &mut Builder, search: &Search, name: &str, more: ArrayId) -> Result<(
         let id = b.statement(StatementKind::Update, &[], array, slot.clone(), value);
         b.emit_perfect(id, 0);
     }
-    let id = b.assign(&[], more, vec![index(Aff::iter(2) + 1.into())], any);
+    let next = index(Aff::iter(2) + 1.into());
+    let id = b.assign(&[], more, vec![next.clone()], any);
     b.emit_perfect(id, 0);
     let overlaps = gt(overlap(b, search, &image, &pick, &i), search.overlap.clone());
-    let gone = or(eq(i, pick), overlaps);
+    let gone = or(eq(i.clone(), pick), overlaps);
     let stays = and(live, Expr::unary(UnaryOp::Not, gone));
-    let id = b.statement(StatementKind::Update, &dims, search.live, at, stays);
+    let id = b.assign(&dims, left, vec![next, i], stays);
     b.emit_perfect(id, 1);
     Ok(())
 }
