@@ -7,7 +7,7 @@
 
 use super::compact::compact;
 use super::settle::settle_branches;
-use super::{Attribute, Block, Graph, Node, TensorId, interp};
+use super::{Attribute, Block, Graph, Node, Tensor, TensorId, interp};
 use crate::run::value::Value;
 use sirius_polyhedral::{Aff, ConstantData, DType, Result};
 
@@ -25,7 +25,7 @@ pub struct Folded {
 
 pub fn fold_constants(graph: &mut Graph) -> Result<Folded> {
     let mut folded = Folded::default();
-    materialize(graph);
+    graph.tensors.iter_mut().for_each(materialize);
     let mut main = std::mem::take(&mut graph.main);
     fold_block(graph, &mut main, &mut folded)?;
     let mut live: Vec<bool> = graph.tensors.iter().map(|t| graph.defines_param(&t.name)).collect();
@@ -35,16 +35,33 @@ pub fn fold_constants(graph: &mut Graph) -> Result<Folded> {
     Ok(folded)
 }
 
+/// Evaluates a node whose inputs are known numbers, when its results are small: the shape arithmetic that
+/// inference must follow through floats, such as the square root of a number of patches. `true` where the
+/// results are constants now, so that the node has no more work.
+pub fn fold_small(graph: &mut Graph, node: &Node, elements: usize) -> Result<bool> {
+    let small = |id: &TensorId| bytes_of(graph, *id).is_some_and(|n| n <= elements * graph.tensor(*id).dtype.size());
+    let open = |id: &TensorId| graph.tensor(*id).symbolic.is_none();
+    let (mut results, mut inputs) = (node.outputs.iter().flatten(), node.inputs.iter().flatten());
+    let wanted = results.clone().all(small) && results.any(open) && inputs.all(small);
+    Ok(wanted && can_fold(graph, node) && evaluate(graph, node)?)
+}
+
 /// Contents that turned out to be plain numbers become constants.
-fn materialize(graph: &mut Graph) {
-    for tensor in &mut graph.tensors {
-        let values: Option<Vec<i64>> = tensor.symbolic.as_ref().and_then(|s| s.iter().map(Aff::as_constant).collect());
-        if let (Some(values), None) = (values, &tensor.constant) {
-            let bytes: Vec<u8> = values.iter().flat_map(|&v| int_bytes(v, tensor.dtype)).collect();
-            tensor.constant = Some(ConstantData::new(bytes));
-            tensor.symbolic = None;
-        }
+fn materialize(tensor: &mut Tensor) {
+    if tensor.constant.is_none()
+        && let Some(data) = numbers(tensor)
+    {
+        tensor.constant = Some(data);
+        tensor.symbolic = None;
     }
+}
+
+/// The contents, when they are plain numbers.
+fn numbers(tensor: &Tensor) -> Option<ConstantData> {
+    tensor.constant.clone().or_else(|| {
+        let values: Vec<i64> = tensor.symbolic.as_ref()?.iter().map(Aff::as_constant).collect::<Option<_>>()?;
+        Some(ConstantData::new(values.iter().flat_map(|&v| int_bytes(v, tensor.dtype)).collect::<Vec<u8>>()))
+    })
 }
 
 /// The low bytes of `value`.
@@ -74,7 +91,9 @@ fn fold_block(graph: &mut Graph, block: &mut Block, folded: &mut Folded) -> Resu
 fn can_fold(graph: &Graph, node: &Node) -> bool {
     let open = |id: &TensorId| graph.tensor(*id).constant.is_none();
     let is_block = |a: &Attribute| matches!(a, Attribute::Block(_));
-    if node.inputs.iter().flatten().any(open) || node.attributes.values().any(is_block) {
+    if node.inputs.iter().flatten().any(|id| numbers(graph.tensor(*id)).is_none())
+        || node.attributes.values().any(is_block)
+    {
         return false;
     }
     let defines = |id: &TensorId| graph.defines_param(&graph.tensor(*id).name);
@@ -107,7 +126,7 @@ fn evaluate(graph: &mut Graph, node: &Node) -> Result<bool> {
     let value = |id: TensorId| {
         let tensor = graph.tensor(id);
         let shape: Vec<usize> = tensor.fixed_shape()?.iter().map(|&n| n as usize).collect();
-        Value::from_constant(tensor.dtype, &shape, tensor.constant.as_ref()?).ok()
+        Value::from_constant(tensor.dtype, &shape, &numbers(tensor)?).ok()
     };
     let inputs: Vec<Option<Value>> = node.inputs.iter().map(|id| id.and_then(value)).collect();
     let borrowed: Vec<Option<&Value>> = inputs.iter().map(Option::as_ref).collect();

@@ -230,16 +230,30 @@ impl Context<'_> {
 
     /// Facts about input dimensions under which `difference` is zero; none where we know no such fact.
     pub fn fact_for_zero(&self, difference: &Aff) -> Vec<Fact> {
-        let is_input = |p: ParamId| matches!(self.graph.params.get(p).def, ParamDef::Input { .. });
-        let name = |p: ParamId| self.graph.params.get(p).name.clone();
-        match (difference.terms(), difference.offset()) {
-            ([(Term::Param(p), c)], k) if is_input(*p) && k % c == 0 && self.admits(*p, -k / c) => {
-                vec![Fact::Same(name(*p), Same::Fixed(-k / c))]
+        let fact = match (difference.terms(), difference.offset()) {
+            ([(Term::Param(p), c)], k) if k % c == 0 && self.admits(*p, -k / c) => {
+                self.dimension(*p).map(|(dim, of)| Fact::Same(dim, Same::Fixed(-k / c * of)))
             }
-            ([(Term::Param(p), c), (Term::Param(q), d)], 0) if is_input(*p) && is_input(*q) && *c == -d => {
-                vec![Fact::Same(name(*q), Same::Dim(name(*p)))]
+            ([(Term::Param(p), c), (Term::Param(q), d)], 0) if *c == -d => {
+                let pair = self.dimension(*p).zip(self.dimension(*q)).filter(|((_, a), (_, b))| a == b);
+                pair.map(|((left, _), (right, _))| Fact::Same(right, Same::Dim(left)))
             }
-            _ => self.fact_for_limit(difference).or_else(|| self.fact_for_range(difference)).into_iter().collect(),
+            _ => None,
+        };
+        let weaker = || self.fact_for_limit(difference).or_else(|| self.fact_for_range(difference));
+        fact.or_else(weaker).into_iter().collect()
+    }
+
+    /// The named dimension behind a parameter, and by what it is divided there.
+    fn dimension(&self, id: ParamId) -> Option<(String, i64)> {
+        let param = self.graph.params.get(id);
+        match &param.def {
+            ParamDef::Input { .. } => Some((param.name.clone(), 1)),
+            ParamDef::FloorDiv(a, b) => {
+                let (name, of) = self.dimension(a.as_param()?)?;
+                Some((name, b.as_constant()?.checked_mul(of)?))
+            }
+            _ => None,
         }
     }
 
@@ -269,8 +283,9 @@ impl Context<'_> {
         self.range_where(difference, |value| value == 0)
     }
 
-    /// The interval of the only input dimension in `aff` on which `holds`, found by testing values. `None`
-    /// where it is empty or several parameters occur.
+    /// The interval of the only input dimension in `aff` on which `holds`, found by testing values; its
+    /// multiples, where those go on without end and the interval does not. `None` where nothing is found or
+    /// several parameters occur.
     fn range_where(&self, aff: &Aff, holds: impl Fn(i64) -> bool) -> Option<Fact> {
         /// Longer inputs than this are not looked at for an upper bound.
         const FAR: i64 = 1 << 40;
@@ -280,19 +295,35 @@ impl Context<'_> {
         aff.visit_params(&mut |p| params.push(p));
         params.dedup();
         let [param] = params.as_slice() else { return None };
-        if !matches!(self.graph.params.get(*param).def, ParamDef::Input { .. }) {
-            return None;
-        }
+        let (input, divided) = self.dimension(*param)?;
         let (low, high) = self.param_range(*param);
         let (low, high) = (low.unwrap_or(1), high.unwrap_or(FAR).min(FAR));
         let at = |n: i64| holds(aff.eval(&|_| n, &|_| 0));
         let first = (low..=high.min(low.saturating_add(NEAR))).find(|&n| at(n))?;
         let last = last_of_run(first, high, at);
         let last = (last < FAR).then_some(last);
+        if last.is_some()
+            && high == FAR
+            && self.branches.is_empty()
+            && let Some(of) = multiple_where(at)
+        {
+            return Some(Fact::Multiple { dim: input, of: of.checked_mul(divided)? });
+        }
         let range: Range = (Some(first), last);
         let (branch, dim) = (self.branches.last().cloned(), self.graph.params.get(*param).name.clone());
         Some(Fact::Range { branch, dim, range })
     }
+}
+
+/// The smallest number whose multiples all pass: a network that halves an image five times and adds the
+/// results up again wants multiples of 32.
+fn multiple_where(holds: impl Fn(i64) -> bool) -> Option<i64> {
+    /// Networks have few levels.
+    const LARGEST: i64 = 1 << 12;
+    /// Every small multiple is tried, and some large ones.
+    const TRIED: i64 = 64;
+    let passes = |of: i64| (1..=TRIED).chain([1009, 65_537]).all(|n| holds(n * of));
+    (2..=LARGEST).find(|&of| passes(of))
 }
 
 /// The end of the run of values from `first` on which `holds`; doubling steps, then bisection.

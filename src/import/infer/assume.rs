@@ -24,6 +24,11 @@ pub enum Fact {
     },
     /// The contents of these tensors are amounts: their elements are parameters.
     Amounts(Vec<String>),
+    /// The dimension is a multiple of a number.
+    Multiple {
+        dim: String,
+        of: i64,
+    },
     /// An `If` that cannot be decided takes its `then` branch.
     Then {
         node: String,
@@ -35,6 +40,7 @@ pub enum Fact {
 pub struct Known {
     same: BTreeMap<String, Same>,
     ranges: BTreeMap<Option<String>, BTreeMap<String, Range>>,
+    multiples: BTreeMap<String, i64>,
     decided: BTreeMap<String, bool>,
     amounts: BTreeSet<String>,
 }
@@ -50,6 +56,9 @@ impl Known {
                 *old = intersect(*old, range);
             }
             Fact::Amounts(names) => self.amounts.extend(names),
+            Fact::Multiple { dim, of } => {
+                self.multiples.insert(dim, of);
+            }
             Fact::Then { node, facts } => {
                 self.decided.insert(node, true);
                 facts.into_iter().for_each(|fact| self.add(fact));
@@ -85,6 +94,11 @@ impl Known {
 
     pub fn is_amount(&self, tensor: &str) -> bool {
         self.amounts.contains(tensor)
+    }
+
+    /// What `dim` is a multiple of.
+    pub fn multiple(&self, dim: &str) -> Option<i64> {
+        self.multiples.get(dim).copied()
     }
 
     pub fn decided(&self, node: &str) -> Option<bool> {

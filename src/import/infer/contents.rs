@@ -2,6 +2,12 @@
 
 use sirius_polyhedral::Aff;
 
+/// Floats as integers, where all of them are whole and exact in every float type that may hold them.
+pub fn whole(values: &[f64]) -> Option<Vec<Aff>> {
+    let exact = |v: &f64| (v.fract() == 0.0 && v.abs() <= f64::from(1 << 24)).then(|| Aff::constant(*v as i64));
+    values.iter().map(exact).collect()
+}
+
 /// Row-major strides.
 pub fn strides(shape: &[i64]) -> Vec<i64> {
     let mut strides = vec![1; shape.len()];

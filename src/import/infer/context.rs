@@ -42,6 +42,8 @@ pub struct Context<'a> {
     pub aliases: HashMap<TensorId, TensorId>,
     /// Bool scalars that are `difference == 0`, where that cannot be decided; negated ones with `false`.
     pub conditions: HashMap<TensorId, (Aff, bool)>,
+    /// Contents of small float tensors that are whole numbers, such as a size after `Cast`.
+    pub wholes: HashMap<TensorId, Vec<Aff>>,
     /// Unsupported nodes, all to be reported together.
     pub problems: Vec<Error>,
     /// The graph's inputs, and what its tensors follow from.
@@ -66,6 +68,7 @@ impl<'a> Context<'a> {
             states,
             aliases: HashMap::new(),
             conditions: HashMap::new(),
+            wholes: HashMap::new(),
             problems: Vec::new(),
             branches: Vec::new(),
             ranges: Vec::new(),

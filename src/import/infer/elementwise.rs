@@ -16,7 +16,7 @@ pub const RULES: Family = &[
     ("Atan", unary),
     ("Atanh", unary),
     ("BitwiseNot", unary),
-    ("Ceil", unary),
+    ("Ceil", rounding),
     ("Celu", unary),
     ("Clip", unary),
     ("Cos", unary),
@@ -25,7 +25,7 @@ pub const RULES: Family = &[
     ("Elu", unary),
     ("Erf", unary),
     ("Exp", unary),
-    ("Floor", unary),
+    ("Floor", rounding),
     ("Gelu", unary),
     ("HardSigmoid", unary),
     ("HardSwish", unary),
@@ -58,8 +58,8 @@ pub const RULES: Family = &[
     ("Add", |s| arithmetic(s, |_, a, b| Some(a.clone() + b.clone()))),
     ("Sub", |s| arithmetic(s, |_, a, b| Some(a.clone() - b.clone()))),
     ("Mul", |s| arithmetic(s, |cx, a, b| Some(cx.mul(a, b)))),
-    ("Div", |s| arithmetic(s, divide)),
-    ("Mod", |s| arithmetic(s, modulo)),
+    ("Div", |s| integer_arithmetic(s, divide)),
+    ("Mod", |s| integer_arithmetic(s, modulo)),
     ("Pow", power),
     ("PRelu", |s| first_type(s, 2)),
     ("BitShift", |s| first_type(s, 2)),
@@ -86,6 +86,14 @@ pub const RULES: Family = &[
 fn unary(site: &mut Site) -> Step {
     let (dtype, shape) = (site.dtype(0)?, site.shape(0)?);
     site.set(0, dtype, shape)
+}
+
+/// Whole numbers stay.
+fn rounding(site: &mut Site) -> Step {
+    unary(site)?;
+    let contents = site.affs(0);
+    site.set_contents(0, contents);
+    Ok(())
 }
 
 fn negate(site: &mut Site) -> Step {
@@ -143,6 +151,12 @@ fn arithmetic(site: &mut Site, combine: Combine) -> Step {
     Ok(())
 }
 
+/// Arithmetic whose meaning on floats differs from that on whole numbers.
+fn integer_arithmetic(site: &mut Site, combine: Combine) -> Step {
+    let exact: Combine = if site.dtype(0)?.is_float() { |_, _, _| None } else { combine };
+    arithmetic(site, exact)
+}
+
 fn power(site: &mut Site) -> Step {
     first_type(site, 2)
 }
@@ -170,9 +184,6 @@ fn operands(site: &Site) -> Option<(Vec<Aff>, Vec<Aff>)> {
 }
 
 fn combined(site: &mut Site, combine: Combine) -> Option<Vec<Aff>> {
-    if site.dtype(0).ok()?.is_float() {
-        return None;
-    }
     let (a, b) = operands(site)?;
     a.iter().zip(&b).map(|(x, y)| combine(site.cx, x, y)).collect()
 }

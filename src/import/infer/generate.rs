@@ -60,7 +60,7 @@ fn constant_of_shape(site: &mut Site) -> Step {
 
 fn range(site: &mut Site) -> Step {
     let dtype = site.dtype(0)?;
-    if dtype.is_float() {
+    if dtype.is_float() && (0..3).any(|n| site.affs(n).is_none()) {
         return float_range(site, dtype);
     }
     site.set(1, SHAPE, vec![])?;

@@ -6,7 +6,7 @@ use super::context::{Context, Stop};
 use crate::import::ImportOptions;
 use crate::import::build::Draft;
 use crate::import::inputs::{DeclaredDim, DeclaredInput, identifier};
-use sirius_polyhedral::{Aff, Error, Param, ParamDef, Result};
+use sirius_polyhedral::{Aff, Error, Param, ParamDef, ParamId, Params, Result};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A symbolic dimension: the name in the file (for messages) and the parameter's name.
@@ -97,12 +97,25 @@ fn symbolic(context: &mut Context, dim: &Named, all: &[Named], options: &ImportO
         return Aff::constant(*n);
     }
     let params = &mut context.graph.params;
-    if let Some(id) = params.find(&root) {
-        return Aff::param(id);
+    let id = params.find(&root).unwrap_or_else(|| {
+        let def = ParamDef::Input { input: dim.input, axis: dim.axis };
+        params.push(Param { name: root.clone(), def, min: 1, max: None, hint: hint(dim) })
+    });
+    match context.known.multiple(&root) {
+        Some(of) => multiple(&mut context.graph.params, id, of),
+        None => Aff::param(id),
     }
-    let def = ParamDef::Input { input: dim.input, axis: dim.axis };
-    let hint = hint(dim);
-    Aff::param(params.push(Param { name: root, def, min: 1, max: None, hint }))
+}
+
+/// `of * (dim / of)`: the artifact compares it with the extent that it is given, so other extents are refused.
+fn multiple(params: &mut Params, dim: ParamId, of: i64) -> Aff {
+    let name = format!("{}_by_{of}", params.get(dim).name);
+    let quotient = params.find(&name).unwrap_or_else(|| {
+        let def = ParamDef::FloorDiv(Aff::param(dim), Aff::constant(of));
+        let hint = (params.get(dim).hint / of).max(1);
+        params.push(Param { name, def, min: 1, max: None, hint })
+    });
+    Aff::param(quotient) * of
 }
 
 /// A typical value for cost models: models mostly run on one item, and sequences have dozens of elements.

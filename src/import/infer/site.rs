@@ -1,5 +1,6 @@
 //! One node under inference: checked access to its inputs and attributes, and its results.
 
+use super::contents;
 use super::context::{Context, Step, Stop};
 use crate::graph::{Attribute, Node, TensorId};
 use sirius_polyhedral::{Aff, DType, Error};
@@ -33,14 +34,18 @@ impl Site<'_, '_> {
         Ok(self.cx.graph.tensor(self.id(n)?).dtype)
     }
 
-    /// The contents of an integer input, when known.
+    /// The contents of an input, when they are known and whole numbers.
     pub fn affs(&self, n: usize) -> Option<Vec<Aff>> {
-        let tensor = self.cx.graph.tensor(self.node.input(n)?);
+        let id = self.node.input(n)?;
+        let tensor = self.cx.graph.tensor(id);
         let elements: Option<i64> = tensor.fixed_shape()?.iter().try_fold(1i64, |p, n| p.checked_mul(*n));
         if elements? > MAX_CONTENTS as i64 {
             return None;
         }
-        tensor.affs()
+        match tensor.dtype.is_float() {
+            true => self.cx.wholes.get(&id).cloned().or_else(|| contents::whole(&tensor.floats()?)),
+            false => tensor.affs(),
+        }
     }
 
     pub fn ints(&self, n: usize) -> Option<Vec<i64>> {
@@ -135,8 +140,14 @@ impl Site<'_, '_> {
         let contents: Vec<Aff> = contents.iter().map(|a| self.cx.simplify(a)).collect();
         let tensor = self.cx.graph.tensor_mut(id);
         let elements = tensor.fixed_shape().and_then(|s| s.iter().try_fold(1i64, |p, n| p.checked_mul(*n)));
-        if !tensor.dtype.is_float() && elements == Some(contents.len() as i64) {
-            tensor.symbolic = Some(contents);
+        if elements != Some(contents.len() as i64) {
+            return;
+        }
+        let exact = |a: &Aff| a.as_constant().is_none_or(|v| v.unsigned_abs() <= 1 << 24);
+        match tensor.dtype {
+            DType::F32 | DType::F64 if contents.iter().all(exact) => drop(self.cx.wholes.insert(id, contents)),
+            t if t.is_float() => {}
+            _ => tensor.symbolic = Some(contents),
         }
     }
 

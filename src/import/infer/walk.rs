@@ -2,8 +2,9 @@
 
 use super::context::{Context, State, Step, Stop};
 use super::function;
-use super::site::Site;
+use super::site::{MAX_CONTENTS, Site};
 use super::table;
+use crate::graph::fold::fold_small;
 use crate::graph::{Attribute, Block, Node, TensorId};
 use sirius_polyhedral::{Aff, DType, Error};
 
@@ -78,7 +79,9 @@ impl Context<'_> {
                 let rule = table::find(op).ok_or_else(|| unknown(&node))?;
                 rule(&mut Site { node: &node, cx: self })?;
                 self.check_outputs(&node)?;
-                out.push(node);
+                if !fold_small(&mut self.graph, &node, MAX_CONTENTS)? {
+                    out.push(node);
+                }
                 Ok(())
             }
         }
