@@ -118,6 +118,8 @@ pub fn dynamic_quantize_linear(b: &mut Builder, node: &Node) -> Result<()> {
     b.emit(vec![leaf(id)]);
     let s = b.load(s, vec![]);
     let z = b.define(zero);
+    // Data that is all zero has scale 0; a step of any other size gives the zeros that it stands for.
+    let s = Expr::select(eq(s.clone(), lit(0.0, DType::F32)), lit(1.0, DType::F32), s);
     let point = round(min(max(div(neg(low), s.clone()), lit(0.0, DType::F32)), lit(255.0, DType::F32)));
     let id = b.assign(&[], z, vec![], Expr::cast(DType::U8, point));
     b.emit(vec![leaf(id)]);

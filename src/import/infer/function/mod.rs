@@ -7,10 +7,13 @@
 
 mod attention;
 mod body;
+mod contrib;
 mod convolution;
+mod dynamic_lstm;
 mod fit;
 mod grid;
 mod loss;
+mod quantized;
 mod recurrence;
 mod rotary;
 mod scatter;
@@ -31,12 +34,15 @@ pub struct Function {
     pub body: fn(&mut Body) -> Step,
 }
 
-const FAMILIES: [&[Function]; 9] = [
+const FAMILIES: [&[Function]; 12] = [
     attention::FUNCTIONS,
+    contrib::FUNCTIONS,
     convolution::FUNCTIONS,
+    dynamic_lstm::FUNCTIONS,
     fit::FUNCTIONS,
     grid::FUNCTIONS,
     loss::FUNCTIONS,
+    quantized::FUNCTIONS,
     recurrence::FUNCTIONS,
     rotary::FUNCTIONS,
     scatter::FUNCTIONS,
