@@ -23,6 +23,11 @@ impl Constant {
         Constant { dtype: DType::I64, shape: shape.to_vec(), data }
     }
 
+    /// A scalar 0 or false.
+    pub fn zero(dtype: DType) -> Constant {
+        Constant { dtype, shape: Vec::new(), data: ConstantData::new(vec![0u8; dtype.size()]) }
+    }
+
     pub fn floats(values: &[f32], shape: &[i64]) -> Constant {
         let data = ConstantData::new(le(values, |v| v.to_le_bytes()));
         Constant { dtype: DType::F32, shape: shape.to_vec(), data }

@@ -2,7 +2,7 @@
 
 use super::assume::{Fact, hull};
 use super::context::{Context, State, Step, Stop};
-use super::{grow, sequence};
+use super::{carried, counter, grow, sequence, single};
 use crate::graph::{Block, Node, TensorId};
 use crate::import::inputs::identifier;
 use sirius_polyhedral::{Aff, DType, Error, Param, ParamDef};
@@ -48,7 +48,7 @@ impl Context<'_> {
         let (spare_then, spare_else) = (then_branch.clone(), else_branch.clone());
         let then_result = self.in_branch(&keys[0], |cx| cx.block(then_branch));
         let else_result = self.in_branch(&keys[1], |cx| cx.block(else_branch));
-        let (then_block, else_block) = match (then_result, else_result) {
+        let (mut then_block, mut else_block) = match (then_result, else_result) {
             (Err(Stop::Restart(fact)), _) | (_, Err(Stop::Restart(fact))) => return Err(Stop::Restart(fact)),
             (Err(Stop::Error(error)), Err(_)) => return Err(error.into()),
             (Ok(_), Err(Stop::Error(error))) => {
@@ -62,7 +62,7 @@ impl Context<'_> {
             (Ok(then_block), Ok(else_block)) => (then_block, else_block),
         };
         self.widen(&keys)?;
-        self.merge(&node, condition, &then_block, &else_block)?;
+        self.merge(&node, condition, &mut then_block, &mut else_block)?;
         Self::put_block(&mut node, "then_branch", then_block);
         Self::put_block(&mut node, "else_branch", else_block);
         out.push(node);
@@ -98,13 +98,14 @@ impl Context<'_> {
     }
 
     /// The outputs of both branches must have one type and shape.
-    fn merge(&mut self, node: &Node, condition: TensorId, then_block: &Block, else_block: &Block) -> Step {
+    fn merge(&mut self, node: &Node, condition: TensorId, then_block: &mut Block, else_block: &mut Block) -> Step {
         let count = node.outputs.len();
         if then_block.outputs.len() < count || else_block.outputs.len() < count {
             return Err(Error::invalid("E113", "a branch has fewer outputs than its If").into());
         }
         for n in 0..count {
             let Some(output) = node.output(n) else { continue };
+            single::same_rank(self, [&mut *then_block, &mut *else_block], n)?;
             let (a, b) = (then_block.outputs[n], else_block.outputs[n]);
             if self.state(a) == State::Composite || self.state(b) == State::Composite {
                 let message = "an If that data decides gives a sequence or optional";
@@ -161,6 +162,7 @@ impl Context<'_> {
         if node.inputs.iter().flatten().any(|&id| self.state(id) == State::Composite) {
             return self.unroll(&node, &body, out);
         }
+        carried::drop_unchanged(self, &mut node, &mut body);
         let growing = grow::rewrite(self, &mut node, &mut body);
         let carried = node.inputs.len().saturating_sub(2);
         if body.inputs.len() != carried + 2 || body.outputs.len() < carried + 1 {
@@ -169,9 +171,12 @@ impl Context<'_> {
         }
         self.set_tensor(body.inputs[0], DType::I64, vec![])?;
         self.set_tensor(body.inputs[1], DType::Bool, vec![])?;
-        let initial = self.carry_in(&node.inputs[2..], &body.inputs[2..])?;
+        let mut initial = self.carry_in(&node.inputs[2..], &body.inputs[2..])?;
         let continues = self.always_continues(&node, &body);
-        let body = self.block(body)?;
+        let unread: Vec<usize> = (0..carried).filter(|k| carried::is_unread(&body, body.inputs[2 + k])).collect();
+        let counters = counter::open(self, &node, &body);
+        let mut body = self.block(body)?;
+        counter::close(self, &node, &body, &counters)?;
         if body.outputs.iter().any(|&id| self.state(id) == State::Failed) {
             self.fail_outputs(&node);
             growing.iter().for_each(|g| self.fail(g.output()));
@@ -179,6 +184,10 @@ impl Context<'_> {
         }
         self.tensors_only(&node, &body)?;
         let forever = continues || self.graph.tensor(body.outputs[0]).ints() == Some(vec![1]);
+        self.retype_unread(&mut node, &body, &unread, &mut initial, out)?;
+        for (k, (_, shape)) in initial.iter().enumerate() {
+            single::fit_rank(self, &mut body, 1 + k, shape.len())?;
+        }
         self.carry_out(&node.outputs, &initial, &body.outputs[1..=carried])?;
         if node.outputs.len() > carried {
             let trips = self.trip_count(&node, forever)?;
@@ -211,6 +220,27 @@ impl Context<'_> {
             types.push((dtype, shape));
         }
         Ok(types)
+    }
+
+    /// A value that no step reads has its last step's type, when there is a step.
+    fn retype_unread(
+        &mut self,
+        node: &mut Node,
+        body: &Block,
+        unread: &[usize],
+        initial: &mut [(DType, Vec<Aff>)],
+        out: &mut Vec<Node>,
+    ) -> Step {
+        for &k in unread.iter().filter(|_| carried::runs(self, node)).collect::<Vec<_>>() {
+            let (dtype, shape) = self.type_of(body.outputs[1 + k]);
+            if initial[k] != (dtype, shape.clone()) {
+                let zeros = carried::placeholder(self, &node.name, dtype, shape.clone(), out)?;
+                node.inputs[2 + k] = Some(zeros);
+                self.set_tensor(body.inputs[2 + k], dtype, shape.clone())?;
+                initial[k] = (dtype, shape);
+            }
+        }
+        Ok(())
     }
 
     /// Carried values must keep their type and shape from step to step.
