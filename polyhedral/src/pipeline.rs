@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::pass::Pass;
 use crate::schedule::contract::Contract;
 use crate::schedule::fuse::Fuse;
+use crate::schedule::layout::Layout;
 use crate::schedule::map_gpu::MapGpu;
 use crate::schedule::plan_memory::PlanMemory;
 use crate::schedule::split_dims::SplitDims;
@@ -26,6 +27,8 @@ pub const PIPELINE: &[&dyn Pass] = &[
     // Before fuse and tile: both see loops only where subscripts are linear.
     &SplitDims,
     &Fuse,
+    // After fuse, which decides what shares a vector loop; before tile, which takes strides as they are.
+    &Layout,
     // After fuse: a tile covers the whole fused nest. (Does nothing for a GPU.)
     &Tile,
     // After fuse: one launch per fused nest. (Does nothing for a CPU.)

@@ -5,8 +5,8 @@
 //! (dependence distance zero, proved here from the subscripts and again by the legality checker), and when
 //! nothing between the two nests has to run after `A` and before `B`. Wanted when `B` reads what `A` wrote:
 //! the element is then still in a register or in the first-level cache, and its array can shrink.
-//! Declined when only some of the parallel loops of a contraction would merge: its register tile would then
-//! be cut to single rows. Distance zero also keeps the merged loops parallel.
+//! Declined when only some of the parallel loops of a reduction would merge: its register tile would then be cut
+//! to single rows, and the merged loops could no longer become its vector loop. Distance zero also keeps the merged loops parallel.
 //! Source: loop fusion by dependence distance (Kennedy and McKinley, 1993).
 
 use super::group;
@@ -115,7 +115,8 @@ fn fusable_depth(program: &Program, a: &Node, b: &Node) -> usize {
     let whole = |node: &Node| group::parallel_depth(program, node);
     let contraction = group::is_contraction(program, a) || group::is_contraction(program, b);
     let cuts_tile = contraction && (depth < whole(a) || depth < whole(b));
-    if cuts_tile { 0 } else { depth }
+    let cuts_window = |node: &Node| depth < whole(node) && group::has_reduction(program, node);
+    if cuts_tile || cuts_window(a) || cuts_window(b) { 0 } else { depth }
 }
 
 /// The chain of sequential bands at the top of a nest.

@@ -94,6 +94,11 @@ pub fn is_contraction(program: &Program, node: &Node) -> bool {
     node.statements().iter().any(|s| is_contraction_statement(program, *s))
 }
 
+/// Is there a `Reduce` statement in the nest?
+pub fn has_reduction(program: &Program, node: &Node) -> bool {
+    node.statements().iter().any(|s| matches!(program.statement(*s).kind, StatementKind::Reduce(_)))
+}
+
 /// A reduction in which at least two loads differ in the target's iterators that they use.
 pub fn is_contraction_statement(program: &Program, id: StatementId) -> bool {
     let statement = program.statement(id);

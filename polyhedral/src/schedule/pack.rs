@@ -14,18 +14,32 @@ use crate::schedule_tree::{Band, Mark, Node};
 use crate::transform::{self, Path};
 use indexmap::IndexMap;
 
+/// How much larger than its source a rearranged constant may be.
+const MAX_REPEATS: i64 = 4;
+/// Constants of so few elements may grow freely.
+const SMALL: i64 = 4096;
 /// A copy pays when each copied element is used at least this often.
 const MIN_REUSE: i64 = 4;
 
-/// Can (and should) this operand of a contraction be rearranged?
+/// Can (and should) this operand be rearranged: a constant, or an operand of a contraction?
 pub fn can_pack(program: &Program, id: StatementId, access: &Access) -> bool {
-    let affine = access.index.iter().all(|e| matches!(e, Expr::Index(_)));
-    if !affine || !group::is_contraction_statement(program, id) {
+    if !access.index.iter().all(|e| matches!(e, Expr::Index(_))) {
         return false;
     }
-    match program.array(access.array).role {
-        Role::Constant(_) => used_extents(program, id, access).iter().all(|(_, e)| e.as_constant().is_some()),
-        _ => reuse(program, id, access) >= MIN_REUSE,
+    let array = program.array(access.array);
+    match array.role {
+        Role::Constant(_) => {
+            let extents = used_extents(program, id, access);
+            let sizes = extents.iter().map(|(_, e)| e.as_constant()).collect::<Option<Vec<i64>>>();
+            let count = |sizes: Vec<i64>| sizes.iter().try_fold(1i64, |a, b| a.checked_mul(*b));
+            let old = array.extents.iter().map(Aff::as_constant).collect::<Option<Vec<i64>>>().and_then(count);
+            // Overlapping windows repeat elements; that must not multiply the weights.
+            sizes
+                .and_then(count)
+                .zip(old)
+                .is_some_and(|(new, old)| new <= old.saturating_mul(MAX_REPEATS).saturating_add(SMALL))
+        }
+        _ => group::is_contraction_statement(program, id) && reuse(program, id, access) >= MIN_REUSE,
     }
 }
 
@@ -139,7 +153,9 @@ pub fn pack_constants(program: &mut Program, lanes: &Path, id: StatementId) {
     let Some((lane, width)) = lane_dim(program, lanes, id) else { return };
     for access in loads(program, id) {
         let constant = matches!(program.array(access.array).role, Role::Constant(_));
-        if constant && group::uses(&access, lane) && can_pack(program, id, &access) {
+        let streamed = program.statement(id).kind == StatementKind::Assign
+            && matches!(group::stride(program, &access, lane), Stride::Constant(1));
+        if constant && group::uses(&access, lane) && !streamed && can_pack(program, id, &access) {
             pack_constant(program, id, &access, lane, width);
         }
     }

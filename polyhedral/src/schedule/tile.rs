@@ -1,27 +1,26 @@
 //! `tile`: choose the vector loop, the register tile and the data layout of every innermost nest.
 //!
-//! A *tile nest* is a chain of parallel loops around statements and single reductions: an elementwise
-//! operator, a matrix product with its epilogue, a convolution, a row sum. For each one this pass
-//!  1. scores every loop as the vector loop (`lanes`) by the cost of its loads and stores per vector,
+//! For each tile nest (see `tile_nest`) this pass
+//!  1. takes the vector loop (`lanes`) with the cheapest loads and stores (see `lane`),
 //!  2. for reductions picks a second parallel loop as the rows of a register tile, one that the vector loads
-//!     do not depend on, so that every loaded vector is used `rows` times,
-//!  3. strip-mines both to the register file of the machine, moves them innermost and marks them,
+//!     do not depend on, so that every loaded vector is used `rows` times, and the tile's shape (see `shape`),
+//!  3. strip-mines both, moves them innermost and marks them; the loops of a reduction are ordered so that
+//!     the innermost one takes the shortest steps through memory,
 //!  4. packs operands that the vector loop would read with a stride (see `pack`).
 //!
 //! A reduction without a good parallel loop is vectorized along itself: one partial result per lane.
-//! The tile is `rows * vectors + vectors + 1 <= registers` (accumulators, one row of operands, a broadcast).
-//! Tiles of at least four accumulators reach 97 % of the FMA peak on Zen 4, whatever their shape
-//! (measured 2026-11-23); so the shape is chosen to waste least at the borders. Always legal: only parallel
-//! loops move, and reductions commute. Source: Goto and van de Geijn (2008), Low et al. (2016).
+//! Always legal: only parallel loops move, and reductions commute.
+//! Source: Goto and van de Geijn (2008), Low et al. (2016).
 
 use super::group::{self, Stride};
+use super::lane::{Lane, best_lane, lanes_of};
 use super::pack;
+use super::shape::{Shape, lanes_for, shape};
+use super::tile_nest::{Reduction, TileNest, dims_of, tile_nest};
 use crate::error::Result;
-use crate::expr::{Access, BinaryOp, Expr, UnaryOp};
-use crate::machine::Machine;
 use crate::pass::{Pass, PassContext};
-use crate::program::{Program, StatementId, StatementKind};
-use crate::schedule_tree::{Band, Mark, Node};
+use crate::program::{Program, Role};
+use crate::schedule_tree::{Band, Mark};
 use crate::transform::{self, Path};
 
 pub struct Tile;
@@ -41,31 +40,6 @@ impl Pass for Tile {
         }
         Ok(())
     }
-}
-
-/// A chain of parallel loops around leaves and single reductions.
-struct TileNest {
-    /// The parallel loops, outermost first.
-    chain: Vec<Path>,
-    reductions: Vec<Reduction>,
-    /// All statements, in tree order.
-    statements: Vec<StatementId>,
-}
-
-/// A chain of loops around one `Reduce` statement.
-#[derive(Clone)]
-struct Reduction {
-    loops: Vec<Path>,
-    statement: StatementId,
-}
-
-/// Which loop becomes the vector loop.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Lane {
-    /// Number in `TileNest::chain`.
-    Parallel(usize),
-    /// Number in `TileNest::reductions`, number of the loop in it.
-    Reduction(usize, usize),
 }
 
 /// Tiles every node in the list whose parent band is at `parent`.
@@ -89,72 +63,10 @@ fn list_len(program: &Program, parent: &[usize]) -> usize {
     }
 }
 
-/// Recognises the nest at `path`.
-fn tile_nest(program: &Program, path: &[usize]) -> Option<TileNest> {
-    let band = transform::band_at(&program.schedule, path)?;
-    let statements: Vec<_> = band.members.keys().copied().collect();
-    if let Some(reduction) = reduction_at(program, path) {
-        return Some(TileNest { chain: vec![], reductions: vec![reduction], statements });
-    }
-    let mut chain = Vec::new();
-    let mut at = path.to_vec();
-    loop {
-        let band = transform::band_at(&program.schedule, &at)?;
-        if band.mark != Mark::Seq || !group::is_parallel(program, band) || transform::plain_dims(band).is_none() {
-            return None;
-        }
-        chain.push(at.clone());
-        if band.members.len() != statements.len() {
-            return None;
-        }
-        match band.body.as_slice() {
-            [Node::Band(_)] if reduction_at(program, &[at.as_slice(), &[0]].concat()).is_none() => at.push(0),
-            _ => break,
-        }
-    }
-    let reductions = body_reductions(program, &at)?;
-    Some(TileNest { chain, reductions, statements })
-}
-
-/// The reductions in the body of the band at `path`; `None` when something else is in it.
-fn body_reductions(program: &Program, path: &[usize]) -> Option<Vec<Reduction>> {
-    let band = transform::band_at(&program.schedule, path)?;
-    let mut out = Vec::new();
-    for (n, node) in band.body.iter().enumerate() {
-        if matches!(node, Node::Band(_)) {
-            out.push(reduction_at(program, &[path, &[n]].concat())?);
-        }
-    }
-    Some(out)
-}
-
-/// A chain of plain sequential loops, none of them parallel, around one `Reduce` statement.
-fn reduction_at(program: &Program, path: &[usize]) -> Option<Reduction> {
-    let loops = transform::chain(&program.schedule, path);
-    let inner = transform::band_at(&program.schedule, loops.last()?)?;
-    let [Node::Leaf(statement)] = inner.body.as_slice() else { return None };
-    let is_reduce = matches!(program.statement(*statement).kind, StatementKind::Reduce(_));
-    let reduces = |p: &Path| {
-        transform::band_at(&program.schedule, p).is_some_and(|b| {
-            b.mark == Mark::Seq && transform::plain_dims(b).is_some() && !group::is_parallel(program, b)
-        })
-    };
-    (is_reduce && !reads_target(program, *statement) && loops.iter().all(reduces))
-        .then(|| Reduction { loops: loops.clone(), statement: *statement })
-}
-
-/// A value that reads its own target is a recurrence, not a reduction.
-fn reads_target(program: &Program, id: StatementId) -> bool {
-    let statement = program.statement(id);
-    let mut found = false;
-    statement.visit_reads(&mut |a| found |= a.array == statement.target.array);
-    found
-}
-
 /// Tiles one nest; returns how many nodes were inserted before it.
 fn tile(program: &mut Program, nest: TileNest, context: &mut PassContext) -> usize {
     let subject = nest.statements.last().map(|s| program.statement(*s).origin.clone()).unwrap_or_default();
-    match best_lane(program, &nest, context.machine) {
+    match best_lane(program, &nest, context.machine).1 {
         Some(Lane::Parallel(lane)) => tile_parallel(program, nest, lane, context),
         Some(Lane::Reduction(r, l)) => {
             vectorize_reduction(program, &nest.reductions[r], l, context);
@@ -167,114 +79,13 @@ fn tile(program: &mut Program, nest: TileNest, context: &mut PassContext) -> usi
     }
 }
 
-// ---- 1. the vector loop -------------------------------------------------------------------------------
-
-fn best_lane(program: &Program, nest: &TileNest, machine: &Machine) -> Option<Lane> {
-    let parallel = (0..nest.chain.len()).map(Lane::Parallel);
-    let loops = nest.reductions.iter().enumerate();
-    let reductions = loops.flat_map(|(r, red)| (0..red.loops.len()).map(move |l| Lane::Reduction(r, l)));
-    let scalar = nest.statements.iter().map(|s| scalar_cost(program, *s)).sum::<f64>();
-    let scored = parallel.chain(reductions).map(|lane| (lane_cost(program, nest, lane, machine), lane));
-    let best = scored.min_by(|a, b| a.0.total_cmp(&b.0))?;
-    (best.0 < scalar).then_some(best.1)
-}
-
-/// Cycles, roughly, for one iteration of the parallel loops when `lane` is the vector loop.
-fn lane_cost(program: &Program, nest: &TileNest, lane: Lane, machine: &Machine) -> f64 {
-    let (path, alone) = match lane {
-        Lane::Parallel(n) => (&nest.chain[n], None),
-        Lane::Reduction(r, l) => (&nest.reductions[r].loops[l], Some(nest.reductions[r].statement)),
-    };
-    let Some(band) = transform::band_at(&program.schedule, path) else { return f64::INFINITY };
-    let Some(dims) = transform::plain_dims(band) else { return f64::INFINITY };
-    let lanes = lanes_of(program, &nest.statements, machine) as f64;
-    let Some((first, dim)) = dims.first() else { return f64::INFINITY };
-    let extent = program.params.hint(&program.statement(*first).extents[*dim]).max(1);
-    let used = extent as f64 / ((extent as f64 / lanes).ceil() * lanes);
-    let vector: f64 = dims.iter().map(|(s, d)| vector_cost(program, *s, *d, lanes) / (lanes * used.max(1e-3))).sum();
-    match alone {
-        None => vector,
-        // Combining the lanes costs about a dozen operations; every other statement stays scalar.
-        Some(own) => {
-            let others = nest.statements.iter().filter(|s| **s != own);
-            vector + 12.0 + others.map(|s| scalar_cost(program, *s)).sum::<f64>()
-        }
-    }
-}
-
-/// Elements per vector: by the widest type that the nest computes in, four bytes at least.
-fn lanes_of(program: &Program, statements: &[StatementId], machine: &Machine) -> usize {
-    let widest = statements.iter().map(|s| program.array(program.statement(*s).target.array).dtype.size()).max();
-    machine.lanes(widest.unwrap_or(4).max(4))
-}
-
-/// Instances of the reduction loops of a statement, for one iteration of the loops its target depends on.
-fn reduction_volume(program: &Program, id: StatementId) -> f64 {
-    let statement = program.statement(id);
-    if statement.kind == StatementKind::Assign {
-        return 1.0;
-    }
-    let inner = (0..statement.extents.len()).filter(|d| !group::uses(&statement.target, *d));
-    inner.map(|d| program.params.hint(&statement.extents[d]).max(1) as f64).product()
-}
-
-fn scalar_cost(program: &Program, id: StatementId) -> f64 {
-    let statement = program.statement(id);
-    reduction_volume(program, id) * (operations(&statement.value) + count_loads(&statement.value) as f64 + 1.0)
-}
-
-fn count_loads(value: &Expr) -> usize {
-    let mut n = 0;
-    value.visit_loads(&mut |_| n += 1);
-    n
-}
-
-/// Arithmetic cost of a value in simple operations.
-fn operations(value: &Expr) -> f64 {
-    let own = match value {
-        Expr::Const(_) | Expr::Index(_) | Expr::Load(_) => 0.0,
-        Expr::Unary(UnaryOp::Neg | UnaryOp::Abs | UnaryOp::Not | UnaryOp::Floor | UnaryOp::Ceil, _) => 0.5,
-        Expr::Unary(..) => 12.0,
-        Expr::Binary(BinaryOp::Div | BinaryOp::Mod | BinaryOp::Rem, ..) => 6.0,
-        Expr::Binary(BinaryOp::Pow, ..) => 30.0,
-        Expr::Binary(..) | Expr::Select(..) | Expr::Cast(..) => 0.5,
-    };
-    own + value.children().iter().map(|c| operations(c)).sum::<f64>()
-}
-
-/// Cycles for one vector of a statement's instances along dimension `d`.
-fn vector_cost(program: &Program, id: StatementId, d: usize, lanes: f64) -> f64 {
-    let statement = program.statement(id);
-    let mut cost = operations(&statement.value);
-    statement.value.visit_loads(&mut |a| cost += access_cost(program, id, a, d, lanes));
-    let volume = reduction_volume(program, id);
-    // The accumulator of a reduction stays in a register: its target is touched once, not per iteration.
-    let own = access_cost(program, id, &statement.target, d, lanes);
-    if statement.kind == StatementKind::Assign { cost + own } else { cost * volume }
-}
-
-fn access_cost(program: &Program, id: StatementId, access: &Access, d: usize, lanes: f64) -> f64 {
-    match group::stride(program, access, d) {
-        Stride::Constant(0 | 1) => 1.0,
-        Stride::Constant(-2..=2) => 3.0,
-        _ if pack::can_pack(program, id, access) => 1.2,
-        _ => 1.5 * lanes,
-    }
-}
-
-// ---- 2. the register tile -----------------------------------------------------------------------------
-
-/// Sizes of a register tile.
-struct Shape {
-    rows: i64,
-    /// Lanes in all, a multiple of the vector length or one short vector.
-    lanes: i64,
-}
+// ---- the register tile ---------------------------------------------------------------------------------
 
 fn tile_parallel(program: &mut Program, nest: TileNest, lane: usize, context: &mut PassContext) -> usize {
     let subject = nest.statements.last().map(|s| program.statement(*s).origin.clone()).unwrap_or_default();
     let contraction = nest.reductions.iter().find(|r| group::is_contraction_statement(program, r.statement));
     let packs = contraction.cloned();
+    nest.reductions.iter().for_each(|r| order_reduction(program, r));
     let row = row_loop(program, &nest, lane);
     let shape = shape(program, &nest, lane, row, context.machine);
     let row = row.filter(|_| shape.rows > 1);
@@ -288,9 +99,7 @@ fn tile_parallel(program: &mut Program, nest: TileNest, lane: usize, context: &m
         }
     }
     let lanes_path = arrange(program, &nest, lane, row, &shape);
-    if let Some(reduction) = &packs {
-        pack::pack_constants(program, &lanes_path, reduction.statement);
-    }
+    nest.statements.iter().for_each(|s| pack::pack_constants(program, &lanes_path, *s));
     context.applied("tile", &subject, format!("register tile of {} rows x {} lanes", shape.rows, shape.lanes));
     inserted
 }
@@ -303,10 +112,28 @@ fn shift_last(nest: &mut TileNest, by: usize) {
     }
 }
 
-/// The iterator of the statement for every loop of the chain.
-fn dims_of(program: &Program, nest: &TileNest, id: StatementId) -> Vec<usize> {
-    let dim = |p: &Path| transform::band_at(&program.schedule, p).and_then(|b| b.members.get(&id)?.as_iter());
-    nest.chain.iter().map(|p| dim(p).unwrap_or(usize::MAX)).collect()
+/// Orders the loops of a reduction by the steps that its run-time operands take: the shortest innermost.
+fn order_reduction(program: &mut Program, reduction: &Reduction) {
+    let statement = program.statement(reduction.statement);
+    let mut loads = Vec::new();
+    statement.value.visit_loads(&mut |a| {
+        if !matches!(program.array(a.array).role, Role::Constant(_)) {
+            loads.push(a.clone());
+        }
+    });
+    let step = |path: &Path| {
+        let band = transform::band_at(&program.schedule, path);
+        let Some(d) = band.and_then(|b| b.members.get(&reduction.statement)?.as_iter()) else { return i64::MAX };
+        let strides = loads.iter().map(|a| match group::stride(program, a, d) {
+            Stride::Constant(s) => s.saturating_abs(),
+            Stride::Unknown => i64::MAX,
+        });
+        strides.max().unwrap_or(0)
+    };
+    let steps: Vec<i64> = reduction.loops.iter().map(step).collect();
+    let mut order: Vec<usize> = (0..steps.len()).collect();
+    order.sort_by_key(|n| std::cmp::Reverse(steps[*n]));
+    transform::permute_chain(&mut program.schedule, &reduction.loops[0], &order);
 }
 
 /// The parallel loop that becomes the rows: one that the vector loads of the first reduction do not use,
@@ -327,61 +154,7 @@ fn row_loop(program: &Program, nest: &TileNest, lane: usize) -> Option<usize> {
     candidates.max_by_key(|n| (reuse(*n), extent(*n) >= 4 || statement.extents[dims[*n]].as_constant().is_none(), *n))
 }
 
-fn shape(program: &Program, nest: &TileNest, lane: usize, row: Option<usize>, machine: &Machine) -> Shape {
-    let vector = lanes_of(program, &nest.statements, machine) as i64;
-    let statement = nest.reductions.first().map_or(nest.statements[0], |r| r.statement);
-    let dims = dims_of(program, nest, statement);
-    let extent = program.statement(statement).extents[dims[lane]].as_constant();
-    let rows = row.map(|r| program.statement(statement).extents[dims[r]].clone());
-    if nest.reductions.is_empty() {
-        return Shape { rows: 1, lanes: lanes_for(extent, vector, 2) };
-    }
-    let widest = if rows.is_some() { 4 } else { 8 };
-    let vectors = best_vectors(extent, vector, widest, rows.as_ref().and_then(|r| r.as_constant()));
-    let most = ((machine.vector_registers as i64 - 1 - vectors) / vectors).clamp(1, 14);
-    let most = if vectors == 3 { most.min(8) } else { most };
-    let rows = match rows.map(|r| r.as_constant()) {
-        None => 1,
-        Some(None) => most.min(8),
-        // Equal row tiles: 14 rows with at most 9 are two tiles of 7.
-        Some(Some(extent)) => {
-            let tiles = (extent + most - 1) / most;
-            if tiles > 0 { (extent + tiles - 1) / tiles } else { 1 }
-        }
-    };
-    Shape { rows, lanes: lanes_for(extent, vector, vectors) }
-}
-
-/// The number of vectors per row that wastes fewest lanes at the border of the matrix.
-fn best_vectors(extent: Option<i64>, vector: i64, widest: i64, rows: Option<i64>) -> i64 {
-    let Some(extent) = extent else { return widest.min(4) };
-    let many_rows = rows.is_none_or(|r| r >= 8);
-    let waste = |n: i64| {
-        let block = n * vector;
-        (extent + block - 1) / block * block - extent
-    };
-    // Three vectors leave room for eight rows; without rows, more accumulators hide the latency.
-    let preference: &[i64] = if widest > 4 {
-        &[8, 4, 6, 3, 2, 1]
-    } else if many_rows {
-        &[3, 4, 2, 1]
-    } else {
-        &[4, 3, 2, 1]
-    };
-    preference.iter().copied().min_by_key(|n| waste(*n)).unwrap_or(1)
-}
-
-/// Lanes of a tile of at most `vectors` vectors over an extent.
-fn lanes_for(extent: Option<i64>, vector: i64, vectors: i64) -> i64 {
-    let full = vector * vectors;
-    match extent {
-        Some(e) if e <= vector / 2 => (e.max(1) as u64).next_power_of_two() as i64,
-        Some(e) => full.min((e + vector - 1) / vector * vector),
-        None => full,
-    }
-}
-
-// ---- 3. strip-mining and order ------------------------------------------------------------------------
+// ---- strip-mining and order ----------------------------------------------------------------------------
 
 /// Orders the chain as [loops the vectors depend on] lane-block [other loops] row-block rows lanes and
 /// marks it; returns the path of the lanes.

@@ -1,0 +1,143 @@
+//! The vector loop of a tile nest: every loop is scored by the cost of its loads and stores per vector.
+
+use super::group::{self, Stride};
+use super::pack;
+use super::tile_nest::TileNest;
+use crate::expr::{Access, BinaryOp, Expr, UnaryOp};
+use crate::machine::Machine;
+use crate::program::{Program, Role, Statement, StatementId, StatementKind};
+use crate::transform;
+
+/// Which loop becomes the vector loop.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Lane {
+    /// Number in `TileNest::chain`.
+    Parallel(usize),
+    /// Number in `TileNest::reductions`, number of the loop in it.
+    Reduction(usize, usize),
+}
+
+/// The best vector loop of the nest and what one iteration of its parallel loops costs; no loop where scalar
+/// code is cheaper.
+pub fn best_lane(program: &Program, nest: &TileNest, machine: &Machine) -> (f64, Option<Lane>) {
+    let parallel = (0..nest.chain.len()).map(Lane::Parallel);
+    let loops = nest.reductions.iter().enumerate();
+    let reductions = loops.flat_map(|(r, red)| (0..red.loops.len()).map(move |l| Lane::Reduction(r, l)));
+    let scalar = nest.statements.iter().map(|s| scalar_cost(program, *s)).sum::<f64>();
+    let scored = parallel.chain(reductions).map(|lane| (lane_cost(program, nest, lane, machine), lane));
+    let best = scored.min_by(|a, b| a.0.total_cmp(&b.0));
+    best.filter(|b| b.0 < scalar).map_or((scalar, None), |(cost, lane)| (cost, Some(lane)))
+}
+
+/// Cycles, roughly, for one iteration of the parallel loops when `lane` is the vector loop.
+fn lane_cost(program: &Program, nest: &TileNest, lane: Lane, machine: &Machine) -> f64 {
+    let (path, alone) = match lane {
+        Lane::Parallel(n) => (&nest.chain[n], None),
+        Lane::Reduction(r, l) => (&nest.reductions[r].loops[l], Some(nest.reductions[r].statement)),
+    };
+    let Some(band) = transform::band_at(&program.schedule, path) else { return f64::INFINITY };
+    let Some(dims) = transform::plain_dims(band) else { return f64::INFINITY };
+    let lanes = lanes_of(program, &nest.statements, machine) as f64;
+    let Some((first, dim)) = dims.first() else { return f64::INFINITY };
+    let extent = program.params.hint(&program.statement(*first).extents[*dim]).max(1);
+    let used = extent as f64 / ((extent as f64 / lanes).ceil() * lanes);
+    let vector: f64 = dims.iter().map(|(s, d)| vector_cost(program, *s, *d, lanes) / (lanes * used.max(1e-3))).sum();
+    match alone {
+        None => vector,
+        // Combining the lanes costs about a dozen operations; every other statement stays scalar.
+        Some(own) => {
+            let others = nest.statements.iter().filter(|s| **s != own);
+            vector + 12.0 + others.map(|s| scalar_cost(program, *s)).sum::<f64>()
+        }
+    }
+}
+
+/// Elements per vector: by the widest type that the nest computes in, four bytes at least.
+pub fn lanes_of(program: &Program, statements: &[StatementId], machine: &Machine) -> usize {
+    let widest = statements.iter().map(|s| program.array(program.statement(*s).target.array).dtype.size()).max();
+    machine.lanes(widest.unwrap_or(4).max(4))
+}
+
+/// Instances of the reduction loops of a statement, for one iteration of the loops its target depends on.
+fn reduction_volume(program: &Program, id: StatementId) -> f64 {
+    let statement = program.statement(id);
+    if statement.kind == StatementKind::Assign {
+        return 1.0;
+    }
+    let inner = (0..statement.extents.len()).filter(|d| !group::uses(&statement.target, *d));
+    inner.map(|d| program.params.hint(&statement.extents[d]).max(1) as f64).product()
+}
+
+fn scalar_cost(program: &Program, id: StatementId) -> f64 {
+    let statement = program.statement(id);
+    reduction_volume(program, id) * (operations(&statement.value) + count_loads(&statement.value) as f64 + 1.0)
+}
+
+fn count_loads(value: &Expr) -> usize {
+    let mut n = 0;
+    value.visit_loads(&mut |_| n += 1);
+    n
+}
+
+/// Arithmetic cost of a value in simple operations.
+fn operations(value: &Expr) -> f64 {
+    let own = match value {
+        Expr::Const(_) | Expr::Index(_) | Expr::Load(_) => 0.0,
+        Expr::Unary(UnaryOp::Neg | UnaryOp::Abs | UnaryOp::Not | UnaryOp::Floor | UnaryOp::Ceil, _) => 0.5,
+        Expr::Unary(..) => 12.0,
+        Expr::Binary(BinaryOp::Div | BinaryOp::Mod | BinaryOp::Rem, ..) => 6.0,
+        Expr::Binary(BinaryOp::Pow, ..) => 30.0,
+        Expr::Binary(..) | Expr::Select(..) | Expr::Cast(..) => 0.5,
+    };
+    own + value.children().iter().map(|c| operations(c)).sum::<f64>()
+}
+
+/// Cycles for one vector of a statement's instances along dimension `d`.
+fn vector_cost(program: &Program, id: StatementId, d: usize, lanes: f64) -> f64 {
+    let statement = program.statement(id);
+    // Operands of a contraction are loaded once for several rows or vectors of its register tile.
+    let shared = if group::is_contraction_statement(program, id) { TILE_SHARE } else { 1.0 };
+    let mut cost = operations(&statement.value);
+    statement.value.visit_loads(&mut |a| cost += shared * access_cost(program, id, a, d, lanes));
+    let volume = reduction_volume(program, id);
+    // The accumulator of a reduction stays in a register: its target is touched once, not per iteration.
+    let own = access_cost(program, id, &statement.target, d, lanes);
+    if statement.kind == StatementKind::Assign { cost + own } else { cost * volume }
+}
+
+/// Loads per multiply-add of a register tile of a few rows and vectors.
+const TILE_SHARE: f64 = 0.25;
+
+fn access_cost(program: &Program, id: StatementId, access: &Access, d: usize, lanes: f64) -> f64 {
+    let constant = matches!(program.array(access.array).role, Role::Constant(_));
+    match group::stride(program, access, d) {
+        // Read as one aligned stream once packed.
+        Stride::Constant(s) if s != 0 && constant && pack::can_pack(program, id, access) => 0.8,
+        Stride::Constant(0 | 1) => 1.0 + far(program, id, access),
+        Stride::Constant(-2..=2) => 3.0,
+        _ if pack::can_pack(program, id, access) => 1.3,
+        _ => 1.5 * lanes,
+    }
+}
+
+/// What it costs that a reduction reads a run-time operand in steps of whole cache lines.
+fn far(program: &Program, id: StatementId, access: &Access) -> f64 {
+    const LINE: i64 = 16;
+    let statement = program.statement(id);
+    if statement.kind == StatementKind::Assign || matches!(program.array(access.array).role, Role::Constant(_)) {
+        return 0.0;
+    }
+    let mut run = 1;
+    for d in (0..statement.extents.len()).filter(|d| !group::uses(&statement.target, *d) && group::uses(access, *d)) {
+        let near = matches!(group::stride(program, access, d), Stride::Constant(s) if s.abs() < LINE);
+        run *= if near { program.params.hint(&statement.extents[d]).clamp(1, LINE) } else { 1 };
+    }
+    if run >= LINE || !reduces_over(statement, access) { 0.0 } else { FAR / run as f64 }
+}
+
+fn reduces_over(statement: &Statement, access: &Access) -> bool {
+    (0..statement.extents.len()).any(|d| !group::uses(&statement.target, d) && group::uses(access, d))
+}
+
+/// About half of a load: the next line is often there already.
+const FAR: f64 = 0.4;

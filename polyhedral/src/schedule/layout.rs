@@ -1,0 +1,239 @@
+//! `layout`: choose which dimension of every temporary lies in consecutive memory.
+//!
+//! Rewrite: the dimensions of a temporary change places, in its extents and in every access alike, so that the
+//! vector loops of its writers and readers find their lanes side by side. A convolution that writes
+//! `[n, m, h, w]` then vectorizes over its result channels, whose weights are packed at compile time, and all
+//! elementwise operators after it follow.
+//!
+//! Dimensions that one iterator subscripts belong together: they form a *class* (the channels of one residual
+//! stream, the width of the whole image), and one decision puts a class last in all of its arrays. Classes are
+//! tried one after another; a move stays when the tile nests that it touches get cheaper by what `lane`, which
+//! later chooses their vector loops, thinks of them. Always legal: a temporary's order of elements is ours, and
+//! no schedule changes. Inputs, outputs and constants keep theirs. Source: the layout-assignment problem of
+//! Li et al. (2016), here over access relations instead of operators.
+
+use super::lane::best_lane;
+use super::tile_nest::{TileNest, all_nests};
+use crate::error::{Origin, Result};
+use crate::expr::{Access, Expr};
+use crate::machine::Machine;
+use crate::param::ParamDef;
+use crate::pass::{Pass, PassContext};
+use crate::program::{ArrayId, Program, Statement, StatementId};
+use crate::transform;
+use indexmap::{IndexMap, IndexSet};
+
+pub struct Layout;
+
+/// A move must save this part of the nests it touches: estimates are not exact.
+const LEAST_GAIN: f64 = 0.005;
+/// Later classes may make earlier moves worthwhile.
+const SWEEPS: usize = 2;
+
+impl Pass for Layout {
+    fn name(&self) -> &'static str {
+        "layout"
+    }
+
+    fn summary(&self) -> &'static str {
+        "choose which dimension of every temporary lies in consecutive memory"
+    }
+
+    fn run(&self, program: &mut Program, context: &mut PassContext) -> Result<()> {
+        if context.machine.gpu {
+            return Ok(());
+        }
+        let nests = Nests::of(program);
+        let mut orders = free_arrays(program);
+        let classes = classes(program, &orders);
+        for _ in 0..SWEEPS {
+            for class in &classes {
+                put_last(program, &nests, &mut orders, class, context);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Dimensions (by the place they had at first) that should lie last together.
+type Class = Vec<(ArrayId, usize)>;
+/// The arrays that may change, each with its dimensions (by the place they had at first) in their order now.
+type Orders = IndexMap<ArrayId, Vec<usize>>;
+
+/// Temporaries of several dimensions; values that lowering reads itself (trip counts, exits) are left alone.
+fn free_arrays(program: &Program) -> Orders {
+    let late =
+        |name: &str| program.params.iter().any(|(_, p)| matches!(&p.def, ParamDef::Value { array } if array == name));
+    let free = program.arrays().filter(|(id, a)| a.is_temp() && !program.exits.contains(id) && !late(&a.name));
+    free.filter(|(_, a)| a.extents.len() > 1).map(|(id, a)| (id, (0..a.extents.len()).collect())).collect()
+}
+
+/// Joins dimensions that an iterator of a statement's result subscripts alone.
+fn classes(program: &Program, orders: &Orders) -> Vec<Class> {
+    let mut number: IndexMap<(ArrayId, usize), usize> = IndexMap::new();
+    for (array, dims) in orders {
+        for d in dims {
+            number.insert((*array, *d), number.len());
+        }
+    }
+    let mut parent: Vec<usize> = (0..number.len()).collect();
+    for (_, statement) in program.statements() {
+        let mut first: IndexMap<usize, usize> = IndexMap::new();
+        let free: Vec<usize> =
+            (0..statement.extents.len()).filter(|d| super::group::uses(&statement.target, *d)).collect();
+        visit(statement, &mut |access| {
+            for (place, index) in access.index.iter().enumerate() {
+                let Some(own) = number.get(&(access.array, place)) else { continue };
+                if let Some(d) = only_iterator(index, &free) {
+                    let other = *first.entry(d).or_insert(*own);
+                    let (a, b) = (root(&mut parent, *own), root(&mut parent, other));
+                    parent[a.max(b)] = a.min(b);
+                }
+            }
+        });
+    }
+    let mut out: IndexMap<usize, Class> = IndexMap::new();
+    for (dim, n) in &number {
+        out.entry(root(&mut parent, *n)).or_default().push(*dim);
+    }
+    out.into_values().collect()
+}
+
+fn root(parent: &mut [usize], mut n: usize) -> usize {
+    while parent[n] != n {
+        parent[n] = parent[parent[n]];
+        n = parent[n];
+    }
+    n
+}
+
+/// The only iterator among `free` that the subscript uses.
+fn only_iterator(index: &Expr, free: &[usize]) -> Option<usize> {
+    let Expr::Index(aff) = index else { return None };
+    let mut used = free.iter().filter(|d| aff.uses_iter(**d));
+    used.next().copied().filter(|_| used.next().is_none())
+}
+
+// ---- what a layout costs ------------------------------------------------------------------------------
+
+/// The tile nests, how often each runs, and who uses an array.
+struct Nests {
+    nests: Vec<(TileNest, f64)>,
+    users: IndexMap<ArrayId, IndexSet<usize>>,
+    statements: IndexMap<ArrayId, IndexSet<StatementId>>,
+}
+
+impl Nests {
+    fn of(program: &Program) -> Nests {
+        let mut users: IndexMap<ArrayId, IndexSet<usize>> = IndexMap::new();
+        let mut statements: IndexMap<ArrayId, IndexSet<StatementId>> = IndexMap::new();
+        for (id, statement) in program.statements() {
+            visit(statement, &mut |a| {
+                statements.entry(a.array).or_default().insert(id);
+            });
+        }
+        let nests: Vec<_> =
+            all_nests(program).into_iter().map(|n| (runs(program, &n), n)).map(|(r, n)| (n, r)).collect();
+        for (number, (nest, _)) in nests.iter().enumerate() {
+            for id in &nest.statements {
+                visit(program.statement(*id), &mut |a| {
+                    users.entry(a.array).or_default().insert(number);
+                });
+            }
+        }
+        Nests { nests, users, statements }
+    }
+
+    fn cost(&self, program: &Program, which: &IndexSet<usize>, machine: &Machine) -> f64 {
+        which.iter().map(|n| self.nests[*n].1 * best_lane(program, &self.nests[*n].0, machine).0).sum()
+    }
+}
+
+/// Every access of a statement.
+fn visit(statement: &Statement, f: &mut dyn FnMut(&Access)) {
+    f(&statement.target);
+    statement.visit_reads(f);
+}
+
+/// How often the body of a nest's parallel loops runs.
+fn runs(program: &Program, nest: &TileNest) -> f64 {
+    let Some(statement) = nest.statements.first() else { return 0.0 };
+    let deepest = nest.chain.last().map_or(&[][..], Vec::as_slice);
+    let extent = |n: usize| {
+        let band = transform::band_at(&program.schedule, &deepest[..n])?;
+        let d = band.members.get(statement)?.as_iter()?;
+        Some(program.params.hint(&program.statement(*statement).extents[d]).max(1) as f64)
+    };
+    (1..=deepest.len()).filter_map(extent).product()
+}
+
+// ---- moves --------------------------------------------------------------------------------------------
+
+fn put_last(program: &mut Program, nests: &Nests, orders: &mut Orders, class: &Class, context: &mut PassContext) {
+    let moves: Vec<(ArrayId, Vec<usize>)> =
+        class.iter().filter_map(|(a, d)| moved(&orders[a], *d).map(|m| (*a, m))).collect();
+    let touched: IndexSet<usize> =
+        moves.iter().flat_map(|(a, _)| nests.users.get(a).into_iter().flatten()).copied().collect();
+    if touched.is_empty() {
+        return;
+    }
+    let before = nests.cost(program, &touched, context.machine);
+    moves.iter().for_each(|(a, order)| permute(program, nests, *a, order));
+    let after = nests.cost(program, &touched, context.machine);
+    if after > before * (1.0 - LEAST_GAIN) {
+        moves.iter().for_each(|(a, order)| permute(program, nests, *a, &inverse(order)));
+        return;
+    }
+    for (array, order) in &moves {
+        let old = &orders[array];
+        orders[array] = order.iter().map(|n| old[*n]).collect();
+    }
+    let subject = subject(program, nests, moves[0].0);
+    let names: Vec<&str> = moves.iter().take(3).map(|(a, _)| program.array(*a).name.as_str()).collect();
+    let gain = 100.0 * (1.0 - after / before);
+    let text = format!("reordered {} arrays ({}, ..): {gain:.0} % cheaper", moves.len(), names.join(", "));
+    context.applied("layout", &subject, text);
+}
+
+fn subject(program: &Program, nests: &Nests, array: ArrayId) -> Origin {
+    let first = nests.statements.get(&array).and_then(|s| s.first());
+    first.map(|s| program.statement(*s).origin.clone()).unwrap_or_default()
+}
+
+/// The order that puts dimension `d` last and leaves the others as they are; `None` where it is last.
+fn moved(order: &[usize], d: usize) -> Option<Vec<usize>> {
+    let at = order.iter().position(|n| *n == d)?;
+    let last = order.len() - 1;
+    (at != last).then(|| (0..=last).filter(|n| *n != at).chain([at]).collect())
+}
+
+fn inverse(order: &[usize]) -> Vec<usize> {
+    let mut out = vec![0; order.len()];
+    order.iter().enumerate().for_each(|(new, old)| out[*old] = new);
+    out
+}
+
+/// New dimension `n` of the array is its old dimension `order[n]`, in every access too.
+fn permute(program: &mut Program, nests: &Nests, array: ArrayId, order: &[usize]) {
+    let declared = program.array_mut(array);
+    declared.extents = order.iter().map(|n| declared.extents[*n].clone()).collect();
+    declared.fold = order.iter().map(|n| declared.fold[*n]).collect();
+    let reorder = |access: &mut Access| {
+        if access.array == array {
+            access.index = order.iter().map(|n| access.index[*n].clone()).collect();
+        }
+    };
+    for id in nests.statements.get(&array).into_iter().flatten() {
+        let statement = program.statement_mut(*id);
+        statement.map_exprs(&mut |e| {
+            e.rewrite(&mut |e| match e {
+                Expr::Load(mut access) => {
+                    reorder(&mut access);
+                    Expr::Load(access)
+                }
+                other => other,
+            })
+        });
+        reorder(&mut statement.target);
+    }
+}
