@@ -13,11 +13,21 @@ pub enum Allowed {
 const DEFAULT: Allowed = Allowed::Within { relative: 1e-3, absolute: 1e-7 };
 
 /// Exceptions: a case, what is allowed, and why.
-pub const WIDENED: &[(&str, Allowed, &str)] = &[(
-    "light/light_densenet121",
-    Allowed::Within { relative: 2e-3, absolute: 1e-7 },
-    "the suite's own data.json says so",
-)];
+pub const WIDENED: &[(&str, Allowed, &str)] = &[
+    (
+        "light/light_densenet121",
+        Allowed::Within { relative: 2e-3, absolute: 1e-7 },
+        "the suite's own data.json says so",
+    ),
+    ("node/test_bernoulli", Allowed::AnyValue, DRAWN),
+    ("node/test_bernoulli_expanded", Allowed::AnyValue, DRAWN),
+    ("node/test_bernoulli_double", Allowed::AnyValue, DRAWN),
+    ("node/test_bernoulli_double_expanded", Allowed::AnyValue, DRAWN),
+    ("node/test_bernoulli_seed", Allowed::AnyValue, DRAWN),
+    ("node/test_bernoulli_seed_expanded", Allowed::AnyValue, DRAWN),
+];
+
+const DRAWN: &str = "drawn at random: the standard fixes no generator, and the reference runner leaves these cases out";
 
 pub fn of(case: &str) -> Allowed {
     WIDENED.iter().find(|(name, ..)| *name == case).map_or(DEFAULT, |(_, allowed, _)| *allowed)

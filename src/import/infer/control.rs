@@ -146,12 +146,14 @@ impl Context<'_> {
     fn choose(&self, node: &Node, condition: TensorId, output: usize) -> Stop {
         let facts = match self.conditions.get(&condition) {
             Some((difference, true)) => self.fact_for_zero(difference),
-            _ => {
-                let message = format!("the branches of an If give output {output} different ranks or types");
-                let help = "fix the input size with --dim, so that the condition is known";
-                return Error::unsupported("E112", message).help(help).into();
-            }
+            _ => Vec::new(),
         };
+        // Without a fact nothing would check at run time that the guess holds.
+        if facts.is_empty() {
+            let message = format!("the branches of an If give output {output} different ranks or types");
+            let help = "fix the input size with --dim, so that the condition is known";
+            return Error::unsupported("E112", message).help(help).into();
+        }
         Stop::Restart(Fact::Then { node: node.name.clone(), facts })
     }
 
