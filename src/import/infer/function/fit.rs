@@ -13,7 +13,7 @@ pub const FUNCTIONS: &[Function] = &[Function {
     body: center_crop_pad,
 }];
 
-/// Where the number of elements is odd, the end gets one more.
+/// First to the smaller extent, then to the wanted one. Where a difference is odd, the end gets one more.
 fn center_crop_pad(f: &mut Body) -> Step {
     let shape = f.shape("input_data")?;
     let targets = f.site().need_affs(1, "shape")?;
@@ -28,17 +28,12 @@ fn center_crop_pad(f: &mut Body) -> Step {
     let (mut starts, mut ends) = (vec![zero.clone(); shape.len()], shape.clone());
     let mut pads = vec![zero.clone(); 2 * shape.len()];
     for (&axis, target) in axes.iter().zip(&targets) {
-        let more = f.cx.simplify(&(target.clone() - shape[axis].clone()));
-        if f.cx.range(&more).1.is_some_and(|high| high <= 0) {
-            starts[axis] = (shape[axis].clone() - target.clone()).floor_div(2);
-            ends[axis] = starts[axis].clone() + target.clone();
-        } else if f.cx.range(&more).0.is_some_and(|low| low >= 0) {
-            pads[axis] = more.floor_div(2);
-            pads[shape.len() + axis] = more - pads[axis].clone();
-        } else {
-            let message = format!("axis {axis} would be cut or filled, depending on a symbolic dimension");
-            return Err(f.site().unsupported(message));
-        }
+        let extent = shape[axis].clone();
+        let kept = f.cx.min(&extent, target);
+        starts[axis] = (extent - kept.clone()).floor_div(2);
+        ends[axis] = starts[axis].clone() + kept.clone();
+        pads[axis] = (target.clone() - kept.clone()).floor_div(2);
+        pads[shape.len() + axis] = target.clone() - kept - pads[axis].clone();
     }
     f.affs("starts", starts)?;
     f.affs("ends", ends)?;
