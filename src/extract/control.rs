@@ -116,9 +116,8 @@ pub fn extract_loop(builder: &mut Builder, node: &Node) -> Result<()> {
             for (tensor, array) in &latches {
                 copy(builder, *tensor, *array, None, StatementKind::Update)?;
             }
-            match &count {
-                Some(count) => count.step(builder, again, depth),
-                None => {}
+            if let Some(count) = &count {
+                count.step(builder, again, depth);
             }
             Ok(())
         };
