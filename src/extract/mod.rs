@@ -20,6 +20,7 @@ mod einsum;
 mod elementwise;
 mod gather;
 mod generate;
+mod grams;
 mod layout;
 mod matmul;
 mod names;
@@ -44,6 +45,7 @@ mod unpool;
 mod view;
 
 pub use builder::{Builder, Dims, Scope, View, dims, leaf, named_dims};
+pub use random::key as random_key;
 
 use crate::graph::{Block, Graph, Node};
 use sirius_polyhedral::{Error, Program, Result};
@@ -155,6 +157,7 @@ fn extract_results(builder: &mut Builder, node: &Node) -> Result<()> {
         "Multinomial" => random::multinomial(builder, node),
         "NonMaxSuppression" => suppression::non_max_suppression(builder, node),
         "RandomNormal" | "RandomNormalLike" | "RandomUniform" | "RandomUniformLike" => random::random(builder, node),
+        "TfIdfVectorizer" => grams::tf_idf(builder, node),
         "TensorScatter" => gather::tensor_scatter(builder, node),
         "MeanVarianceNormalization" => normalize::mean_variance(builder, node),
         "NonZero" => counted::non_zero(builder, node),

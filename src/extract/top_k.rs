@@ -132,6 +132,9 @@ fn selected(b: &mut Builder, form: &Form, name: &str) -> Result<ArrayId> {
     let dims = form.dims(&[("j", &form.k), ("i", &form.n)]);
     let worst = if form.order.descending { lowest(t) } else { highest(t) };
     let op = if form.order.descending { BinaryOp::Max } else { BinaryOp::Min };
+    // A minimum would prefer NaN, which comes last: it is left out, and looked for where no number is left.
+    let nan_last = t.is_float() && !form.order.descending;
+    let number = if nan_last { Expr::unary(UnaryOp::Not, is_nan(&x)) } else { Expr::literal(1.0, DType::Bool) };
     let best = Reduction {
         name: &format!("{name}_best"),
         dtype: t,
@@ -139,22 +142,29 @@ fn selected(b: &mut Builder, form: &Form, name: &str) -> Result<ArrayId> {
         init: worst.clone(),
         dims: &dims,
         parallel: outer + 1,
-        value: Expr::select(open.clone(), x.clone(), worst),
+        value: Expr::select(and(open.clone(), number.clone()), x.clone(), worst),
     };
     let (best, mut nodes) = accumulate(b, best);
     let best = b.load(best, b.iters(outer + 1));
-    let at = Reduction {
-        name: &format!("{name}_at"),
-        dtype: DType::I64,
-        op: BinaryOp::Min,
-        init: index(form.n.clone() - 1.into()),
-        dims: &dims,
-        parallel: outer + 1,
-        value: Expr::select(and(open, form.order.same(&x, &best)), i, index(form.n.clone() - 1.into())),
+    let first = |b: &mut Builder, nodes: &mut Vec<_>, what: &str, test: Expr| {
+        let name = format!("{name}_{what}");
+        let (i, none) = (b.iter(outer + 1), index(form.n.clone()));
+        let value = Expr::select(test, i, none.clone());
+        let (op, init) = (BinaryOp::Min, none);
+        let r = Reduction { name: &name, dtype: DType::I64, op, init, dims: &dims, parallel: outer + 1, value };
+        let (at, more) = accumulate(b, r);
+        nodes.extend(more);
+        b.load(at, b.iters(outer + 1))
     };
-    let (at, more) = accumulate(b, at);
-    nodes.extend(more);
-    let at = b.load(at, b.iters(outer + 1));
+    let equal = and(and(open.clone(), number), form.order.same(&x, &best));
+    let mut at = first(b, &mut nodes, "at", equal);
+    if nan_last {
+        let nan = first(b, &mut nodes, "nan", and(open, is_nan(&x)));
+        at = Expr::select(lt(at.clone(), index(form.n.clone())), at, nan);
+    }
+    // There is always one, as `k` is not larger than `n`.
+    let at = min(at, index(form.n.clone() - 1.into()));
+    let best = form.element(b, at.clone())?;
     let step = form.dims(&[("j", &form.k)]);
     nodes.push(leaf(b.assign(&step, keys, slot(j.clone() + 1.into()), best)));
     nodes.push(leaf(b.assign(&step, places, slot(j + 1.into()), at)));

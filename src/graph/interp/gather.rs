@@ -243,7 +243,7 @@ mod tests {
     #[test]
     fn unique_counts() {
         let found = try_eval("Unique", 11, &[], &[&i64s(&[4], &[3, 1, 3, 2])]).unwrap();
-        let lists: Vec<Vec<i64>> = found.iter().map(Value::i64s).collect();
+        let lists: Vec<Vec<i64>> = found[..4].iter().map(Value::i64s).collect();
         assert_eq!(lists, [vec![1, 2, 3], vec![1, 3, 0], vec![2, 0, 2, 1], vec![1, 1, 2]]);
     }
 }

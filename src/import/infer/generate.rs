@@ -13,6 +13,7 @@ pub const RULES: Family = &[
     ("ConstantOfShape", constant_of_shape),
     ("Range", range),
     ("EyeLike", eye_like),
+    ("TfIdfVectorizer", tf_idf),
     ("OneHot", one_hot),
     ("Trilu", same),
 ];
@@ -126,6 +127,20 @@ fn eye_like(site: &mut Site) -> Step {
     let dtype = dtype_attribute(site, "dtype", site.dtype(0)?)?;
     let shape = site.shape(0)?;
     site.set(0, dtype, shape)
+}
+
+/// One column per n-gram, for every row of items.
+fn tf_idf(site: &mut Site) -> Step {
+    if !site.dtype(0)?.is_integer() {
+        return Err(site.unsupported("n-grams of other items than integers"));
+    }
+    let mut shape = site.shape(0)?;
+    let columns = site.node.ints("ngram_indexes").unwrap_or(&[]).iter().max().map_or(0, |last| last.saturating_add(1));
+    match shape.last_mut() {
+        Some(last) if site.rank(0)? <= 2 => *last = Aff::constant(columns),
+        _ => return Err(site.invalid("the input is neither a row nor a matrix")),
+    }
+    site.set(0, DType::F32, shape)
 }
 
 fn one_hot(site: &mut Site) -> Step {

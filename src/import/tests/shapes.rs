@@ -199,12 +199,53 @@ fn initializers_that_are_also_inputs_are_weights() {
 
 #[test]
 fn shapes_from_data_say_which_input_and_how_to_go_on() {
-    let inputs = vec![value("x", FLOAT, &["n"]), value("shape", INT64, &["2"])];
-    let nodes = vec![node("Reshape", "x shape", "y", vec![])];
+    let inputs = vec![value("x", FLOAT, &["n"]), value("axes", INT64, &["1"])];
+    let nodes = vec![node("ReduceSum", "x axes", "y", vec![])];
     let error = import(&model(GraphProto { ..graph(inputs, vec![], nodes, "y") })).unwrap_err();
     assert_eq!(error.diagnostic().code, "E112");
-    assert!(error.to_string().contains("Reshape takes its shape (input 1, \"shape\") at run time"), "{error}");
-    assert!(error.diagnostic().help.as_deref().unwrap().contains("symbolic dimensions are: n"));
+    assert!(error.to_string().contains("ReduceSum takes its axes (input 1, \"axes\") at run time"), "{error}");
+    assert!(error.diagnostic().help.as_deref().unwrap().contains("symbolic dimensions are: n, axes_value0"));
+}
+
+#[test]
+fn contents_of_small_inputs_are_parameters() {
+    let inputs = || vec![value("x", FLOAT, &["n", "6"]), value("k", INT64, &[])];
+    let weights = vec![weight("one", &[1], &[1])];
+    let nodes = || {
+        vec![
+            node("Unsqueeze", "k zero", "list", vec![]),
+            node("Concat", "one list", "shape", vec![int("axis", 0)]),
+            node("Expand", "x shape", "y", vec![]),
+            node("TopK", "x list", "best at", vec![]),
+        ]
+    };
+    let all = [weights, vec![weight("zero", &[1], &[0])]].concat();
+    let found = shapes(inputs(), all.clone(), nodes(), "y best");
+    // 6 columns are expanded to 6 or by 1; the best k are at most 6.
+    assert_eq!(found[0], "y f32[n, 6]");
+    assert!(found[1].starts_with("best f32[n, d"), "{found:?}");
+    let options = ImportOptions { dims: [("k_value".to_string(), 2)].into(), ..ImportOptions::default() };
+    let nodes = vec![node("Unsqueeze", "k zero", "list", vec![]), node("TopK", "x list", "best at", vec![])];
+    let fixed = import_with(&model(graph(inputs(), all, nodes, "best")), &options).unwrap();
+    assert_eq!(show(&fixed, fixed.main.outputs[0]), "best f32[n, 2]");
+    assert_eq!(fixed.params.find("k_value").map(|p| fixed.params.get(p).max), Some(Some(2)));
+}
+
+#[test]
+fn what_data_chooses_is_as_long_as_the_run_says() {
+    let inputs = vec![value("x", FLOAT, &["n", "3"]), value("c", BOOL, &["2"])];
+    let nodes = vec![
+        node("NonZero", "x", "places", vec![]),
+        node("Compress", "x c", "some", vec![int("axis", 1)]),
+        node("Unique", "x", "kinds", vec![]),
+    ];
+    let found = shapes(inputs, vec![], nodes, "places some kinds");
+    assert!(found[0].starts_with("places i64[2, d"), "{found:?}");
+    assert!(found[1].starts_with("some f32[n, Compress_of_some_count"), "{found:?}");
+    assert!(found[2].starts_with("kinds f32[d"), "{found:?}");
+    // Constants are looked at now.
+    let found = shapes(vec![], vec![weight("w", &[3], &[4, 0, 5])], vec![node("NonZero", "w", "y", vec![])], "y");
+    assert_eq!(found, ["y i64[1, 2]"]);
 }
 
 #[test]
