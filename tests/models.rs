@@ -29,7 +29,7 @@ const WIDENED: &[(&str, Tolerance, &str)] = &[
     ),
     (
         "efficientnet_b0.dynamo",
-        Tolerance { relative: 2e-2, absolute: 5.0 },
+        Tolerance { relative: 1e-2, absolute: 4.0 },
         "random weights: logits reach 1200, and in f64 half an ulp on the image alone moves up to 16 of 1000 logits \
          by more than the usual tolerance; ONNX Runtime's own optimizations move 81 of them",
     ),
