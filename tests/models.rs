@@ -34,6 +34,12 @@ const WIDENED: &[(&str, Tolerance, &str)] = &[
          by more than the usual tolerance; ONNX Runtime's own optimizations move 81 of them",
     ),
     (
+        "resnet50.ts",
+        Tolerance { relative: 1e-3, absolute: 1e-3 },
+        "random weights: logits near 0 are differences of large sums; ONNX Runtime is up to 4.3e-4 away from an \
+         evaluation in f64, the artifact up to 4.5e-4",
+    ),
+    (
         "dddd_crnn_int8",
         Tolerance { relative: 0.0, absolute: 0.4 },
         "dynamic quantization: a rounding that flips moves all later layers; ONNX Runtime adds pairs of products in \
