@@ -2,7 +2,7 @@
 //!
 //! A model is a folder with `model.onnx` and `test_data_set_K/{input,output}_J.pb`. Looked at are
 //! `models/fetched` (filled by `models/fetch.py`, `models/restore.py` and `models/answers.py`), the small committed
-//! ones in `models/tiny/contrib`, and the folders that `SIRIUS_MODELS` names (separated by `:`). What the manifest
+//! ones in `models/tiny/{contrib,resize}`, and the folders that `SIRIUS_MODELS` names (separated by `:`). What the manifest
 //! lists and nobody fetched is reported as ignored. All data sets of a model run on one artifact, so those of
 //! different sizes show that symbolic dimensions work.
 
@@ -76,7 +76,8 @@ fn root() -> &'static Path {
 fn folders() -> Vec<PathBuf> {
     let named = std::env::var("SIRIUS_MODELS").unwrap_or_default();
     let named = named.split(':').filter(|f| !f.is_empty()).map(PathBuf::from);
-    [root().join("models/fetched"), root().join("models/tiny/contrib")].into_iter().chain(named).collect()
+    let own = ["models/fetched", "models/tiny/contrib", "models/tiny/resize"].map(|folder| root().join(folder));
+    own.into_iter().chain(named).collect()
 }
 
 /// The folders inside `folder` that hold a model, in order.
