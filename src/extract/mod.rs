@@ -34,6 +34,7 @@ mod reduce;
 mod regions;
 mod reshape;
 mod resize;
+mod resize_symbolic;
 mod sample;
 mod simplify;
 mod softmax;

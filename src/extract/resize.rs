@@ -1,10 +1,12 @@
 //! `Resize` and `Upsample`: tables of positions and weights per resized dimension, made at compile time.
 //!
 //! A result is the sum over the taps of every resized dimension. Nearest neighbours at an integer factor are
-//! plain affine subscripts and become a view; other tables are constant arrays.
+//! plain affine subscripts and become a view; other tables are constant arrays, or computed by the run where
+//! the extents are symbolic.
 
 use super::arguments::*;
 use super::builder::Builder;
+use super::resize_symbolic::{self, Resized};
 use super::terms::*;
 use crate::graph::Node;
 use sirius_polyhedral::{Aff, DType, Expr, Result};
@@ -16,16 +18,16 @@ struct Taps {
 }
 
 /// One tap of a dimension in the nest: a subscript and its weight (none where it is 1).
-struct Tap {
-    at: Expr,
-    weight: Option<Expr>,
+pub struct Tap {
+    pub at: Expr,
+    pub weight: Option<Expr>,
 }
 
-struct Mode<'a> {
-    node: &'a Node,
-    coordinates: &'a str,
-    interpolation: &'a str,
-    nearest: &'a str,
+pub struct Mode<'a> {
+    pub node: &'a Node,
+    pub coordinates: &'a str,
+    pub interpolation: &'a str,
+    pub nearest: &'a str,
 }
 
 impl<'a> Mode<'a> {
@@ -163,7 +165,7 @@ fn dimension(b: &mut Builder, mode: &Mode, d: usize, extents: (&Aff, &Aff), scal
         return Ok(vec![Tap { at: b.iter(d), weight: None }]);
     }
     let (Some(from), Some(to)) = (old.as_constant(), new.as_constant()) else {
-        return symbolic(b, mode, d, scale);
+        return symbolic(b, mode, Resized { d, from: old, to: new, scale });
     };
     let taps = mode.taps(scale, from, to);
     let factor = if from > 0 && to % from == 0 { to / from } else { 0 };
@@ -174,16 +176,15 @@ fn dimension(b: &mut Builder, mode: &Mode, d: usize, extents: (&Aff, &Aff), scal
     Ok(tables(b, d, &taps, nearest))
 }
 
-/// A symbolic dimension: nearest neighbours at an integer factor.
-fn symbolic(b: &Builder, mode: &Mode, d: usize, scale: f64) -> Result<Vec<Tap>> {
-    let factor = scale as i64;
+/// A symbolic dimension: affine for nearest neighbours at an integer factor.
+fn symbolic(b: &mut Builder, mode: &Mode, r: Resized) -> Result<Vec<Tap>> {
+    let factor = r.scale as i64;
     let centred = matches!(mode.coordinates, "half_pixel" | "pytorch_half_pixel") && mode.nearest.starts_with("round");
     let floored = mode.coordinates == "asymmetric" && mode.nearest == "floor";
-    if mode.interpolation != "nearest" || factor < 1 || factor as f64 != scale || !(centred || floored) {
-        let what = format!("dimension {d} is symbolic and not resized to its nearest neighbour by an integer factor");
-        return Err(unsupported_form(mode.node, what).help("fix the dimension with --dim"));
+    if mode.interpolation != "nearest" || factor < 1 || factor as f64 != r.scale || !(centred || floored) {
+        return resize_symbolic::taps(b, mode, &r);
     }
-    Ok(vec![Tap { at: index(b.aff(d).floor_div(factor)), weight: None }])
+    Ok(vec![Tap { at: index(b.aff(r.d).floor_div(factor)), weight: None }])
 }
 
 /// Constant arrays `position[x, tap]` and `weight[x, tap]`.
@@ -232,7 +233,7 @@ fn scales(b: &Builder, node: &Node, old: &[Aff], new: &[Aff]) -> Result<Vec<f64>
     Ok(all)
 }
 
-/// `new / old`; 0 where that is not a number known here (symbolic extents accept integer factors only).
+/// `new / old`; 0 where that is not a number known here.
 fn ratio(old: &Aff, new: &Aff) -> f64 {
     match (old.as_constant(), new.as_constant()) {
         (Some(a), Some(c)) if a > 0 => c as f64 / a as f64,

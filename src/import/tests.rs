@@ -7,3 +7,4 @@ mod kit;
 mod real;
 mod sequences;
 mod shapes;
+mod sizes;
