@@ -104,7 +104,7 @@ fn epilogue_joins_the_register_tile() {
     assert_eq!(program.schedule.roots.len(), 1, "the activation must join the product's nest");
     let mut all = Vec::new();
     marks(&program.schedule.roots, &mut all);
-    assert_eq!(all, [Mark::Seq, Mark::Seq, Mark::Rows(8), Mark::Lanes(48), Mark::Seq]);
+    assert_eq!(all, [Mark::Seq, Mark::Seq, Mark::Rows(6), Mark::Lanes(64), Mark::Seq]);
     assert_eq!(program.array(acc).placement, Some(program::Placement::Register));
 }
 

@@ -40,13 +40,35 @@ fn value_arrays(program: &Program, p: ParamId, out: &mut Vec<ArrayId>) {
 /// statements both write and read, one subscript of the two accesses is the loop itself. A `Reduce` counts
 /// as a read of its target. (Sufficient; the legality checker decides exactly.)
 pub fn is_parallel(program: &Program, band: &Band) -> bool {
+    is_parallel_inside(program, band, &[])
+}
+
+/// The same inside other bands, whose iterations run apart: a step of a recurrence reads the state that the
+/// step before wrote, so its own elements may be computed in any order.
+pub fn is_parallel_inside(program: &Program, band: &Band, outer: &[&Band]) -> bool {
     band.members.iter().all(|(writer, value)| {
         let written = &program.statement(*writer).target;
         band.members.iter().all(|(reader, wanted)| {
-            accesses_after_write(program, *reader, written.array)
-                .iter()
-                .all(|read| same_iteration(written, value, read, wanted))
+            accesses_after_write(program, *reader, written.array).iter().all(|read| {
+                let apart = |b: &&Band| {
+                    let values = b.members.get(writer).zip(b.members.get(reader));
+                    values.is_some_and(|(v, w)| never_meet(written, v, read, w))
+                };
+                same_iteration(written, value, read, wanted) || outer.iter().any(apart)
+            })
         })
+    })
+}
+
+/// Do the accesses name different elements in every one iteration of the loop? Then one subscript of each is
+/// the loop plus a constant, and the constants differ.
+fn never_meet(written: &Access, value: &Aff, read: &Access, wanted: &Aff) -> bool {
+    written.index.iter().zip(&read.index).any(|(w, r)| match (w, r) {
+        (Expr::Index(w), Expr::Index(r)) => {
+            let (left, right) = (w.clone() - value.clone(), r.clone() - wanted.clone());
+            !left.has_iters() && !right.has_iters() && (left - right).as_constant().is_some_and(|c| c != 0)
+        }
+        _ => false,
     })
 }
 

@@ -10,6 +10,7 @@
 use super::group::{self, Stride};
 use super::lane::lanes_of;
 use super::tile_nest::{TileNest, dims_of};
+use crate::aff::Aff;
 use crate::machine::Machine;
 use crate::program::{Program, StatementId};
 
@@ -38,27 +39,59 @@ pub fn shape(program: &Program, nest: &TileNest, lane: usize, row: Option<usize>
     if nest.reductions.is_empty() {
         return Shape { rows: 1, lanes: lanes_for(columns, vector, 2) };
     }
-    let rows = row.map_or(Some(1), |r| extents[dims[r]].as_constant());
+    let rows = row.map_or(Rows::Known(1), |r| Rows::of(program, &extents[dims[r]]));
     let loads = Loads::of(program, statement, dims[lane], row.map(|r| dims[r]));
-    let shapes = candidates(machine.vector_registers as i64, row.is_some(), &loads);
+    let shapes = candidates(machine.vector_registers as i64, rows, &loads);
     let width = columns.map(|c| (c + vector - 1) / vector);
     let best = shapes.into_iter().min_by_key(|(r, v)| {
         // Among equals the larger tile, which has fewer loop ends.
-        (loads.total(rows, width, *r, *v), -(r * v))
+        (loads.total(rows.count(), width.unwrap_or(MANY), *r, *v), -(r * v), -r)
     });
     let (rows, vectors) = best.unwrap_or((1, 1));
     Shape { rows, lanes: lanes_for(columns, vector, vectors) }
 }
 
+/// The extent of the row loop.
+#[derive(Clone, Copy)]
+enum Rows {
+    Known(i64),
+    /// At run time, and probably this many.
+    About(i64),
+}
+
+impl Rows {
+    fn of(program: &Program, extent: &Aff) -> Rows {
+        extent.as_constant().map_or_else(|| Rows::About(program.params.hint(extent).max(1)), Rows::Known)
+    }
+
+    /// The number to count with: a large guess stands for any number of rows.
+    fn count(self) -> i64 {
+        match self {
+            Rows::Known(n) => n,
+            Rows::About(n) if n < UNKNOWN_ROWS => n,
+            Rows::About(_) => MANY,
+        }
+    }
+}
+
+/// A multiple of every tile size.
+const MANY: i64 = 5040;
+/// Every binary digit of a tile gets code of its own for what is left over of an unknown extent.
+const UNKNOWN_ROWS: i64 = 8;
+
 /// Rows and vectors of every tile that fits: accumulators, one row of operands, one broadcast.
-fn candidates(registers: i64, has_rows: bool, loads: &Loads) -> Vec<(i64, i64)> {
+fn candidates(registers: i64, rows: Rows, loads: &Loads) -> Vec<(i64, i64)> {
     let mut out = Vec::new();
     // One row uses each operand once, straight from memory; more chains then hide the latency.
-    let widest = if has_rows { 4 } else { 8 };
-    let most = if loads.aliased { ALIASED_ROWS } else { MOST_ROWS };
+    let (widest, most) = match rows {
+        Rows::Known(1) => (8, 1),
+        Rows::Known(_) => (4, MOST_ROWS),
+        Rows::About(_) => (4, UNKNOWN_ROWS),
+    };
+    let most = if loads.aliased { most.min(ALIASED_ROWS) } else { most };
     for vectors in 1..=widest {
-        for rows in 1..=if has_rows { most } else { 1 } {
-            let operands = if has_rows { vectors + 1 } else { 2 };
+        for rows in 1..=most {
+            let operands = if most > 1 { vectors + 1 } else { 2 };
             if rows * vectors + operands <= registers {
                 out.push((rows, vectors));
             }
@@ -95,11 +128,8 @@ impl Loads {
         loads
     }
 
-    /// Hundredths of vector multiply-adds for all rows and vectors; unknown extents count as one full tile.
-    fn total(&self, rows: Option<i64>, vectors: Option<i64>, r: i64, v: i64) -> i64 {
-        // An unknown extent stands for many tiles of any size.
-        const MANY: i64 = 5040;
-        let (rows, vectors) = (rows.unwrap_or(MANY), vectors.unwrap_or(MANY));
+    /// Hundredths of vector multiply-adds for all rows and vectors.
+    fn total(&self, rows: i64, vectors: i64, r: i64, v: i64) -> i64 {
         let tiles = |extent: i64, size: i64| [(extent / size, size), ((extent % size).min(1), extent % size)];
         let mut sum = 0;
         for (row_tiles, r) in tiles(rows, r) {

@@ -151,7 +151,8 @@ fn row_loop(program: &Program, nest: &TileNest, lane: usize) -> Option<usize> {
     });
     let reuse = |n: usize| vector_loads.iter().filter(|a| !group::uses(a, dims[n])).count();
     let candidates = (0..nest.chain.len()).filter(|n| *n != lane && !statement.extents[dims[*n]].is_constant(1));
-    candidates.max_by_key(|n| (reuse(*n), extent(*n) >= 4 || statement.extents[dims[*n]].as_constant().is_none(), *n))
+    // Eight rows make a good tile of any register file.
+    candidates.max_by_key(|n| (reuse(*n), extent(*n).min(8), *n))
 }
 
 // ---- strip-mining and order ----------------------------------------------------------------------------

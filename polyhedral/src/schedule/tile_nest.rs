@@ -35,7 +35,7 @@ pub fn tile_nest(program: &Program, path: &[usize]) -> Option<TileNest> {
     let mut at = path.to_vec();
     loop {
         let band = transform::band_at(&program.schedule, &at)?;
-        if band.mark != Mark::Seq || !group::is_parallel(program, band) || transform::plain_dims(band).is_none() {
+        if band.mark != Mark::Seq || !runs_parallel(program, &at) || transform::plain_dims(band).is_none() {
             return None;
         }
         chain.push(at.clone());
@@ -49,6 +49,13 @@ pub fn tile_nest(program: &Program, path: &[usize]) -> Option<TileNest> {
     }
     let reductions = body_reductions(program, &at)?;
     Some(TileNest { chain, reductions, statements })
+}
+
+/// May the iterations of the band at `path` run in any order, for one iteration of the bands around it?
+fn runs_parallel(program: &Program, path: &[usize]) -> bool {
+    let outer: Vec<_> = (1..path.len()).filter_map(|n| transform::band_at(&program.schedule, &path[..n])).collect();
+    let band = transform::band_at(&program.schedule, path);
+    band.is_some_and(|band| group::is_parallel_inside(program, band, &outer))
 }
 
 /// The reductions in the body of the band at `path`; `None` when something else is in it.
@@ -70,9 +77,8 @@ fn reduction_at(program: &Program, path: &[usize]) -> Option<Reduction> {
     let [Node::Leaf(statement)] = inner.body.as_slice() else { return None };
     let is_reduce = matches!(program.statement(*statement).kind, StatementKind::Reduce(_));
     let reduces = |p: &Path| {
-        transform::band_at(&program.schedule, p).is_some_and(|b| {
-            b.mark == Mark::Seq && transform::plain_dims(b).is_some() && !group::is_parallel(program, b)
-        })
+        transform::band_at(&program.schedule, p)
+            .is_some_and(|b| b.mark == Mark::Seq && transform::plain_dims(b).is_some() && !runs_parallel(program, p))
     };
     (is_reduce && !reads_target(program, *statement) && loops.iter().all(reduces))
         .then(|| Reduction { loops: loops.clone(), statement: *statement })
