@@ -36,8 +36,7 @@ fn center_crop_pad(f: &mut Body) -> Step {
             pads[axis] = more.floor_div(2);
             pads[shape.len() + axis] = more - pads[axis].clone();
         } else {
-            let message = format!("axis {axis} would be cut or filled, depending on a symbolic dimension");
-            return Err(f.site().unsupported(message));
+            return Err(f.site().at_run_time(1, "shape"));
         }
     }
     f.affs("starts", starts)?;
