@@ -23,6 +23,7 @@ mod generate;
 mod grow;
 mod indexing;
 mod layout;
+mod legacy;
 mod linear;
 mod normalize;
 mod params;
@@ -49,6 +50,12 @@ use sirius_polyhedral::{Error, Result};
 /// Facts are few (one per named dimension, and one per undecided branch); more attempts mean a mistake of ours.
 const ATTEMPTS: usize = 256;
 
+/// Domain and name of every operator that inference has a rule for.
+pub fn known_operators() -> Vec<(&'static str, &'static str)> {
+    let standard = ["Identity", "If", "Loop", "Scan"].into_iter().chain(table::names()).chain(sequence::names());
+    standard.map(|op| ("", op)).chain(function::names()).collect()
+}
+
 pub fn infer(draft: Draft, options: &ImportOptions) -> Result<Graph> {
     params::check_options(&draft, options)?;
     let mut known = Known::default();
@@ -72,7 +79,7 @@ pub fn infer(draft: Draft, options: &ImportOptions) -> Result<Graph> {
 }
 
 fn attempt(draft: &Draft, options: &ImportOptions, known: &Known) -> std::result::Result<Graph, Stop> {
-    let mut context = Context::new(draft.graph.clone(), known, &options.limits);
+    let mut context = Context::new(&draft.graph, known, &options.limits);
     params::declare(&mut context, draft, options)?;
     let main = std::mem::take(&mut context.graph.main);
     let names = main.outputs.clone();

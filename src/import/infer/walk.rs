@@ -2,6 +2,7 @@
 
 use super::context::{Context, State, Step, Stop};
 use super::function;
+use super::legacy;
 use super::sequence;
 use super::site::{MAX_CONTENTS, Site};
 use super::table;
@@ -82,13 +83,14 @@ impl Context<'_> {
         }
     }
 
-    fn supported_node(&mut self, node: Node, out: &mut Vec<Node>) -> Step {
+    fn supported_node(&mut self, mut node: Node, out: &mut Vec<Node>) -> Step {
         if !is_known(&node) {
             return Err(unknown(&node).into());
         }
         if sequence::refuses(self, &node) {
             return Err(sequence::error(&node).into());
         }
+        legacy::modernize(self, &mut node, out)?;
         if let Some(function) = function::find(&node) {
             return function.expand(&node, self, out);
         }
