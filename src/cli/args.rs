@@ -56,7 +56,7 @@ pub struct CompilerArgs {
     /// Fix a named dimension; others stay symbolic. May be repeated
     #[arg(long = "dim", value_name = "NAME=VALUE", value_parser = parse_dim)]
     pub dims: Vec<(String, i64)>,
-    /// Worker threads the code is made for
+    /// Worker threads: how many the code is made for, and runs on (a divisor of that runs too) [default: 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
     /// Optimization level

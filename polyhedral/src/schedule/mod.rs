@@ -1,10 +1,14 @@
 //! Fusion, tiling, layout and storage: passes that change when and where things run.
 
+pub mod barriers;
 pub mod contract;
 pub mod fuse;
 pub mod group;
 pub mod map_gpu;
+pub mod map_team;
+pub mod owner;
 pub mod pack;
 pub mod plan_memory;
 pub mod split_dims;
 pub mod tile;
+pub mod work;
