@@ -6,13 +6,12 @@ use crate::classical::fold::Fold;
 use crate::classical::forward::Forward;
 use crate::error::{Error, Result};
 use crate::pass::Pass;
-use crate::schedule::barriers::Barriers;
 use crate::schedule::contract::Contract;
 use crate::schedule::fuse::Fuse;
 use crate::schedule::map_gpu::MapGpu;
-use crate::schedule::map_team::MapTeam;
 use crate::schedule::plan_memory::PlanMemory;
 use crate::schedule::split_dims::SplitDims;
+use crate::schedule::team::Team;
 use crate::schedule::tile::Tile;
 
 /// The standard pipeline. Every line that depends on its place says why.
@@ -32,16 +31,15 @@ pub const PIPELINE: &[&dyn Pass] = &[
     &Tile,
     // After fuse: one launch per fused nest. (Does nothing for a CPU.)
     &MapGpu,
-    // After tile: blocks are what workers share. (Does nothing for a GPU or one thread.)
-    &MapTeam,
-    // After tile and map-team: windows and registers depend on the final loops.
+    // After tile: windows and registers depend on the final loops.
     &Contract,
     // After tile, whose packed copies replace operands.
     &Dce,
     // Lifetimes are those of the final tree.
     &PlanMemory,
-    // Last: memory that is used again orders workers too.
-    &Barriers,
+    // Last: blocks are what workers share, and memory that is used again makes them wait. (Does nothing for a GPU
+    // or one thread.)
+    &Team,
 ];
 
 /// The passes of an optimization level: 0 only what is required, 1 to 3 everything.

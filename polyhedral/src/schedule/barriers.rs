@@ -1,4 +1,4 @@
-//! `barriers`: make the workers of a thread team wait for each other where they must, and only there.
+//! Where the workers of a thread team wait for each other: the last step of `team`, not a pass of its own.
 //!
 //! Between two nodes of a list no barrier is needed when everything they both touch (and one of them writes) is
 //! touched by the same worker: the element decides the iteration of the shared loop by the same rule on both sides
@@ -10,42 +10,17 @@
 use super::owner::{self, Rule};
 use crate::aff::Aff;
 use crate::deps::parameter_arrays;
-use crate::error::Result;
 use crate::expr::Access;
-use crate::pass::{Pass, PassContext};
 use crate::program::{ArrayId, Placement, Program, StatementId, StatementKind};
 use crate::schedule_tree::{Band, Mark, Node};
 use std::collections::HashMap;
 
-pub struct Barriers;
-
-impl Pass for Barriers {
-    fn name(&self) -> &'static str {
-        "barriers"
-    }
-
-    fn summary(&self) -> &'static str {
-        "place the barriers of a thread team (CPU targets)"
-    }
-
-    /// Shared loops without barriers are races.
-    fn required(&self) -> bool {
-        true
-    }
-
-    fn run(&self, program: &mut Program, context: &mut PassContext) -> Result<()> {
-        let size = program.schedule.team();
-        if size == 1 {
-            return Ok(());
-        }
-        let mut placer = Placer { program, size: i64::from(size), placed: 0 };
-        let roots = placer.roots();
-        let (placed, count) = (placer.placed, roots.len());
-        program.schedule.roots = roots;
-        let subject = crate::Origin { node: program.name.clone(), op: "model".into() };
-        context.applied(self.name(), &subject, format!("{placed} barriers for {count} roots"));
-        Ok(())
-    }
+/// Puts barriers into a program with shared loops for `size` workers, but without barriers; how many?
+pub fn place(program: &mut Program, size: u32) -> usize {
+    let mut placer = Placer { program, size: i64::from(size), placed: 0 };
+    let (roots, placed) = (placer.roots(), placer.placed);
+    program.schedule.roots = roots;
+    placed
 }
 
 /// What has been touched since the last barrier, by memory.

@@ -9,8 +9,8 @@
 //!     where they cannot meet a reused plane: the initial value written before the loop, the last value read
 //!     after it.
 //!
-//! Under a loop that a team of `n` workers shares, `n` planes: iterations go round the workers, so each has its
-//! own. Declined for other parallel loops. Proved again by the legality checker, which intersects live ranges. Source: Lefebvre and Feautrier (1998); De Greef et al. (1997).
+//! Declined for parallel loops shared by several workers. Proved again by the legality checker, which
+//! intersects live ranges. Source: Lefebvre and Feautrier (1998); De Greef et al. (1997).
 
 use crate::Origin;
 use crate::aff::Aff;
@@ -175,19 +175,7 @@ fn fold(pass: &'static str, program: &mut Program, uses: &Uses, array: ArrayId, 
 fn window(program: &Program, uses: &Uses, array: ArrayId, all: &[Use], dim: usize) -> Option<i64> {
     let writer = all.iter().find(|u| u.writes && distance(uses, u, dim).is_some())?;
     let candidates = uses.loops[&writer.statement].iter().map(|(n, _)| *n);
-    candidates.filter_map(|n| Some((n, copies(uses.marks[n])?))).find_map(|(n, copies)| {
-        let window = window_under(program, uses, array, all, dim, n)?;
-        (copies == 1 || window == 1).then_some(window * copies)
-    })
-}
-
-/// The number of iterations of a loop that may be running at once; `None` when that is not known.
-fn copies(mark: Mark) -> Option<i64> {
-    match mark {
-        Mark::Seq => Some(1),
-        Mark::Team(n) => Some(i64::from(n)),
-        _ => None,
-    }
+    candidates.filter(|n| uses.marks[*n] == Mark::Seq).find_map(|n| window_under(program, uses, array, all, dim, n))
 }
 
 /// A subscript that is one loop plus a constant gives some loop; which one is decided by the caller.
