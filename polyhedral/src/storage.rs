@@ -25,17 +25,17 @@ use std::collections::HashMap;
 
 /// Checks every folded array and every shared slot. The schedule must be legal as far as dependences go.
 pub fn check(program: &Program, ctx: &Ctx) -> Result<Verdict> {
-    if let Some(violation) = slots::check(program) {
+    let paths = match paths(program) {
+        Ok(paths) => paths,
+        Err(violation) => return Ok(Err(violation)),
+    };
+    if let Some(violation) = slots::check(program, &paths) {
         return Ok(Err(violation));
     }
     let folded: Vec<_> = program.arrays().filter(|(_, a)| a.fold.iter().any(Option::is_some)).collect();
     if folded.is_empty() {
         return Ok(Ok(()));
     }
-    let paths = match paths(program) {
-        Ok(paths) => paths,
-        Err(violation) => return Ok(Err(violation)),
-    };
     let (cache, team) = (Cache::default(), Team::of(program));
     for (id, array) in folded {
         if !array.is_temp() {
@@ -216,8 +216,11 @@ fn times_not_before(marks: &[Mark], at_equal: bool, races: &str) -> String {
     let mut pieces = vec![races.to_string()];
     for (d, mark) in marks.iter().enumerate() {
         pieces.push(format!("({}b{d} > e{d})", equal(d)));
-        if !matches!(mark, Mark::Seq | Mark::Unroll | Mark::Barrier) {
-            pieces.push(format!("({}b{d} < e{d})", equal(d)));
+        match mark {
+            Mark::Seq | Mark::Unroll | Mark::Barrier => {}
+            // One worker runs its iterations in order.
+            Mark::Team(n) => pieces.push(format!("({}b{d} < e{d} and (b{d} - e{d}) mod {n} > 0)", equal(d))),
+            _ => pieces.push(format!("({}b{d} < e{d})", equal(d))),
         }
     }
     if at_equal {

@@ -46,6 +46,12 @@ impl Team {
         found && self.shared[path.positions[0]]
     }
 
+    /// Does anybody but worker 0 touch the array where the statement stands?
+    pub fn is_shared(&self, program: &Program, id: StatementId, path: &Path, array: ArrayId) -> bool {
+        let inside = path.bands.iter().any(|(_, mark)| matches!(mark, Mark::Team(_)));
+        inside || self.all_read(program, id, path, array)
+    }
+
     /// Does a barrier stand between the two roots?
     pub fn waits_between(&self, first: usize, second: usize) -> bool {
         self.barriers.iter().any(|at| first < *at && *at <= second)

@@ -4,25 +4,28 @@
 //! is what `plan-memory` promises. Where a thread team runs the program, a barrier must stand between.
 
 use crate::deps::parameter_arrays;
-use crate::legality::Violation;
 use crate::legality::workers::Team;
-use crate::program::{ArrayId, Placement, Program};
+use crate::legality::{Path, Violation};
+use crate::program::{ArrayId, Placement, Program, StatementId};
 use std::collections::{BTreeMap, HashMap};
 
-pub fn check(program: &Program) -> Option<Violation> {
+pub fn check(program: &Program, paths: &HashMap<StatementId, Path>) -> Option<Violation> {
     let team = Team::of(program);
     let mut slots: BTreeMap<usize, Vec<(Use, ArrayId)>> = BTreeMap::new();
-    for (array, range) in uses(program, team.as_ref()) {
+    for (array, range) in uses(program, paths, team.as_ref()) {
         if let Some(Placement::Slot(slot)) = program.array(array).placement {
             slots.entry(slot).or_default().push((range, array));
         }
     }
-    let waits =
-        |a: &Use, b: &Use| team.as_ref().is_none_or(|t| (a.alone && b.alone) || t.waits_between(a.last, b.first));
+    let waits = |a: usize, b: usize| team.as_ref().is_none_or(|t| t.waits_between(a, b));
+    // Ordered by their first use, each must end before the next begins. Worker 0 need not wait for itself.
+    let meet = |a: &Use, b: &Use| {
+        a.last >= b.first
+            || a.last_shared.is_some_and(|last| !waits(last, b.first))
+            || b.first_shared.is_some_and(|first| !waits(a.last, first))
+    };
     for (slot, mut arrays) in slots {
-        // Ordered by their first use, each must end before the next begins.
         arrays.sort();
-        let meet = |a: &Use, b: &Use| a.last >= b.first || !waits(a, b);
         if let Some(pair) = arrays.windows(2).find(|pair| meet(&pair[0].0, &pair[1].0)) {
             return Some(Violation::Slot { first: pair[0].1, second: pair[1].1, slot });
         }
@@ -30,23 +33,27 @@ pub fn check(program: &Program) -> Option<Violation> {
     None
 }
 
-/// The first and the last root that touches an array, and whether worker 0 alone walks all that do.
+/// The first and the last root that touches an array, and those among them where not only worker 0 does.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Use {
     first: usize,
     last: usize,
-    alone: bool,
+    first_shared: Option<usize>,
+    last_shared: Option<usize>,
 }
 
-fn uses(program: &Program, team: Option<&Team>) -> HashMap<ArrayId, Use> {
+fn uses(program: &Program, paths: &HashMap<StatementId, Path>, team: Option<&Team>) -> HashMap<ArrayId, Use> {
     let mut out = HashMap::new();
     for (root, node) in program.schedule.roots.iter().enumerate() {
-        let alone = team.is_none_or(|t| t.is_alone(root));
         for id in node.statements() {
             let statement = program.statement(id);
             let mut touch = |array: ArrayId| {
-                let range = out.entry(array).or_insert(Use { first: root, last: root, alone });
-                (range.last, range.alone) = (root, range.alone && alone);
+                let new = Use { first: root, last: root, first_shared: None, last_shared: None };
+                let range: &mut Use = out.entry(array).or_insert(new);
+                let shared = team.filter(|t| t.is_shared(program, id, &paths[&id], array)).map(|_| root);
+                range.last = root;
+                range.first_shared = range.first_shared.or(shared);
+                range.last_shared = shared.or(range.last_shared);
             };
             touch(statement.target.array);
             statement.visit_reads(&mut |access| touch(access.array));
