@@ -3,9 +3,17 @@
 use std::path::{Path, PathBuf};
 
 fn main() {
-    for file in
-        ["sirius_runtime.c", "descriptor.h", "sirius_abi.h", "system.c", "text.c", "weights.c", "sizes.c", "check.c"]
-    {
+    for file in [
+        "sirius_runtime.c",
+        "descriptor.h",
+        "sirius_abi.h",
+        "system.c",
+        "text.c",
+        "weights.c",
+        "sizes.c",
+        "check.c",
+        "team.c",
+    ] {
         println!("cargo::rerun-if-changed=runtime/{file}");
     }
     let object = runtime_object();

@@ -221,9 +221,6 @@ pub fn target(options: &CompileOptions) -> Result<Target> {
         Output::Nvptx => nvptx::target(if options.cpu == "native" { "sm_80" } else { &options.cpu }),
     };
     if let Some(threads) = options.threads {
-        if threads > 1 {
-            tracing::warn!("--threads {threads}: the code runs on one thread; only cost models see the number");
-        }
         target.machine.threads = threads;
     }
     Ok(target)

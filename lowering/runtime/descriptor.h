@@ -61,9 +61,16 @@ enum {
 
 enum { STACK_DEPTH = 32 };
 
+/* What the code knows about the thread that runs it: worker `number` of `count`. */
+typedef struct sirius_worker {
+  int64_t number, count;
+  void (*wait)(struct sirius_worker *); /* until all workers have come here */
+} sirius_worker;
+
 typedef struct {
   const char *manifest;
   int64_t n_inputs, n_outputs, n_params, n_arrays, n_slots, n_dims, n_features, n_program;
+  int64_t team; /* workers that the code was made for; any divisor will do */
   const tensor_info *inputs, *outputs;
   const param_info *params;
   const array_info *arrays;
@@ -74,7 +81,7 @@ typedef struct {
   const uint8_t *weights; /* NULL: in the file `weights_file` beside the shared object */
   const char *weights_file;
   uint64_t weights_bytes, weights_hash;
-  int32_t (*body)(void **arrays, int64_t *params);
+  int32_t (*body)(void **arrays, int64_t *params, sirius_worker *worker);
 } sirius_descriptor;
 
 #endif

@@ -46,7 +46,8 @@ enum {
   SIRIUS_UNSUITED_HOST = 3,    /* the processor lacks an instruction set: see check_host */
   SIRIUS_NO_WEIGHTS = 4,       /* the weights file cannot be read */
   SIRIUS_WRONG_WEIGHTS = 5,    /* the weights file belongs to another build of the model */
-  SIRIUS_MODEL_ERROR = 6       /* the model itself stopped on this data */
+  SIRIUS_MODEL_ERROR = 6,      /* the model itself stopped on this data */
+  SIRIUS_NO_THREADS = 7        /* the system gives no threads for the workers */
 };
 
 /* Set `size` to sizeof(sirius_options) and the rest to zero for defaults. */
@@ -60,8 +61,15 @@ typedef struct {
   /* Memory of the caller to work in, 64-byte aligned; such a context never allocates while running. */
   void *workspace;
   size_t workspace_bytes;
-  /* Worker threads; 0 means the number chosen at compile time. */
+  /* Worker threads, the caller's among them; 0 means the number chosen at compile time. More are not used, and the
+   * number used divides that one: results are the same bits for each. The context keeps its threads until it is
+   * destroyed; they spin for some tens of microseconds after a run and then sleep. */
   uint32_t threads;
+  /* To run on threads of the caller instead: calls task(argument, i) for every i below n, each on a thread of its
+   * own and all at the same time (they wait for each other), and returns when all have returned. May be NULL. A
+   * caller with a `size` that ends before these fields has none. */
+  void (*parallel)(void *user, uint32_t n, void (*task)(void *argument, uint32_t index), void *argument);
+  void *user;
 } sirius_options;
 
 #endif

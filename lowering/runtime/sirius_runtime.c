@@ -8,6 +8,7 @@
 #include "text.c"
 #include "weights.c"
 #include "sizes.c"
+#include "team.c"
 
 struct sirius_model {
   const sirius_descriptor *descriptor;
@@ -24,6 +25,7 @@ struct sirius_context {
   uint8_t *workspace;
   size_t workspace_bytes;
   int owns_workspace;
+  team *team; /* NULL: one worker */
   char message[MESSAGE_BYTES];
 };
 
@@ -170,24 +172,35 @@ ENTRY size_t sirius_rt_workspace_bytes(const sirius_model *model, const int64_t 
 
 ENTRY void sirius_rt_context_destroy(sirius_context *c) {
   if (!c) return;
+  team_stop(c->team);
   if (c->owns_workspace) pages_free(c->workspace, c->workspace_bytes);
   pages_free(c, c->bytes);
+}
+
+/* The options of a caller that may have been compiled before the last fields existed. */
+static int read_options(const sirius_options *from, sirius_options *options) {
+  if (!from) return SIRIUS_OK;
+  if (from->size < offsetof(sirius_options, parallel)) return SIRIUS_INVALID_ARGUMENT;
+  memcpy(options, from, from->size < sizeof *options ? from->size : sizeof *options);
+  return (uintptr_t)options->workspace % SLOT_ALIGNMENT ? SIRIUS_INVALID_ARGUMENT : SIRIUS_OK;
+}
+
+static int start_team(sirius_context *c, const sirius_options *options) {
+  int64_t count = team_size(c->model->descriptor->team, options->threads);
+  if (count == 1) return SIRIUS_OK;
+  c->team = team_start(count, options->parallel ? options : NULL);
+  return c->team ? SIRIUS_OK : SIRIUS_NO_THREADS;
 }
 
 /* Takes over the options; a context whose dimensions are known allocates its workspace at once. */
 static int apply_options(sirius_context *c, const sirius_options *options) {
   int64_t named = count_inputs_params(c->model->descriptor);
-  const int64_t *dims = NULL;
-  size_t n_dims = 0;
-  if (options) {
-    if (options->size < sizeof *options || (uintptr_t)options->workspace % SLOT_ALIGNMENT) return SIRIUS_INVALID_ARGUMENT;
-    dims = options->dims;
-    n_dims = dims ? options->n_dims : 0;
-    if (options->workspace) {
-      c->owns_workspace = 0;
-      c->workspace = options->workspace;
-      c->workspace_bytes = options->workspace_bytes;
-    }
+  const int64_t *dims = options->dims;
+  size_t n_dims = dims ? options->n_dims : 0;
+  if (options->workspace) {
+    c->owns_workspace = 0;
+    c->workspace = options->workspace;
+    c->workspace_bytes = options->workspace_bytes;
   }
   if (dims && (int64_t)n_dims != named) return SIRIUS_INVALID_ARGUMENT;
   if (!dims && named) return SIRIUS_OK;
@@ -199,9 +212,13 @@ ENTRY int sirius_rt_context_create(const sirius_model *model, const sirius_optio
   if (!out) return SIRIUS_INVALID_ARGUMENT;
   *out = NULL;
   if (!model) return SIRIUS_INVALID_ARGUMENT;
+  sirius_options own = {0};
+  int status = read_options(options, &own);
+  if (status) return status;
   sirius_context *c = context_alloc(model);
   if (!c) return SIRIUS_OUT_OF_MEMORY;
-  int status = apply_options(c, options);
+  status = apply_options(c, &own);
+  if (!status) status = start_team(c, &own);
   if (status)
     sirius_rt_context_destroy(c);
   else
@@ -363,6 +380,20 @@ static int report_extents(sirius_context *c, DLTensor *out) {
   return SIRIUS_OK;
 }
 
+/* The code on the context's team; alone where there is none, as in the child of a fork. */
+static int32_t run_body(sirius_context *c) {
+  const sirius_descriptor *d = c->model->descriptor;
+  team *t = c->team;
+  if (!t || t->process != system_call(SYS_GETPID, 0, 0, 0, 0, 0, 0)) {
+    sirius_worker alone = {0, 1, wait_alone};
+    return d->body(c->arrays, c->params, &alone);
+  }
+  t->body = d->body;
+  t->arrays = c->arrays;
+  t->params = c->params;
+  return team_run(t);
+}
+
 ENTRY int sirius_rt_run(sirius_context *c, const DLTensor *in, size_t n_in, DLTensor *out, size_t n_out) {
   if (!c) return SIRIUS_INVALID_ARGUMENT;
   const sirius_descriptor *d = c->model->descriptor;
@@ -371,7 +402,7 @@ ENTRY int sirius_rt_run(sirius_context *c, const DLTensor *in, size_t n_in, DLTe
   if (status) return status;
   bind_arrays(c, in, out);
   memcpy(c->params, c->planned, 8 * (size_t)d->n_params);
-  int32_t result = d->body(c->arrays, c->params);
+  int32_t result = run_body(c);
   if (result) return complain(c, SIRIUS_MODEL_ERROR, "the model stopped with code %d", (int64_t)result);
   for (int64_t i = 0; i < d->n_params; i++)
     if (d->params[i].kind == PARAM_VALUE) return report_extents(c, out);
@@ -388,6 +419,7 @@ ENTRY const char *sirius_rt_status_text(int status) {
     case SIRIUS_NO_WEIGHTS: return "the weights file cannot be read";
     case SIRIUS_WRONG_WEIGHTS: return "the weights file belongs to another build of the model";
     case SIRIUS_MODEL_ERROR: return "the model stopped on this data";
+    case SIRIUS_NO_THREADS: return "the system gives no threads for the workers";
     default: return "unknown status";
   }
 }

@@ -23,14 +23,20 @@ static int failed(long result) { return (unsigned long)result > -(unsigned long)
 
 static size_t whole_pages(size_t bytes) { return (bytes + PAGE - 1) & ~(size_t)(PAGE - 1); }
 
-/* Zeroed pages, or NULL. */
-static void *pages_alloc(size_t bytes) {
+/* Zeroed pages that cost nothing until they are touched, or NULL. */
+static void *pages_reserve(size_t bytes) {
   if (bytes > (size_t)1 << 46) return NULL;
   long at = system_call(SYS_MMAP, 0, (long)whole_pages(bytes), PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0);
-  if (failed(at)) return NULL;
+  return failed(at) ? NULL : (void *)at;
+}
+
+/* Zeroed pages for data, or NULL. */
+static void *pages_alloc(size_t bytes) {
+  void *at = pages_reserve(bytes);
   /* Walking 75 MB with 2 MiB pages takes half the time of 4 KiB pages; a refusal costs nothing. */
-  if (bytes >= HUGE_PAGE) system_call(SYS_MADVISE, at, (long)whole_pages(bytes), ADVISE_HUGE_PAGES, 0, 0, 0);
-  return (void *)at;
+  if (at && bytes >= HUGE_PAGE)
+    system_call(SYS_MADVISE, (long)at, (long)whole_pages(bytes), ADVISE_HUGE_PAGES, 0, 0, 0);
+  return at;
 }
 
 static void pages_free(void *at, size_t bytes) {

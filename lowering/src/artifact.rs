@@ -61,7 +61,7 @@ pub fn tag_of(name: &str) -> String {
     if tag.starts_with(|c: char| c.is_ascii_alphabetic()) { tag } else { format!("m{tag}") }
 }
 
-/// Writes the artifact of `nest` into `dir`. `body` is the object with the code: `i32 <body_symbol>(ptr, ptr)`.
+/// Writes the artifact of `nest` into `dir`. `body` is the object with the code: `i32 <body_symbol>(ptr, ptr, ptr)`.
 pub fn write_artifact(
     nest: &LoopNest,
     body: &[u8],
@@ -174,6 +174,7 @@ impl<'a> Draft<'a> {
             fp_policy: self.options.fp_policy.clone(),
             flops: self.options.flops.clone(),
             kernels: vec![KernelInfo { symbol: body_symbol.to_string(), nodes: metadata::kernel_nodes(nest) }],
+            threads: nest.team(),
         }
     }
 

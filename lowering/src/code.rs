@@ -8,7 +8,7 @@ use sirius_polyhedral::{LoopNest, Result};
 
 /// The code of one nest.
 pub struct Code {
-    /// Relocatable ELF object that defines `i32 <symbol>(ptr arrays, ptr params)`.
+    /// Relocatable ELF object that defines `i32 <symbol>(ptr arrays, ptr params, ptr worker)`.
     pub object: Vec<u8>,
     pub symbol: String,
     /// LLVM IR as emitted, and assembly; empty unless asked for.

@@ -181,7 +181,7 @@ impl Ir {
         if weights != "ptr null" {
             self.line(&format!("@weights = external hidden constant [{} x i8], align 64", facts.weights_bytes));
         }
-        self.line(&format!("declare hidden i32 @{}(ptr, ptr)", facts.body));
+        self.line(&format!("declare hidden i32 @{}(ptr, ptr, ptr)", facts.body));
         let counts = [
             nest.inputs.len(),
             nest.outputs.len(),
@@ -191,6 +191,7 @@ impl Ir {
             facts.program.dims,
             facts.features.len(),
             facts.program.words.len(),
+            nest.team() as usize,
         ];
         let tables = ["inputs", "outputs", "params", "arrays", "dims", "features", "program"];
         let mut fields = vec![manifest.to_string()];

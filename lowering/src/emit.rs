@@ -1,9 +1,9 @@
 //! LoopNest to an LLVM module, and what every function of it shares: arrays, strides, parameters.
 //!
-//! `@<name>_body(tensors, params)` calls one internal function per root of the nest, so that LLVM's
+//! `@<name>_body(tensors, params, worker)` calls one internal function per root of the nest, so that LLVM's
 //! super-linear passes see one root at a time; roots that need the same code share a function (see `part`).
-//! `tensors[a]` points to array `a` of the nest, `params[p]` is parameter `p`, and `arrays[n]` is the number in the
-//! nest of the function's own array `n`.
+//! `tensors[a]` points to array `a` of the nest, `params[p]` is parameter `p`, `worker` says which thread of a team
+//! this is (see `team`), and `arrays[n]` is the number in the nest of the function's own array `n`.
 
 use crate::affine::{self, Atoms};
 use crate::artifact::tag_of;
@@ -11,6 +11,7 @@ use crate::expr::Operators;
 use crate::ir::{IntCompare, Ir, Op, Type, Value};
 use crate::part;
 use crate::target::Target;
+use crate::team::{self, Caller};
 use crate::x86;
 use inkwell::AddressSpace;
 use inkwell::OptimizationLevel;
@@ -27,7 +28,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 
-/// The module with `define hidden i32 @<name>_body(ptr noalias %tensors, ptr noalias %params)`.
+/// The module with `define hidden i32 @<name>_body(ptr noalias %tensors, ptr noalias %params, ptr noalias %worker)`.
 pub fn emit_body<'ctx>(context: &'ctx Context, nest: &LoopNest, target: &Target) -> Result<Module<'ctx>> {
     let module = context.create_module(&nest.name);
     if target.machine.vector_bytes < 32 {
@@ -37,22 +38,25 @@ pub fn emit_body<'ctx>(context: &'ctx Context, nest: &LoopNest, target: &Target)
     let machine = target.llvm(OptimizationLevel::Default)?;
     module.set_triple(&machine.get_triple());
     module.set_data_layout(&machine.get_target_data().get_data_layout());
-    let body = declare(context, &module, &format!("{}_body", tag_of(&nest.name)), &["tensors", "params"]);
+    let body = declare(context, &module, &format!("{}_body", tag_of(&nest.name)), &["tensors", "params", "worker"]);
     body.as_global_value().set_visibility(inkwell::GlobalVisibility::Hidden);
     let builder = context.create_builder();
     builder.position_at_end(context.append_basic_block(body, "entry"));
     let mut known = HashMap::new();
+    let mut caller = Caller::new(Ir::new(context, &builder), body, nest);
     for root in &nest.body {
-        let part = part::part(nest, root);
-        let name = format!("{}_part{}", tag_of(&nest.name), known.len());
-        let function = match known.entry(part.key.clone()) {
-            Entry::Occupied(same) => *same.get(),
-            Entry::Vacant(new) => *new.insert(emit_part(context, &module, &name, &part.nest, target)?),
-        };
-        let arrays = array_list(context, &module, &part.arrays);
-        let arguments: Vec<_> = body.get_param_iter().chain([arrays.into()]).map(Into::into).collect();
-        builder.build_call(function, &arguments, "").map_err(|e| Error::bug("E704", e.to_string()))?;
+        for root in caller.enter(root)? {
+            let part = part::part(nest, root);
+            let name = format!("{}_part{}", tag_of(&nest.name), known.len());
+            let function = match known.entry(part.key.clone()) {
+                Entry::Occupied(same) => *same.get(),
+                Entry::Vacant(new) => *new.insert(emit_part(context, &module, &name, &part.nest, target)?),
+            };
+            let arrays = array_list(context, &module, &part.arrays);
+            caller.call(function, arrays, root)?;
+        }
     }
+    caller.all();
     let zero = context.i32_type().const_zero();
     builder.build_return(Some(&zero)).map_err(|e| Error::bug("E704", e.to_string()))?;
     module.verify().map_err(|e| Error::bug("E702", format!("emitted invalid LLVM IR: {e}")))?;
@@ -67,7 +71,7 @@ fn emit_part<'ctx>(
     nest: &LoopNest,
     target: &Target,
 ) -> Result<FunctionValue<'ctx>> {
-    let function = declare(context, module, name, &["tensors", "params", "arrays"]);
+    let function = declare(context, module, name, &["tensors", "params", "arrays", "worker"]);
     function.set_linkage(Linkage::Internal);
     prevent_inlining(context, function);
     let (main, entry) = (context.create_builder(), context.create_builder());
@@ -188,6 +192,16 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
 
     fn argument(&self, n: u32) -> Value<'ctx> {
         self.function.get_nth_param(n).unwrap_or_else(|| self.entry.i64(0))
+    }
+
+    /// The thread of a team that runs this.
+    pub fn worker(&self) -> Value<'ctx> {
+        self.argument(3)
+    }
+
+    /// Its number, and how many there are.
+    pub fn place_in_team(&self) -> [Value<'ctx>; 2] {
+        [0, 1].map(|at| team::field(self.entry, self.worker(), at))
     }
 
     /// A stack cell; promoted to a register by LLVM's SROA.

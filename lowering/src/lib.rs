@@ -18,6 +18,7 @@ pub mod nvptx;
 mod part;
 pub mod prepare;
 pub mod target;
+mod team;
 pub mod weights;
 pub mod x86;
 

@@ -33,6 +33,13 @@ pub struct Manifest {
     /// Floating-point operations of one inference, counted in the model: the sum of these formulas.
     pub flops: Vec<String>,
     pub kernels: Vec<KernelInfo>,
+    /// Worker threads of a context, unless its options say less.
+    #[serde(default = "one")]
+    pub threads: u32,
+}
+
+fn one() -> u32 {
+    1
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -39,12 +39,16 @@ pub fn generate_within(program: &Program, operations: u64) -> Result<LoopNest> {
     let mut converter = Converter::new(program, spelled);
     for root in &program.schedule.roots {
         let mut tree = TreeBuilder { program, names: &names, ctx: &ctx, marks: Vec::new() };
-        let schedule = tree.node(root, 0)?;
+        // isl would leave out a barrier with nothing to run inside; at the root all the others rely on it.
+        let (around, schedule) = match root {
+            Node::Band(Band { mark: Mark::Barrier, body, .. }) => (Mark::Barrier, tree.list(body, 0)?),
+            other => (Mark::Seq, tree.node(other, 0)?),
+        };
         let budget = ctx.budget(operations);
         let ast = build.generate(schedule);
         drop(budget);
         match ast {
-            Ok(ast) => converter.root(&ast, &tree.marks),
+            Ok(ast) => converter.root(&ast, &tree.marks, around),
             Err(Error::Limit(_)) => {
                 tracing::warn!("isl reached its operation quota: plain loops with tests inside are slower");
                 scan::scan(program, &mut converter, root).map(|nests| converter.extend(nests))
@@ -120,14 +124,18 @@ impl TreeBuilder<'_> {
         match node {
             Node::Leaf(id) => Schedule::leaf(self.ctx, &self.names.domain_text(*id)),
             Node::Band(band) => {
-                let body = band.body.iter().map(|n| self.node(n, depth + 1)).collect::<Result<Vec<_>>>()?;
+                let body = self.list(&band.body, depth + 1)?;
                 let mark = (band.mark != Mark::Seq).then(|| {
                     self.marks.push(MarkedBand { mark: band.mark, depth });
                     format!("m{}", self.marks.len() - 1)
                 });
-                Schedule::sequence(body)?.band(&self.partial(band), mark.as_deref())
+                body.band(&self.partial(band), mark.as_deref())
             }
         }
+    }
+
+    fn list(&mut self, nodes: &[Node], depth: usize) -> Result<Schedule> {
+        Schedule::sequence(nodes.iter().map(|n| self.node(n, depth)).collect::<Result<Vec<_>>>()?)
     }
 
     /// `[N] -> [{ S1[i0] -> [(i0)]; S2[i0] -> [(i0 + 1)] }]`.

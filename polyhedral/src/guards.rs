@@ -7,7 +7,8 @@
 //!
 //! All three only evaluate a test earlier than before, and the value is the same: in a legal schedule every write
 //! of an element precedes all its reads (single assignment), so whatever runs between the new place and the old
-//! one cannot write the elements that the test reads.
+//! one cannot write the elements that the test reads. But a test never moves out of a barrier of a thread team:
+//! another worker may still be computing it.
 
 use crate::expr::{Access, BinaryOp, Expr};
 use crate::loop_nest::{Condition, Nest, VarId};
@@ -62,7 +63,7 @@ fn place_node(exits: &[ArrayId], node: Nest) -> Nest {
             if kind == Mark::Seq {
                 body = leave_early(exits, var, body);
             }
-            match whole_body_guard(&body).filter(|guard| !uses(guard, var)).cloned() {
+            match whole_body_guard(&body).filter(|g| !uses(g, var) && kind != Mark::Barrier).cloned() {
                 Some(guard) => {
                     let body = guarded_part(body);
                     let inner = Nest::Loop { var, lower, upper, kind, body };

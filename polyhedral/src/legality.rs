@@ -7,6 +7,8 @@
 //! run one after another for all its iterations together, which that same rule makes safe. Accumulations into
 //! one element may meet in lanes (one partial result per lane) but not in parallel bands or rows.
 //!
+//! Where a thread team runs the program, order in the tree is not enough: `workers` says what else it takes.
+//!
 //! Storage is a second question, answered by `storage.rs`.
 
 use crate::aff::Aff;
@@ -19,6 +21,9 @@ use crate::schedule_tree::{Mark, Node};
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use workers::Team;
+
+pub(crate) mod workers;
 
 /// One statement instance; prints as `S41[3,31]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +48,8 @@ pub enum Violation {
     Order { source: Instance, sink: Instance, array: ArrayId, name: String },
     /// A band that is not sequential carries the dependence.
     Carried { source: Instance, sink: Instance, array: ArrayId, name: String, mark: Mark },
+    /// Source and sink may belong to different workers of the team, and nothing makes the sink's worker wait.
+    Race { source: Instance, sink: Instance, array: ArrayId, name: String },
     /// A run-time parameter is computed inside a loop that also encloses its use.
     Parameter { source: Instance, sink: Instance, name: String },
     /// Two instances of one statement have the same time.
@@ -62,6 +69,9 @@ impl fmt::Display for Violation {
             }
             Violation::Carried { source, sink, array, name, mark } => {
                 write!(f, "{source} -> {sink} through {array} ({name}): carried by a band marked {mark:?}")
+            }
+            Violation::Race { source, sink, array, name } => {
+                write!(f, "{source} -> {sink} through {array} ({name}): on different workers, no barrier between")
             }
             Violation::Parameter { source, sink, name } => {
                 write!(f, "{source} computes {name}, a loop bound of {sink}, inside a loop around both")
@@ -214,10 +224,14 @@ impl LegalityCache {
             Ok(paths) => paths,
             Err(violation) => return Ok(Err(violation)),
         };
+        if let Some(violation) = workers::structure(program, &paths) {
+            return Ok(Err(violation));
+        }
         let wanted = |id: &StatementId| only.is_none_or(|o| o.contains(id));
         // A statement that was removed since the dependences were computed orders nothing.
         let exists = |d: &Dependence| paths.contains_key(&d.source) && paths.contains_key(&d.sink);
-        let mut checker = Checker { program, cache: self, paths: &paths, times: HashMap::new() };
+        let team = Team::of(program);
+        let mut checker = Checker { program, cache: self, paths: &paths, team, times: HashMap::new() };
         for (id, _) in program.statements().filter(|(id, _)| wanted(id)) {
             if let Some(violation) = checker.same_time(id)? {
                 return Ok(Err(violation));
@@ -227,6 +241,9 @@ impl LegalityCache {
             let _budget = self.ctx.budget(OPERATIONS);
             let origin = &program.statement(dependence.source).origin;
             if let Some(violation) = checker.dependence(dependence).map_err(|e| e.at(origin))? {
+                return Ok(Err(violation));
+            }
+            if let Some(violation) = checker.race(dependence).map_err(|e| e.at(origin))? {
                 return Ok(Err(violation));
             }
         }
@@ -277,8 +294,8 @@ impl Shape {
     fn carried_by(&self) -> impl Iterator<Item = usize> + '_ {
         let reduction = self.kind == DependenceKind::Reduction;
         (0..self.marks.len()).filter(move |d| match self.marks[*d] {
-            Mark::Seq | Mark::Unroll => false,
-            Mark::Parallel | Mark::Rows(_) => true,
+            Mark::Seq | Mark::Unroll | Mark::Barrier => false,
+            Mark::Parallel | Mark::Team(_) | Mark::Rows(_) => true,
             Mark::Lanes(_) => !reduction,
         })
     }
@@ -303,6 +320,7 @@ struct Checker<'a> {
     program: &'a Program,
     cache: &'a LegalityCache,
     paths: &'a HashMap<StatementId, Path>,
+    team: Option<Team>,
     /// Instances to the values of their first `n` bands.
     times: HashMap<(StatementId, usize), Map>,
 }
@@ -342,6 +360,45 @@ impl Checker<'_> {
             return Ok(None);
         }
         self.explain(dependence, &shape, &from, &to)
+    }
+
+    /// Two instances in order whose workers do not wait for each other. Accumulations meet in either order.
+    fn race(&mut self, dependence: &Dependence) -> Result<Option<Violation>> {
+        let Some(team) = &self.team else { return Ok(None) };
+        let (source, sink) = (&self.paths[&dependence.source], &self.paths[&dependence.sink]);
+        if team.is_alone(source.positions[0]) && team.is_alone(sink.positions[0]) {
+            return Ok(None);
+        }
+        let everyone = team.all_read(self.program, dependence.sink, sink, dependence.array);
+        let n = source.shared_bands(sink);
+        let (from, to) = (self.owned_time(dependence.source, n)?, self.owned_time(dependence.sink, n)?);
+        let mut times = vec![self.times_text(n, &team.unordered(source, sink, everyone))?];
+        if dependence.kind == DependenceKind::Reduction {
+            times.push(self.times_text(n, &team.unordered(sink, source, false))?.reverse()?);
+        }
+        for times in times {
+            let pairs = from.apply_range(&times)?.apply_range(&to.reverse()?)?;
+            let bad = dependence.relation.intersect(&pairs)?;
+            let race = |source, sink, name, array| Violation::Race { source, sink, array, name };
+            if let Some(violation) = self.witness(dependence, &bad, race)? {
+                return Ok(Some(violation));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Pairs of times with an owner for which `condition` holds.
+    fn times_text(&self, n: usize, condition: &str) -> Result<Map> {
+        let text = format!("{{ [{}] -> [{}] : {condition} }}", variables("b", n + 1), variables("e", n + 1));
+        Map::read(&self.cache.ctx, &text)
+    }
+
+    /// Instances to the values of their first bands and the number that decides the worker.
+    fn owned_time(&self, id: StatementId, bands: usize) -> Result<Map> {
+        let path = &self.paths[&id];
+        let mut values: Vec<Aff> = path.bands[..bands].iter().map(|(value, _)| value.clone()).collect();
+        values.extend(self.team.as_ref().map(|team| team.owner(path)));
+        Names::new(self.program).values(&self.cache.ctx, id, &values)
     }
 
     /// Finds two instances, for the first reason that applies.

@@ -66,7 +66,32 @@ pub enum Nest {
     },
 }
 
+impl LoopNest {
+    /// The largest number of workers that may run the nest.
+    pub fn team(&self) -> u32 {
+        self.body.iter().map(Nest::team).max().unwrap_or(1)
+    }
+}
+
 impl Nest {
+    /// The largest number of workers that its loops are shared among; 1 when worker 0 does it all.
+    pub fn team(&self) -> u32 {
+        let mut team = 1;
+        self.visit(&mut |n| {
+            if let Nest::Loop { kind: Mark::Team(n), .. } = n {
+                team = team.max(*n);
+            }
+        });
+        team
+    }
+
+    /// Do all workers of a team walk this node? Worker 0 alone runs the others.
+    pub fn is_shared(&self) -> bool {
+        let mut found = false;
+        self.visit(&mut |n| found |= matches!(n, Nest::Loop { kind: Mark::Team(_) | Mark::Barrier, .. }));
+        found
+    }
+
     /// Calls `visit` on this node and everything below, outermost first.
     pub fn visit(&self, visit: &mut dyn FnMut(&Nest)) {
         visit(self);

@@ -11,8 +11,10 @@ pub struct Machine {
     pub l1_bytes: usize,
     pub l2_bytes: usize,
     pub l3_bytes: usize,
-    /// Worker threads that parallel bands may use.
+    /// Workers of the thread team that the code is made for.
     pub threads: usize,
+    /// What a barrier of the team costs when all arrive at once, in nanoseconds.
+    pub barrier_ns: f64,
     /// Is this a GPU? Then lockstep marks are not used and bands map to blocks and threads.
     pub gpu: bool,
 }

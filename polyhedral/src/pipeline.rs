@@ -12,6 +12,7 @@ use crate::schedule::layout::Layout;
 use crate::schedule::map_gpu::MapGpu;
 use crate::schedule::plan_memory::PlanMemory;
 use crate::schedule::split_dims::SplitDims;
+use crate::schedule::team::Team;
 use crate::schedule::tile::Tile;
 
 /// The standard pipeline. Every line that depends on its place says why.
@@ -37,8 +38,11 @@ pub const PIPELINE: &[&dyn Pass] = &[
     &Contract,
     // After tile, whose packed copies replace operands.
     &Dce,
-    // Last: lifetimes are those of the final tree.
+    // Lifetimes are those of the final tree.
     &PlanMemory,
+    // Last: blocks are what workers share, and memory that is used again makes them wait. (Does nothing for a GPU
+    // or one thread.)
+    &Team,
 ];
 
 /// The passes of an optimization level: 0 only what is required, 1 to 3 everything.

@@ -35,8 +35,14 @@ pub enum Mark {
     /// In order, one after another.
     #[default]
     Seq,
-    /// In any order, by many workers (threads, blocks).
+    /// In any order, by the threads of a GPU launch.
     Parallel,
+    /// Shared among the workers of a thread team: iteration `v` runs on worker `v mod workers`, for any number of
+    /// workers that divides `n`. Nobody waits at the end. What is in no such band runs on worker 0.
+    Team(u32),
+    /// One iteration, before which all workers of the team wait for each other. Never inside a `Team` band. At the
+    /// root of the tree they wait even when there is nothing to run inside.
+    Barrier,
     /// At most `n` iterations, in lockstep, unrolled into registers: the rows of a register tile.
     /// The iterations below it (sequential bands included) run for all rows together.
     Rows(u32),
@@ -55,6 +61,11 @@ impl Mark {
 }
 
 impl Schedule {
+    /// The largest number of workers that the bands allow; 1 without bands for a team.
+    pub fn team(&self) -> u32 {
+        self.roots.iter().map(Node::team).max().unwrap_or(1)
+    }
+
     /// All statements in tree order.
     pub fn statements(&self) -> Vec<StatementId> {
         let mut out = Vec::new();
@@ -87,6 +98,15 @@ impl Node {
         match self {
             Node::Leaf(s) => out.push(*s),
             Node::Band(band) => band.body.iter().for_each(|n| n.collect(out)),
+        }
+    }
+
+    /// As [`Schedule::team`], for one node.
+    pub fn team(&self) -> u32 {
+        match self {
+            Node::Band(Band { mark: Mark::Team(n), .. }) => *n,
+            Node::Band(band) => band.body.iter().map(Node::team).max().unwrap_or(1),
+            Node::Leaf(_) => 1,
         }
     }
 

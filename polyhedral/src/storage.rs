@@ -6,14 +6,17 @@
 //! cell, such that neither is `w'` surely before `w` nor `r` surely before (or the same instance as) `w'`.
 //!
 //! *Surely before* is the order of sequential bands and of lists. Iterations of any other band are unordered among
-//! themselves, which is conservative for lockstep bands. An instance reads before it writes.
+//! themselves, which is conservative for lockstep bands. An instance reads before it writes. In a thread team, what
+//! another worker does is before only behind a barrier.
 
 mod slots;
 
+use crate::aff::Aff;
 use crate::error::Result;
 use crate::expr::Access;
 use crate::isl::text::Names;
 use crate::isl::{Ctx, Map};
+use crate::legality::workers::Team;
 use crate::legality::{Instance, Path, Verdict, Violation, paths};
 use crate::program::{Array, ArrayId, Program, StatementId, StatementKind};
 use crate::schedule_tree::Mark;
@@ -22,23 +25,23 @@ use std::collections::HashMap;
 
 /// Checks every folded array and every shared slot. The schedule must be legal as far as dependences go.
 pub fn check(program: &Program, ctx: &Ctx) -> Result<Verdict> {
-    if let Some(violation) = slots::check(program) {
+    let paths = match paths(program) {
+        Ok(paths) => paths,
+        Err(violation) => return Ok(Err(violation)),
+    };
+    if let Some(violation) = slots::check(program, &paths) {
         return Ok(Err(violation));
     }
     let folded: Vec<_> = program.arrays().filter(|(_, a)| a.fold.iter().any(Option::is_some)).collect();
     if folded.is_empty() {
         return Ok(Ok(()));
     }
-    let paths = match paths(program) {
-        Ok(paths) => paths,
-        Err(violation) => return Ok(Err(violation)),
-    };
-    let cache = Cache::default();
+    let (cache, team) = (Cache::default(), Team::of(program));
     for (id, array) in folded {
         if !array.is_temp() {
             return Ok(Err(Violation::Structure(format!("{id} ({}) is folded but the caller sees it", array.name))));
         }
-        let checker = Checker { program, ctx, paths: &paths, cache: &cache, id, array };
+        let checker = Checker { program, ctx, paths: &paths, team: team.as_ref(), cache: &cache, id, array };
         if let Some(violation) = checker.run()? {
             return Ok(Err(violation));
         }
@@ -52,7 +55,7 @@ type Accesses = Vec<(StatementId, Map)>;
 /// Relations that many arrays need; parsing them is what costs.
 #[derive(Default)]
 struct Cache {
-    /// Instances to the values of the first bands around them, by statement and number of bands.
+    /// Instances to the values of the first bands around them (and the owner), by statement and number of bands.
     times: RefCell<HashMap<(StatementId, usize), Map>>,
     /// By isl text.
     orders: RefCell<HashMap<String, Map>>,
@@ -62,6 +65,7 @@ struct Checker<'a> {
     program: &'a Program,
     ctx: &'a Ctx,
     paths: &'a HashMap<StatementId, Path>,
+    team: Option<&'a Team>,
     cache: &'a Cache,
     id: ArrayId,
     array: &'a Array,
@@ -169,12 +173,19 @@ impl Checker<'_> {
             AtEqualTimes::ReadFirst => first.positions > second.positions,
         };
         let marks: Vec<Mark> = first.bands[..n].iter().map(|(_, mark)| *mark).collect();
-        if n == 0 && !at_equal {
+        let races = self.team.map(|team| team.unordered(first, second, self.all_read(team, a)));
+        let races = races.unwrap_or_else(|| "false".into());
+        if n == 0 && !at_equal && races == "false" {
             return Ok(None);
         }
-        let times = self.order(times_not_before(&marks, at_equal))?;
+        let times = self.order(times_not_before(&marks, at_equal, &races))?;
         let (from, to) = (self.time(a, n)?, self.time(b, n)?);
         from.apply_range(&times)?.apply_range(&to.reverse()?).map(Some)
+    }
+
+    /// Do all workers read the array where statement `a` stands?
+    fn all_read(&self, team: &Team, a: StatementId) -> bool {
+        team.all_read(self.program, a, &self.paths[&a], self.id)
     }
 
     fn order(&self, text: String) -> Result<Map> {
@@ -190,27 +201,32 @@ impl Checker<'_> {
         if let Some(map) = self.cache.times.borrow().get(&(id, bands)) {
             return Ok(map.clone());
         }
-        let values: Vec<_> = self.paths[&id].bands[..bands].iter().map(|(value, _)| value.clone()).collect();
+        let path = &self.paths[&id];
+        let mut values: Vec<_> = path.bands[..bands].iter().map(|(value, _)| value.clone()).collect();
+        values.push(self.team.map_or(Aff::constant(0), |team| team.owner(path)));
         let map = Names::new(self.program).values(self.ctx, id, &values)?;
         self.cache.times.borrow_mut().insert((id, bands), map.clone());
         Ok(map)
     }
 }
 
-/// Pairs of times of shared bands whose first is not surely before the second.
-fn times_not_before(marks: &[Mark], at_equal: bool) -> String {
+/// Pairs of times of shared bands (and owner) whose first is not surely before the second, `races` among them.
+fn times_not_before(marks: &[Mark], at_equal: bool, races: &str) -> String {
     let equal = |d: usize| (0..d).map(|n| format!("b{n} = e{n} and ")).collect::<String>();
-    let mut pieces = Vec::new();
+    let mut pieces = vec![races.to_string()];
     for (d, mark) in marks.iter().enumerate() {
         pieces.push(format!("({}b{d} > e{d})", equal(d)));
-        if !matches!(mark, Mark::Seq | Mark::Unroll) {
-            pieces.push(format!("({}b{d} < e{d})", equal(d)));
+        match mark {
+            Mark::Seq | Mark::Unroll | Mark::Barrier => {}
+            // One worker runs its iterations in order.
+            Mark::Team(n) => pieces.push(format!("({}b{d} < e{d} and (b{d} - e{d}) mod {n} > 0)", equal(d))),
+            _ => pieces.push(format!("({}b{d} < e{d})", equal(d))),
         }
     }
     if at_equal {
         pieces.push(format!("({}true)", equal(marks.len())));
     }
-    let variables = |p: &str| (0..marks.len()).map(|d| format!("{p}{d}")).collect::<Vec<_>>().join(", ");
+    let variables = |p: &str| (0..=marks.len()).map(|d| format!("{p}{d}")).collect::<Vec<_>>().join(", ");
     format!("{{ [{}] -> [{}] : {} }}", variables("b"), variables("e"), pieces.join(" or "))
 }
 

@@ -19,6 +19,7 @@ fn machine() -> Machine {
         l2_bytes: 1 << 20,
         l3_bytes: 32 << 20,
         threads: 1,
+        barrier_ns: 200.0,
         gpu: false,
     }
 }

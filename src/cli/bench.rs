@@ -20,7 +20,7 @@ const RUNS: (usize, usize) = (5, 100_000);
 struct Measurement {
     model: String,
     data: String,
-    threads: usize,
+    threads: u32,
     runs: usize,
     median_us: f64,
     p90_us: f64,
@@ -34,7 +34,7 @@ pub fn command(args: &BenchArgs) -> Outcome {
         let (_dir, loaded) = compile::compile_and_load(&args.model, &args.compiler)?;
         return bench(args, &loaded);
     }
-    bench(args, &Loaded::open(&args.model)?)
+    bench(args, &Loaded::with_threads(&args.model, args.compiler.threads.map(u32::from))?)
 }
 
 fn bench(args: &BenchArgs, loaded: &Loaded) -> Outcome {
@@ -81,7 +81,7 @@ fn measure(args: &BenchArgs, loaded: &Loaded, case: &Case) -> Result<Measurement
     Ok(Measurement {
         model: loaded.manifest.name.clone(),
         data: case.name.clone(),
-        threads: args.compiler.threads.map_or(1, usize::from),
+        threads: loaded.threads,
         runs: times.len(),
         median_us: at(0.5),
         p90_us: at(0.9),

@@ -12,6 +12,7 @@ pub fn command() -> Outcome {
         32 => "AVX2",
         _ => "SSE",
     };
+    let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
     let cache = |bytes: usize| format!("{} KiB", bytes >> 10);
     let found = match &linker {
         Ok(path) => format!("{} ({})", path.display(), link::linker_version(path).unwrap_or_default()),
@@ -22,7 +23,7 @@ pub fn command() -> Outcome {
         ("sirius", env!("CARGO_PKG_VERSION").to_string()),
         ("LLVM", target::llvm_version()),
         ("linker", found),
-        ("processor", format!("{}, {vector}, {} threads", host.cpu, host.machine.threads)),
+        ("processor", format!("{}, {vector}, {cores} cores", host.cpu)),
         (
             "caches",
             format!(

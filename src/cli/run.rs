@@ -22,7 +22,7 @@ pub fn command(args: &RunArgs) -> Outcome {
         return Err(Error::invalid("E833", "an artifact does not contain the model to verify it against")
             .help("name the ONNX file: sirius run MODEL.onnx --verify"));
     }
-    run_loaded(args, &Loaded::open(&args.model)?)
+    run_loaded(args, &Loaded::with_threads(&args.model, args.compiler.threads.map(u32::from))?)
 }
 
 /// Everything but a folder or a manifest is taken for a model.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 type Handle = *mut c_void;
 type OpenFn = unsafe extern "C" fn(*const c_char, *mut Handle) -> c_int;
-type CreateFn = unsafe extern "C" fn(Handle, *const c_void, *mut Handle) -> c_int;
+type CreateFn = unsafe extern "C" fn(Handle, *const Options, *mut Handle) -> c_int;
 type FreeFn = unsafe extern "C" fn(Handle);
 type ShapesFn = unsafe extern "C" fn(Handle, *const DlTensor, usize, *mut i64, usize) -> c_int;
 type RunFn = unsafe extern "C" fn(Handle, *const DlTensor, usize, *mut DlTensor, usize) -> c_int;
@@ -19,9 +19,24 @@ type LastErrorFn = unsafe extern "C" fn(Handle) -> *const c_char;
 type StatusTextFn = unsafe extern "C" fn(c_int) -> *const c_char;
 type CheckHostFn = unsafe extern "C" fn(*mut *const c_char) -> c_int;
 
+/// `sirius_options`.
+#[repr(C)]
+struct Options {
+    size: usize,
+    dims: *const i64,
+    n_dims: usize,
+    workspace: *mut c_void,
+    workspace_bytes: usize,
+    threads: u32,
+    parallel: *const c_void,
+    user: *mut c_void,
+}
+
 /// An artifact in this process: opened, with one context.
 pub struct Loaded {
     pub manifest: Manifest,
+    /// Worker threads of the context.
+    pub threads: u32,
     model: Handle,
     context: Handle,
     functions: Functions,
@@ -41,6 +56,11 @@ struct Functions {
 impl Loaded {
     /// Opens the artifact in folder `path`, or the one that the manifest file `path` describes.
     pub fn open(path: &Path) -> Result<Loaded> {
+        Loaded::with_threads(path, None)
+    }
+
+    /// The same with fewer worker threads than the artifact was made for.
+    pub fn with_threads(path: &Path, threads: Option<u32>) -> Result<Loaded> {
         let json = manifest_path(path)?;
         let manifest = read_manifest(&json)?;
         let file = json.with_file_name(&manifest.library);
@@ -50,9 +70,10 @@ impl Loaded {
             .map_err(|e| Error::environment("E812", format!("{} does not load: {e}", file.display())))?;
         let symbols = Symbols { library: &library, tag: &manifest.tag };
         symbols.check_host()?;
-        let (model, context) = symbols.open()?;
+        let (model, context) = symbols.open(threads.unwrap_or(0))?;
         let functions = symbols.functions()?;
-        Ok(Loaded { manifest, model, context, functions, _library: library })
+        let threads = team_size(manifest.threads, threads);
+        Ok(Loaded { manifest, threads, model, context, functions, _library: library })
     }
 
     /// One inference; the outputs in the manifest's order.
@@ -140,6 +161,22 @@ impl Bound<'_> {
     }
 }
 
+impl Options {
+    /// Defaults but for the number of threads; 0 is the artifact's own.
+    fn new(threads: u32) -> Options {
+        let (size, null) = (std::mem::size_of::<Options>(), std::ptr::null_mut());
+        let (dims, parallel) = (std::ptr::null(), std::ptr::null());
+        Options { size, dims, n_dims: 0, workspace: null, workspace_bytes: 0, threads, parallel, user: null }
+    }
+}
+
+/// The number of workers for `wanted` threads, as the run time chooses it: the largest divisor.
+fn team_size(most: u32, wanted: Option<u32>) -> u32 {
+    let most = most.max(1);
+    let wanted = wanted.unwrap_or(most).clamp(1, most);
+    (1..=wanted).rev().find(|n| most % n == 0).unwrap_or(1)
+}
+
 /// The manifest in a folder (exactly one), or the file itself.
 pub fn manifest_path(path: &Path) -> Result<PathBuf> {
     if path.is_file() {
@@ -202,7 +239,7 @@ impl Symbols<'_> {
         }
     }
 
-    fn open(&self) -> Result<(Handle, Handle)> {
+    fn open(&self, threads: u32) -> Result<(Handle, Handle)> {
         let (open, create) = (self.get::<OpenFn>("open")?, self.get::<CreateFn>("context_create")?);
         let status_text: StatusTextFn = self.get("status_text")?;
         let check = |status: c_int| match status {
@@ -213,7 +250,11 @@ impl Symbols<'_> {
         let (mut model, mut context) = (std::ptr::null_mut(), std::ptr::null_mut());
         // SAFETY: both handles are written on success only.
         check(unsafe { open(std::ptr::null(), &mut model) })?;
-        check(unsafe { create(model, std::ptr::null(), &mut context) })?;
+        check(unsafe { create(model, &Options::new(threads), &mut context) }).inspect_err(|_| {
+            let close = self.get::<FreeFn>("close");
+            // SAFETY: the model was opened above, and no context refers to it.
+            close.iter().for_each(|close| unsafe { close(model) });
+        })?;
         Ok((model, context))
     }
 

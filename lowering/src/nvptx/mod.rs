@@ -50,6 +50,7 @@ pub fn target(cpu: &str) -> Target {
         l2_bytes: 40 << 20,
         l3_bytes: 40 << 20,
         threads: 108 * 2048,
+        barrier_ns: 5000.0,
         gpu: true,
     };
     Target { triple: "nvptx64-nvidia-cuda".into(), cpu: cpu.into(), features: "+ptx80".into(), machine }

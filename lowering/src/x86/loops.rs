@@ -1,10 +1,11 @@
-//! Sequential loops, which run once for the whole tile.
+//! Sequential loops, which run once for the whole tile, and the loops and barriers of a thread team.
 
 use super::Emitter;
 use super::branch::has_control_flow;
 use super::ranges::Range;
 use super::space::At;
 use crate::ir::{IntCompare, Op, Value};
+use crate::team;
 use inkwell::basic_block::BasicBlock;
 use sirius_polyhedral::schedule_tree::Mark;
 use sirius_polyhedral::{Aff, Bound, LoopKind, Nest, Result, VarId};
@@ -33,8 +34,15 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
             Mark::Rows(n) => self.rows(header, i64::from(n), body),
             Mark::Lanes(n) => self.lanes(header, i64::from(n), body),
             Mark::Unroll => self.unrolled(header, body),
-            // Bands of a thread team run on one thread: any order is right, so is this one.
-            Mark::Seq | Mark::Parallel => self.sequential(header, body),
+            Mark::Team(_) if self.shared => self.for_one_worker(|e| e.in_turn(header, body)),
+            Mark::Barrier => {
+                if self.shared {
+                    team::wait(self.ir(), self.frame.worker())?;
+                }
+                self.nodes(body)
+            }
+            // One thread runs it: any order is right, so is this one.
+            Mark::Seq | Mark::Parallel | Mark::Team(_) => self.sequential(header, body),
         }
     }
 
@@ -61,6 +69,22 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
         let range = Range { var: header.var, lower, upper, numeric };
         let exit = self.ir().block("exit");
         self.counted([lo, hi], range, nonempty, [exit, exit], |e| e.nodes(body))
+    }
+
+    /// Every `count`-th iteration, those whose number is the worker's modulo `count`.
+    fn in_turn(&mut self, header: Header<'_>, body: &[Nest]) -> Result<()> {
+        let ir = self.ir();
+        let resolve = |bound: &Bound| bound.0.iter().map(|a| self.resolve(a, FIRST)).collect::<Vec<_>>();
+        let (lower, upper) = (resolve(header.lower), resolve(header.upper));
+        let (lo, hi) = (self.extreme("llvm.smax", &lower, 0), self.extreme("llvm.smin", &upper, 0));
+        let [number, count] = self.frame.place_in_team();
+        let past = ir.binary(Op::LLVMSRem, ir.binary(Op::LLVMSub, number, lo), count);
+        let negative = ir.icmp(IntCompare::LLVMIntSLT, past, ir.i64(0));
+        let first = ir.add(lo, ir.select(negative, ir.add(past, count), past));
+        let numeric = self.numeric_range(&lower, &upper, 0);
+        let range = Range { var: header.var, lower, upper, numeric };
+        let exit = ir.block("exit");
+        self.stepped([first, hi, count], range, false, [exit, exit], |e| e.nodes(body))
     }
 
     /// A loop of one iteration.
@@ -91,10 +115,22 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
         (lo, hi.map(|h| h.saturating_sub(1)))
     }
 
-    /// `for var in lo..hi`, tested at the end. Goes on at `exits[0]`; `BreakUnless` leaves to `exits[1]`.
+    /// `for var in lo..hi`.
     fn counted(
         &mut self,
         [lo, hi]: [Value<'ctx>; 2],
+        range: Range,
+        nonempty: bool,
+        exits: [BasicBlock<'ctx>; 2],
+        inner: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<()> {
+        self.stepped([lo, hi, self.ir().i64(1)], range, nonempty, exits, inner)
+    }
+
+    /// `for var in lo, lo + step .. hi`, tested at the end. Goes on at `exits[0]`; `BreakUnless` leaves to `exits[1]`.
+    fn stepped(
+        &mut self,
+        [lo, hi, step]: [Value<'ctx>; 3],
         range: Range,
         nonempty: bool,
         [exit, leave]: [BasicBlock<'ctx>; 2],
@@ -115,7 +151,7 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
         inner(self)?;
         self.exits.pop();
         self.ranges.pop();
-        let next = ir.add(phi, ir.i64(1));
+        let next = ir.add(phi, step);
         ir.close_phi(phi, next, ir.at());
         ir.cond_br(ir.icmp(IntCompare::LLVMIntSLT, next, hi), body, exit);
         ir.goto(exit);

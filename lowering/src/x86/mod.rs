@@ -19,7 +19,7 @@ mod tiles;
 mod value;
 
 use crate::emit::Frame;
-use crate::ir::{Ir, Value};
+use crate::ir::{IntCompare, Ir, Value};
 use inkwell::basic_block::BasicBlock;
 use ranges::Ranges;
 use sirius_polyhedral::{Aff, ArrayId, Nest, ParamId, Result, VarId};
@@ -31,6 +31,7 @@ use value::Memo;
 pub fn emit_root(frame: &Frame<'_, '_>, vector_bytes: usize, root: &Nest) -> Result<()> {
     let mut emitter = Emitter {
         frame,
+        shared: root.is_shared(),
         // A chunk has the same lanes for every type: those of a 4-byte type in one register.
         width: (vector_bytes / 4).max(1) as u32,
         values: HashMap::new(),
@@ -50,6 +51,8 @@ pub fn emit_root(frame: &Frame<'_, '_>, vector_bytes: usize, root: &Nest) -> Res
 /// The state at one point of the nest.
 struct Emitter<'f, 'a, 'ctx> {
     frame: &'f Frame<'a, 'ctx>,
+    /// Do all workers of a team come here?
+    shared: bool,
     /// Lanes of one vector.
     width: u32,
     /// Loop variables that exist at run time.
@@ -87,6 +90,9 @@ impl<'a, 'ctx> Emitter<'_, 'a, 'ctx> {
     }
 
     fn node(&mut self, node: &Nest) -> Result<()> {
+        if self.shared && !node.is_shared() && !matches!(node, Nest::BreakUnless(_)) {
+            return self.by_first_worker(node);
+        }
         let remembered = self.remember_params(node);
         let done = match node {
             Nest::Loop { var, lower, upper, kind, body } => self.any_loop(*var, lower, upper, *kind, body),
@@ -98,6 +104,22 @@ impl<'a, 'ctx> Emitter<'_, 'a, 'ctx> {
             }
         };
         remembered.into_iter().for_each(|p| self.frame.forget_param(p));
+        done
+    }
+
+    /// What no loop of the team is around belongs to worker 0.
+    fn by_first_worker(&mut self, node: &Nest) -> Result<()> {
+        let ir = self.ir();
+        let [number, _] = self.frame.place_in_team();
+        let is_first = ir.icmp(IntCompare::LLVMIntEQ, number, ir.i64(0));
+        self.guarded(Some(is_first), |e| e.for_one_worker(|e| e.node(node)))
+    }
+
+    /// Writes `inner` as the code of a single worker.
+    fn for_one_worker(&mut self, inner: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        let shared = std::mem::replace(&mut self.shared, false);
+        let done = inner(self);
+        self.shared = shared;
         done
     }
 

@@ -43,10 +43,11 @@ impl<'a> Converter<'a> {
         Converter { program, params, scope: HashMap::new(), ranges: Vec::new(), marks: Vec::new(), body: Vec::new() }
     }
 
-    /// Appends the nest of one root; `marks` are the marks that the root's mark nodes number.
-    pub fn root(&mut self, ast: &AstNode, marks: &[MarkedBand]) -> Result<()> {
+    /// Appends the nest of one root, inside a barrier or (`Seq`) nothing; `marks` are the marks that the root's
+    /// mark nodes number.
+    pub fn root(&mut self, ast: &AstNode, marks: &[MarkedBand], around: Mark) -> Result<()> {
         self.marks = marks.to_vec();
-        let nests = self.node(ast, Mark::Seq)?;
+        let nests = self.eliminated(ast, around)?;
         self.body.extend(nests);
         Ok(())
     }
@@ -99,9 +100,13 @@ impl<'a> Converter<'a> {
     }
 
     /// isl leaves out a loop of one iteration, its mark stays. The mark must not reach the loops inside. A
-    /// lockstep loop stays as one of a single iteration: registers are private to it.
+    /// lockstep loop stays as one of a single iteration: registers are private to it. So does a barrier.
     fn eliminated(&mut self, body: &AstNode, mark: Mark) -> Result<Vec<Nest>> {
-        if !mark.is_lockstep() {
+        if matches!(mark, Mark::Team(_)) {
+            // Which iteration, and so which worker, is no longer known.
+            return Err(Error::bug("E927", "a band of the team has a single iteration"));
+        }
+        if !mark.is_lockstep() && mark != Mark::Barrier {
             return self.node(body, Mark::Seq);
         }
         let once = (None, vec![Aff::constant(0)]);
@@ -116,6 +121,11 @@ impl<'a> Converter<'a> {
         if *degenerate {
             let value = affine(self, init)?.ok_or_else(|| not_affine(init))?;
             let value = self.simple(&value);
+            if matches!(kind, Mark::Team(_)) {
+                let only = (None, vec![value.clone()]);
+                let end = (None, vec![value + Aff::constant(1)]);
+                return self.loops(only, end, kind, &mut |this, var| this.inside(iterator, var, body, Mark::Seq));
+            }
             return self.inside(iterator, value, body, Mark::Seq);
         }
         let AstExpr::Int(step) = step else { return Err(not_affine(step)) };

@@ -32,7 +32,7 @@ fn band_loop(program: &Program, converter: &mut Converter, band: &Band, values: 
     let upper = hull(program, converter, band, values)?;
     let var = converter.new_var(&[Aff::constant(0)], std::slice::from_ref(&upper));
     let mut inner = values.clone();
-    for (id, member) in &band.members {
+    for (id, member) in band.members.iter().filter(|_| !runs_once(band)) {
         let d = member.as_iter().ok_or_else(too_hard)?;
         inner.get_mut(id).ok_or_else(too_hard)?[d] = Some(Aff::iter(var));
     }
@@ -49,8 +49,16 @@ fn band_loop(program: &Program, converter: &mut Converter, band: &Band, values: 
     })
 }
 
+/// A band that only bears a mark: a barrier, whose value is 0 everywhere.
+fn runs_once(band: &Band) -> bool {
+    band.members.values().all(|member| member.is_constant(0))
+}
+
 /// An upper bound of the extents of all members: the extent itself where they agree, else the largest constant.
 fn hull(program: &Program, converter: &Converter, band: &Band, values: &Values) -> Result<Aff> {
+    if runs_once(band) {
+        return Ok(Aff::constant(1));
+    }
     let mut extents = Vec::new();
     for (id, member) in &band.members {
         let d = member.as_iter().ok_or_else(too_hard)?;

@@ -1,14 +1,18 @@
 //! Fusion, tiling, layout and storage: passes that change when and where things run.
 
+pub mod barriers;
 pub mod contract;
 pub mod fuse;
 pub mod group;
 pub mod lane;
 pub mod layout;
 pub mod map_gpu;
+pub mod owner;
 pub mod pack;
 pub mod plan_memory;
 pub mod shape;
 pub mod split_dims;
+pub mod team;
 pub mod tile;
 pub mod tile_nest;
+pub mod work;

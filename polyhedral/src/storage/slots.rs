@@ -1,37 +1,60 @@
 //! Do arrays that share a slot of the workspace take turns?
 //!
 //! An array is in use from the first root of the schedule tree that touches it to the last. That is coarse, and it
-//! is what `plan-memory` promises.
+//! is what `plan-memory` promises. Where a thread team runs the program, a barrier must stand between.
 
 use crate::deps::parameter_arrays;
-use crate::legality::Violation;
-use crate::program::{ArrayId, Placement, Program};
+use crate::legality::workers::Team;
+use crate::legality::{Path, Violation};
+use crate::program::{ArrayId, Placement, Program, StatementId};
 use std::collections::{BTreeMap, HashMap};
 
-pub fn check(program: &Program) -> Option<Violation> {
-    let mut slots: BTreeMap<usize, Vec<(usize, usize, ArrayId)>> = BTreeMap::new();
-    for (array, (first, last)) in uses(program) {
+pub fn check(program: &Program, paths: &HashMap<StatementId, Path>) -> Option<Violation> {
+    let team = Team::of(program);
+    let mut slots: BTreeMap<usize, Vec<(Use, ArrayId)>> = BTreeMap::new();
+    for (array, range) in uses(program, paths, team.as_ref()) {
         if let Some(Placement::Slot(slot)) = program.array(array).placement {
-            slots.entry(slot).or_default().push((first, last, array));
+            slots.entry(slot).or_default().push((range, array));
         }
     }
+    let waits = |a: usize, b: usize| team.as_ref().is_none_or(|t| t.waits_between(a, b));
+    // Ordered by their first use, each must end before the next begins. Worker 0 need not wait for itself.
+    let meet = |a: &Use, b: &Use| {
+        a.last >= b.first
+            || a.last_shared.is_some_and(|last| !waits(last, b.first))
+            || b.first_shared.is_some_and(|first| !waits(a.last, first))
+    };
     for (slot, mut arrays) in slots {
-        // Ordered by their first use, each must end before the next begins.
         arrays.sort();
-        if let Some(pair) = arrays.windows(2).find(|pair| pair[0].1 >= pair[1].0) {
-            return Some(Violation::Slot { first: pair[0].2, second: pair[1].2, slot });
+        if let Some(pair) = arrays.windows(2).find(|pair| meet(&pair[0].0, &pair[1].0)) {
+            return Some(Violation::Slot { first: pair[0].1, second: pair[1].1, slot });
         }
     }
     None
 }
 
-/// The first and the last root that touches each array.
-fn uses(program: &Program) -> HashMap<ArrayId, (usize, usize)> {
+/// The first and the last root that touches an array, and those among them where not only worker 0 does.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Use {
+    first: usize,
+    last: usize,
+    first_shared: Option<usize>,
+    last_shared: Option<usize>,
+}
+
+fn uses(program: &Program, paths: &HashMap<StatementId, Path>, team: Option<&Team>) -> HashMap<ArrayId, Use> {
     let mut out = HashMap::new();
     for (root, node) in program.schedule.roots.iter().enumerate() {
         for id in node.statements() {
             let statement = program.statement(id);
-            let mut touch = |array: ArrayId| out.entry(array).or_insert((root, root)).1 = root;
+            let mut touch = |array: ArrayId| {
+                let new = Use { first: root, last: root, first_shared: None, last_shared: None };
+                let range: &mut Use = out.entry(array).or_insert(new);
+                let shared = team.filter(|t| t.is_shared(program, id, &paths[&id], array)).map(|_| root);
+                range.last = root;
+                range.first_shared = range.first_shared.or(shared);
+                range.last_shared = shared.or(range.last_shared);
+            };
             touch(statement.target.array);
             statement.visit_reads(&mut |access| touch(access.array));
             parameter_arrays(program, statement).into_iter().for_each(&mut touch);

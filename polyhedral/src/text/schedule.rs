@@ -38,6 +38,8 @@ pub fn print_mark(mark: Mark) -> String {
     match mark {
         Mark::Seq => String::new(),
         Mark::Parallel => " parallel".into(),
+        Mark::Team(n) => format!(" team({n})"),
+        Mark::Barrier => " barrier".into(),
         Mark::Rows(n) => format!(" rows({n})"),
         Mark::Lanes(n) => format!(" lanes({n})"),
         Mark::Unroll => " unroll".into(),
@@ -51,10 +53,12 @@ pub fn parse_mark(cursor: &mut Cursor) -> Result<Mark> {
     let sized: fn(u32) -> Mark = match name {
         "rows" => Mark::Rows,
         "lanes" => Mark::Lanes,
-        "parallel" | "unroll" | "seq" => {
+        "team" => Mark::Team,
+        "parallel" | "barrier" | "unroll" | "seq" => {
             cursor.bump();
             return Ok(match name {
                 "parallel" => Mark::Parallel,
+                "barrier" => Mark::Barrier,
                 "unroll" => Mark::Unroll,
                 _ => Mark::Seq,
             });

@@ -11,6 +11,7 @@ pub fn machine(gpu: bool) -> Machine {
         l2_bytes: 1 << 20,
         l3_bytes: 32 << 20,
         threads: 4,
+        barrier_ns: 200.0,
         gpu,
     }
 }

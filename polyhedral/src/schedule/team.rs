@@ -1,0 +1,257 @@
+//! `team`: choose the loops that the workers of a thread team share, and where they wait for each other.
+//!
+//! 1. Every list of nodes (the roots, the bodies of host loops) is taken by itself. The outermost chain of parallel
+//!    loops of each node is searched for the loop that divides best among the workers: a constant number of
+//!    iterations, each worth having. A node is shared when that saves more than two barriers cost, or when both its
+//!    neighbours are shared, so that the barriers are there anyway. The others stay with worker 0. All workers run a
+//!    host loop (time steps) whose body has something to share.
+//! 2. Windows inside shared loops get a plane per worker.
+//! 3. Barriers are placed (see `barriers`).
+//!
+//! Iterations go round the workers (see [`Mark::Team`]): loops with equal numbers need no barrier between them, and
+//! weights stay in the cache of the worker that uses them in every step. Reductions are never split, so results do
+//! not depend on the number of workers. Declined around loops that may end early. Runs last, on the final loops and
+//! the final memory: a program between sharing and barriers would be wrong.
+
+use super::{barriers, owner, work};
+
+use crate::error::Result;
+use crate::expr::{Access, Expr};
+use crate::machine::Machine;
+use crate::pass::{Pass, PassContext};
+use crate::program::{ArrayId, Program, StatementId};
+use crate::schedule_tree::{Band, Mark, Node};
+use crate::transform::{self, Path};
+use std::collections::HashSet;
+
+pub struct Team;
+
+/// Shorter iterations are not handed round: neighbours would fight for cache lines.
+const GRAIN_NS: f64 = 16.0;
+
+/// What sharing costs without a barrier: the loop that counts in steps, and cold caches.
+const SHARE_NS: f64 = 50.0;
+
+/// What is left of a speed-up when the number of iterations is only known at run time.
+const SYMBOLIC: f64 = 0.8;
+
+impl Pass for Team {
+    fn name(&self) -> &'static str {
+        "team"
+    }
+
+    fn summary(&self) -> &'static str {
+        "share loops among the workers of a thread team (CPU targets)"
+    }
+
+    fn run(&self, program: &mut Program, context: &mut PassContext) -> Result<()> {
+        let machine = context.machine;
+        if machine.gpu || machine.threads < 2 || program.schedule.team() > 1 {
+            return Ok(());
+        }
+        if share_list(program, &[], &mut Vec::new(), context) {
+            let placed = barriers::place(program, machine.threads as u32);
+            let subject = crate::Origin { node: program.name.clone(), op: "model".into() };
+            context.applied(self.name(), &subject, format!("{placed} barriers"));
+        }
+        Ok(())
+    }
+}
+
+// ---- 1. what is shared --------------------------------------------------------------------------------
+
+/// A loop that could be shared.
+struct Candidate {
+    path: Path,
+    /// Of its iterations, with all workers.
+    speedup: f64,
+}
+
+/// The best that can be done with one node of a list.
+struct Plan {
+    total_ns: f64,
+    best: Option<Candidate>,
+    shared: bool,
+}
+
+impl Plan {
+    fn saved_ns(&self) -> f64 {
+        self.best.as_ref().map_or(0.0, |b| self.total_ns * (1.0 - 1.0 / b.speedup))
+    }
+}
+
+/// Shares nodes of the list whose parent is at `parent`, inside the loops at `around`. Has any been shared?
+fn share_list(program: &mut Program, parent: &[usize], around: &mut Vec<Path>, context: &mut PassContext) -> bool {
+    let count = match parent {
+        [] => program.schedule.roots.len(),
+        _ => transform::band_at(&program.schedule, parent).map_or(0, |b| b.body.len()),
+    };
+    let paths: Vec<Path> = (0..count).map(|n| [parent, &[n]].concat()).collect();
+    let mut plans: Vec<Plan> = paths.iter().map(|p| plan(program, p, around, context.machine)).collect();
+    for (path, plan) in paths.iter().zip(&mut plans) {
+        plan.shared = match plan.best {
+            None => share_host_loop(program, path, around, context),
+            Some(_) => plan.saved_ns() > 2.0 * context.machine.barrier_ns,
+        };
+    }
+    let big: Vec<bool> = plans.iter().map(|p| p.shared).collect();
+    let loops_back = |n: usize| if parent.is_empty() { None } else { Some(n % count) };
+    for n in 0..count {
+        let before = if n > 0 { Some(n - 1) } else { loops_back(count - 1) };
+        let after = if n + 1 < count { Some(n + 1) } else { loops_back(0) };
+        let between = [before, after].iter().all(|m| m.is_some_and(|m| big[m]));
+        plans[n].shared |= between && plans[n].saved_ns() > SHARE_NS;
+    }
+    for (path, plan) in paths.iter().zip(&plans) {
+        settle(program, path, plan, context);
+    }
+    plans.iter().any(|p| p.shared)
+}
+
+fn plan(program: &Program, path: &Path, around: &[Path], machine: &Machine) -> Plan {
+    let mut best: Option<Candidate> = None;
+    for candidate in candidates(program, path, around, machine) {
+        // The outermost of those that are about as good.
+        if best.as_ref().is_none_or(|b| candidate.speedup > 1.05 * b.speedup) {
+            best = Some(candidate);
+        }
+    }
+    Plan { total_ns: nanoseconds(program, path, around, machine), best, shared: false }
+}
+
+/// Marks the chosen loop, and says what was decided.
+fn settle(program: &mut Program, path: &Path, plan: &Plan, context: &mut PassContext) {
+    let Some(band) = transform::band_at(&program.schedule, path) else { return };
+    let subject = band.members.keys().next().map(|s| program.statement(*s).origin.clone()).unwrap_or_default();
+    let (ns, workers) = (plan.total_ns, context.machine.threads);
+    match &plan.best {
+        Some(best) if plan.shared => {
+            widen_windows(program, &best.path, workers as i64);
+            if let Some(band) = transform::band_at_mut(&mut program.schedule, &best.path) {
+                band.mark = Mark::Team(workers as u32);
+            }
+            context.applied("team", &subject, format!("{ns:.0} ns, {:.2} times faster", best.speedup));
+        }
+        Some(_) => context.missed("team", &subject, format!("{ns:.0} ns are not worth a barrier")),
+        None if plan.shared => {}
+        None => context.missed("team", &subject, format!("{ns:.0} ns, no parallel loop that divides")),
+    }
+}
+
+/// Shares what is inside a loop that all workers run.
+fn share_host_loop(program: &mut Program, path: &Path, around: &mut Vec<Path>, context: &mut PassContext) -> bool {
+    let host = transform::band_at(&program.schedule, path).is_some_and(|band| is_host_loop(program, band));
+    if !host {
+        return false;
+    }
+    around.push(path.clone());
+    let shared = share_list(program, path, around, context);
+    around.pop();
+    shared
+}
+
+/// A sequential loop around nests, which ends when its range does.
+fn is_host_loop(program: &Program, band: &Band) -> bool {
+    let may_leave = |id: &StatementId| {
+        let mut found = false;
+        let mut note = |a: &Access| found |= program.exits.contains(&a.array);
+        program.statement(*id).guard.iter().for_each(|g| g.visit_loads(&mut note));
+        found
+    };
+    let nests = band.body.iter().any(|n| matches!(n, Node::Band(_)));
+    band.mark == Mark::Seq && nests && !band.members.keys().any(may_leave)
+}
+
+/// The parallel loops from `path` down, each containing only the next.
+fn candidates(program: &Program, path: &Path, around: &[Path], machine: &Machine) -> Vec<Candidate> {
+    let mut out = Vec::new();
+    for path in transform::chain(&program.schedule, path) {
+        let Some(band) = transform::band_at(&program.schedule, &path) else { break };
+        let inside: Vec<Path> = around.iter().cloned().chain((1..=path.len()).map(|n| path[..n].to_vec())).collect();
+        let worth = nanoseconds(program, &path, &inside, machine) >= GRAIN_NS;
+        if band.mark != Mark::Seq || !worth || !owner::is_parallel(program, band) {
+            break;
+        }
+        if let Some(speedup) = speedup(program, band, machine) {
+            out.push(Candidate { path, speedup });
+        }
+    }
+    out
+}
+
+/// How much faster are the iterations of a band with all workers? `None` when they may be a single one.
+fn speedup(program: &Program, band: &Band, machine: &Machine) -> Option<f64> {
+    let dims = transform::plain_dims(band)?;
+    let (first, dim) = dims.first()?;
+    let extent = &program.statement(*first).extents[*dim];
+    if dims.iter().any(|(s, d)| program.statement(*s).extents[*d] != *extent) {
+        return None;
+    }
+    let (least, most) = extent.bounds(&|p| transform::param_range(&program.params, p), &|_| (None, None));
+    let (count, workers) = (program.params.hint(extent), machine.threads as i64);
+    if count < 2 || most.is_some_and(|m| m < 2) {
+        return None;
+    }
+    let rounds = (count + workers - 1) / workers;
+    let certain = if least == most { 1.0 } else { SYMBOLIC };
+    Some(certain * count as f64 / rounds as f64).filter(|s| *s > 1.0)
+}
+
+/// The time of the node at `path` for one iteration of the bands at `fixed`.
+fn nanoseconds(program: &Program, path: &Path, fixed: &[Path], machine: &Machine) -> f64 {
+    let Some(band) = transform::band_at(&program.schedule, path) else { return 0.0 };
+    let bands: Vec<&Band> = fixed.iter().filter_map(|p| transform::band_at(&program.schedule, p)).collect();
+    let iterators = |id: StatementId| bands.iter().filter_map(|b| b.members.get(&id)?.as_iter()).collect::<Vec<_>>();
+    band.members.keys().map(|id| work::nanoseconds(program, *id, &iterators(*id), machine)).sum()
+}
+
+// ---- 2. a window for every worker ---------------------------------------------------------------------
+
+/// Arrays of which one plane is alive per iteration of the loop at `path` keep one per worker. As iterations go
+/// round, plane `v mod workers` is always the same worker's.
+fn widen_windows(program: &mut Program, path: &Path, workers: i64) {
+    let Some(band) = transform::band_at(&program.schedule, path) else { return };
+    let mut windows: HashSet<(ArrayId, usize)> = HashSet::new();
+    for (id, value) in &band.members {
+        let statement = program.statement(*id);
+        let mut note = |access: &Access| {
+            let fold = &program.array(access.array).fold;
+            let moves = |e: &Expr| matches!(e, Expr::Index(a) if (a.clone() - value.clone()).as_constant().is_some());
+            let dims = (0..fold.len()).filter(|d| fold[*d] == Some(1) && moves(&access.index[*d]));
+            windows.extend(dims.map(|d| (access.array, d)));
+        };
+        note(&statement.target);
+        statement.visit_reads(&mut note);
+    }
+    for (array, dim) in windows {
+        program.array_mut(array).fold[dim] = Some(workers);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::*;
+
+    #[test]
+    fn constant_extents_count_fully_and_symbolic_ones_less() {
+        let mut p = Program::default();
+        let n = dimension(&mut p, "n");
+        let x = array(&mut p, "x", &[c(5), n.clone()]);
+        let s = statement(&mut p, &[c(5), n], crate::program::StatementKind::Assign, at(x, &[i(0), i(1)]), zero());
+        p.schedule.roots = Node::loops_of(s, 0, 2);
+        let machine = Machine {
+            vector_bytes: 64,
+            vector_registers: 32,
+            l1_bytes: 1,
+            l2_bytes: 1,
+            l3_bytes: 1,
+            threads: 2,
+            barrier_ns: 200.0,
+            gpu: false,
+        };
+        let of = |path: &[usize]| speedup(&p, transform::band_at(&p.schedule, path).unwrap(), &machine).unwrap();
+        assert!((of(&[0]) - 5.0 / 3.0).abs() < 1e-9);
+        assert!((of(&[0, 0]) - 1.6).abs() < 1e-9);
+    }
+}
