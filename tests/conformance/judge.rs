@@ -24,7 +24,8 @@ pub fn judge(got: &[Value], wanted: &[Value], allowed: Allowed, fixed: &BTreeMap
 fn difference(name: &str, got: &Value, wanted: &Value, allowed: Allowed) -> Option<String> {
     let tolerance = match allowed {
         Allowed::Within { relative, absolute } => Tolerance { relative, absolute },
-        Allowed::AnyValue => Tolerance { relative: f64::INFINITY, absolute: f64::INFINITY },
+        // A relative part would make `inf * 0`.
+        Allowed::AnyValue => Tolerance { relative: 0.0, absolute: f64::INFINITY },
     };
     let comparison = compare(name, got, wanted, Some(tolerance));
     (!comparison.matches()).then(|| comparison.to_string())
