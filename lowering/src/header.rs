@@ -23,7 +23,7 @@ void @_close(sirius_model *model);
  * their number is wrong or the size is absurd. */
 size_t @_workspace_bytes(const sirius_model *model, const int64_t *dims, size_t n_dims);
 
-/* A context holds the workspace of one thread. `options` may be NULL. */
+/* A context holds the workspace of one inference and its worker threads. `options` may be NULL. */
 int @_context_create(const sirius_model *model, const sirius_options *options, sirius_context **context);
 void @_context_destroy(sirius_context *context);
 
