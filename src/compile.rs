@@ -2,7 +2,7 @@
 
 use crate::extract;
 use crate::graph::{self, Graph};
-use crate::import::{self, ImportOptions};
+use crate::import::{self, Given, ImportOptions};
 use crate::report::{forms, session::Session, work};
 use sirius_lowering::Target;
 use sirius_lowering::artifact::{ArtifactOptions, WeightsPolicy, tag_of, write_artifact};
@@ -32,6 +32,8 @@ pub struct CompileOptions {
     pub cpu: String,
     /// Dimensions that are fixed, by name.
     pub dims: BTreeMap<String, i64>,
+    /// Inputs whose contents are fixed, by name.
+    pub values: BTreeMap<String, Given>,
     pub threads: Option<usize>,
     /// 0 to 3.
     pub level: u8,
@@ -52,6 +54,7 @@ impl Default for CompileOptions {
             output: Output::X86,
             cpu: "native".to_string(),
             dims: BTreeMap::new(),
+            values: BTreeMap::new(),
             threads: None,
             level: 3,
             passes: None,
@@ -87,6 +90,7 @@ pub fn compile(path: &Path, options: &CompileOptions, session: &mut Session, dir
         name,
         inputs: names(&graph, &graph.main.inputs),
         outputs: names(&graph, &graph.main.outputs),
+        fixed: graph.fixed.iter().map(|(n, data)| (*n, data.bytes().to_vec())).collect(),
         weights: options.weights,
         target,
         fp_policy: FP_POLICY.to_string(),
@@ -131,7 +135,8 @@ const FP_POLICY: &str = "no fast-math flags; products and sums may be fused (FMA
 
 /// ONNX file (or a dumped `.graph`) to graph, constants folded.
 pub fn import(path: &Path, options: &CompileOptions, session: &mut Session) -> Result<Graph> {
-    let import_options = ImportOptions { dims: options.dims.clone(), ..ImportOptions::default() };
+    let (dims, values) = (options.dims.clone(), options.values.clone());
+    let import_options = ImportOptions { dims, values, ..ImportOptions::default() };
     let mut graph = session.phase("import", |_| match path.extension().is_some_and(|e| e == "graph") {
         true => graph::text::load(path),
         false => import::load(path, &import_options),

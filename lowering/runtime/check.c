@@ -42,8 +42,11 @@ typedef struct {
 static int complain(sirius_context *context, int status, const char *pattern, ...);
 
 static const char *type_name(int64_t code) {
-  static const char *const names[] = {"int", "uint", "float", "handle", "bfloat", "complex", "bool"};
-  return code >= 0 && code < 7 ? names[code] : "type";
+  static const char *const names[] = {
+      "int",         "uint",          "float",       "handle",          "bfloat",      "complex",
+      "bool",        "float8_e3m4",   "float8_e4m3", "float8_e4m3b11",  "float8_e4m3fn", "float8_e4m3fnuz",
+      "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0", "float6_e2m3fn", "float6_e3m2fn", "float4_e2m1fn"};
+  return code >= 0 && code < 18 ? names[code] : "type";
 }
 
 /* Device, type, rank, and pointers that must be there. */
@@ -102,20 +105,30 @@ static int check_strides(const checked *c) {
 
 static uint8_t *tensor_start(const DLTensor *t) { return (uint8_t *)t->data + t->byte_offset; }
 
-static size_t tensor_bytes(const DLTensor *t) { return (size_t)element_count(t) * (t->dtype.bits / 8u); }
+/* An element narrower than a byte has a byte of its own. */
+static size_t element_bytes(const DLTensor *t) { return (t->dtype.bits + 7u) / 8u; }
+
+static size_t tensor_bytes(const DLTensor *t) { return (size_t)element_count(t) * element_bytes(t); }
 
 static int check_memory(const checked *c) {
   const DLTensor *t = c->tensor;
   int64_t count = element_count(t), bytes;
-  if (count < 0 || __builtin_mul_overflow(count, (int64_t)t->dtype.bits / 8, &bytes))
+  if (count < 0 || __builtin_mul_overflow(count, (int64_t)element_bytes(t), &bytes))
     return complain(c->context, SIRIUS_INVALID_ARGUMENT, "%s \"%s\": its size leaves 64 bits", c->role, c->info->name);
   if (count && !t->data)
     return complain(c->context, SIRIUS_INVALID_ARGUMENT, "%s \"%s\": wanted %d bytes, data is NULL", c->role,
                     c->info->name, bytes);
-  if ((uintptr_t)tensor_start(t) % (t->dtype.bits / 8u))
+  if ((uintptr_t)tensor_start(t) % element_bytes(t))
     return complain(c->context, SIRIUS_INVALID_ARGUMENT, "%s \"%s\": wanted data aligned to %d bytes", c->role,
-                    c->info->name, (int64_t)t->dtype.bits / 8);
+                    c->info->name, (int64_t)element_bytes(t));
   return SIRIUS_OK;
+}
+
+static int check_contents(const checked *c) {
+  if (!c->info->fixed || !memcmp(tensor_start(c->tensor), c->info->fixed, tensor_bytes(c->tensor))) return SIRIUS_OK;
+  return complain(c->context, SIRIUS_INVALID_ARGUMENT,
+                  "%s \"%s\": wanted the contents that the model was compiled for (--value), got others", c->role,
+                  c->info->name);
 }
 
 static int overlap(const DLTensor *a, const DLTensor *b) {

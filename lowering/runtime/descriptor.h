@@ -10,6 +10,7 @@ typedef struct {
   int64_t code, bits; /* DLDataType */
   int64_t rank;
   int64_t first_dim; /* index of dimension 0 in the dimension table */
+  const uint8_t *fixed; /* the only contents that an input may have; NULL: any */
 } tensor_info;
 
 enum { DIM_EXACT = 0, DIM_CAPACITY = 1 };

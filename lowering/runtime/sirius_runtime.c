@@ -278,6 +278,7 @@ static int check_layouts(sirius_context *c, const char *role, const tensor_info 
     int status = check_shape(&one, c->model->descriptor->dims, c->dims);
     if (!status) status = check_strides(&one);
     if (!status) status = check_memory(&one);
+    if (!status) status = check_contents(&one);
     if (status) return status;
   }
   return SIRIUS_OK;

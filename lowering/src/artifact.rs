@@ -5,7 +5,7 @@
 use crate::descriptor::{Facts, WeightsPlace, descriptor_ir};
 use crate::features::{Feature, required_features};
 use crate::files::{Files, cannot_write};
-use crate::metadata::{self, KernelInfo, Manifest, TargetInfo, WeightsInfo};
+use crate::metadata::{self, KernelInfo, Manifest, TargetInfo, TensorInfo, WeightsInfo};
 use crate::prepare::{SizeProgram, assign_slots, size_program};
 use crate::target::{Target, compile_object};
 use crate::{header, weights};
@@ -13,6 +13,7 @@ use inkwell::OptimizationLevel;
 use inkwell::context::Context;
 use inkwell::memory_buffer::MemoryBuffer;
 use sirius_polyhedral::{Error, LoopNest, Result};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Version of the C interface; see `runtime/sirius_abi.h`.
@@ -44,6 +45,8 @@ pub struct ArtifactOptions {
     /// Names of inputs and outputs as in the model file; the arrays' names where missing.
     pub inputs: Vec<String>,
     pub outputs: Vec<String>,
+    /// Inputs, by number, whose contents were fixed by the compiler: a run refuses others.
+    pub fixed: BTreeMap<usize, Vec<u8>>,
     pub weights: WeightsPolicy,
     /// What the code was compiled for.
     pub target: Target,
@@ -164,7 +167,7 @@ impl<'a> Draft<'a> {
                 features: self.features.iter().map(|f| f.name.to_string()).collect(),
             },
             dims: metadata::dim_infos(nest),
-            inputs: tensors(&nest.inputs, &self.inputs),
+            inputs: self.fixed(tensors(&nest.inputs, &self.inputs)),
             outputs: tensors(&nest.outputs, &self.outputs),
             workspace: metadata::workspace_info(nest, &self.slots),
             weights: WeightsInfo { bytes: self.blob.bytes, xxh64: format!("{hash:016x}"), file },
@@ -172,6 +175,14 @@ impl<'a> Draft<'a> {
             flops: self.options.flops.clone(),
             kernels: vec![KernelInfo { symbol: body_symbol.to_string(), nodes: metadata::kernel_nodes(nest) }],
         }
+    }
+
+    /// Notes the contents of the fixed inputs.
+    fn fixed(&self, mut inputs: Vec<TensorInfo>) -> Vec<TensorInfo> {
+        for (n, bytes) in &self.options.fixed {
+            inputs[*n].fixed = Some(bytes.clone());
+        }
+        inputs
     }
 
     /// The object with descriptor, exported functions and embedded weights.
@@ -182,6 +193,7 @@ impl<'a> Draft<'a> {
             body,
             inputs: &self.inputs,
             outputs: &self.outputs,
+            fixed: &self.options.fixed,
             manifest,
             slots: &self.slots,
             constants: &self.blob.offsets,

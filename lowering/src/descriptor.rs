@@ -7,6 +7,7 @@
 use crate::features::Feature;
 use crate::prepare::SizeProgram;
 use sirius_polyhedral::{Aff, Array, DType, LoopNest, Param, ParamDef, Params, Role};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// Where the constant arrays are at run time.
@@ -26,6 +27,8 @@ pub struct Facts<'a> {
     /// Tensor names for people, as in the ONNX file.
     pub inputs: &'a [String],
     pub outputs: &'a [String],
+    /// The only contents that these inputs may have.
+    pub fixed: &'a BTreeMap<usize, Vec<u8>>,
     pub manifest: &'a str,
     pub slots: &'a [Option<usize>],
     /// Byte offset in the weights of every constant array that is used.
@@ -42,7 +45,7 @@ pub fn descriptor_ir(facts: &Facts) -> String {
     let mut ir = Ir { text: String::new(), strings: 0 };
     ir.line("target triple = \"x86_64-unknown-linux-gnu\"");
     for (name, fields) in [
-        ("tensor", "ptr, i64, i64, i64, i64"),
+        ("tensor", "ptr, i64, i64, i64, i64, ptr"),
         ("dim", "ptr, i64"),
         ("param", "ptr, i64, i64, i64, i64, i64"),
         ("array", "i64, i64"),
@@ -71,17 +74,23 @@ impl Ir {
 
     /// A zero-terminated string constant; the reference to it.
     fn string(&mut self, value: &str) -> String {
+        self.bytes(&[value.as_bytes(), &[0]].concat())
+    }
+
+    /// A constant of these bytes; the reference to it. Never empty, so that it differs from NULL.
+    fn bytes(&mut self, value: &[u8]) -> String {
         let name = format!("@s{}", self.strings);
         self.strings += 1;
+        let value = if value.is_empty() { &[0] } else { value };
         let mut escaped = String::new();
-        for byte in value.bytes() {
+        for &byte in value {
             match byte {
                 b' '..=b'~' if byte != b'"' && byte != b'\\' => escaped.push(byte as char),
                 _ => write!(escaped, "\\{byte:02X}").unwrap_or_default(),
             }
         }
-        let bytes = value.len() + 1;
-        self.line(&format!("{name} = private unnamed_addr constant [{bytes} x i8] c\"{escaped}\\00\""));
+        let length = value.len();
+        self.line(&format!("{name} = private unnamed_addr constant [{length} x i8] c\"{escaped}\""));
         format!("ptr {name}")
     }
 
@@ -96,12 +105,14 @@ impl Ir {
         let mut first_dim = 0;
         for (table, ids, names) in [("inputs", &nest.inputs, facts.inputs), ("outputs", &nest.outputs, facts.outputs)] {
             let mut rows = Vec::new();
-            for (id, name) in ids.iter().zip(names) {
+            for (n, (id, name)) in ids.iter().zip(names).enumerate() {
                 let array = &nest.arrays[id.0 as usize];
                 let (code, bits) = dlpack_type(array.dtype);
                 let rank = array.extents.len();
                 let name = self.string(name);
-                rows.push(format!("{{ {name}, i64 {code}, i64 {bits}, i64 {rank}, i64 {first_dim} }}"));
+                let fixed = facts.fixed.get(&n).filter(|_| table == "inputs");
+                let fixed = fixed.map_or("ptr null".to_string(), |bytes| self.bytes(bytes));
+                rows.push(format!("{{ {name}, i64 {code}, i64 {bits}, i64 {rank}, i64 {first_dim}, {fixed} }}"));
                 first_dim += rank;
             }
             self.table(table, "%tensor", &rows);
@@ -207,10 +218,16 @@ fn array_row(array: &Array, slot: Option<usize>, constant: Option<u64>) -> Strin
     format!("{{ i64 {kind}, i64 {value} }}")
 }
 
-/// DLPack's type code and bits.
+/// DLPack's type code and bits. Elements narrower than a byte have a byte each (DLPack calls that padded).
 pub fn dlpack_type(dtype: DType) -> (u8, u8) {
-    let bits = 8 * dtype.size() as u8;
+    let bits = dtype.bits() as u8;
     let code = match dtype {
+        DType::F8E4M3FN => 10,
+        DType::F8E4M3FNUZ => 11,
+        DType::F8E5M2 => 12,
+        DType::F8E5M2FNUZ => 13,
+        DType::F8E8M0 => 14,
+        DType::F4E2M1 => 17,
         DType::Bool => 6,
         DType::BF16 => 4,
         t if t.is_float() => 2,

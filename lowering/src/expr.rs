@@ -1,10 +1,11 @@
 //! Scalar operators as LLVM code, for scalars and vectors of lanes.
 //!
-//! In registers `f16` and `bf16` are `f32` and `bool` is `i1`; they take their own form only in memory.
+//! In registers `f16`, `bf16` and the floats of 8 and 4 bits are `f32`, and `bool` is `i1`; they take their own form only in memory.
 
 use crate::ir::{FloatCompare, IntCompare, Ir, Op, Type, Value, scalar_of};
 use crate::math::{MathEmitter, emit_floor_mod, emit_fmod, emit_pow, emit_unary};
 use inkwell::module::Module;
+use sirius_polyhedral::narrow::Format;
 use sirius_polyhedral::{BinaryOp, DType, Result, Scalar, UnaryOp};
 
 /// Writes operators at one position.
@@ -26,7 +27,7 @@ impl<'ctx> Operators<'_, 'ctx> {
             DType::I64 | DType::U64 => c.i64_type().into(),
             DType::I32 | DType::U32 => c.i32_type().into(),
             DType::I16 | DType::U16 => c.i16_type().into(),
-            DType::I8 | DType::U8 | DType::Bool => c.i8_type().into(),
+            _ => c.i8_type().into(),
         }
     }
 
@@ -35,6 +36,7 @@ impl<'ctx> Operators<'_, 'ctx> {
         let c = self.ir.context;
         match t {
             DType::F16 | DType::BF16 => c.f32_type().into(),
+            t if t.is_narrow_float() => c.f32_type().into(),
             DType::Bool => c.bool_type().into(),
             other => self.memory_type(other),
         }
@@ -61,7 +63,8 @@ impl<'ctx> Operators<'_, 'ctx> {
                 ir.cast(Op::LLVMBitCast, bits, self.type_of(t))
             }
             DType::Bool => ir.icmp(IntCompare::LLVMIntNE, v, ir.zero(v.get_type())),
-            _ => v,
+            DType::F8E8M0 => self.from_scale(v),
+            _ => Format::of(t).map_or(v, |format| self.from_narrow(v, format)),
         }
     }
 
@@ -72,7 +75,8 @@ impl<'ctx> Operators<'_, 'ctx> {
             DType::F16 => ir.cast(Op::LLVMFPTrunc, v, self.memory_type(t)),
             DType::BF16 => self.bf16_bits(v),
             DType::Bool => ir.cast(Op::LLVMZExt, v, self.memory_type(t)),
-            _ => v,
+            DType::F8E8M0 => self.to_scale(v),
+            _ => Format::of(t).map_or(v, |format| self.to_narrow(v, format)),
         }
     }
 
@@ -320,6 +324,7 @@ impl<'ctx> Operators<'_, 'ctx> {
     fn narrowed(&self, x: Value<'ctx>, to: DType) -> Value<'ctx> {
         match to {
             DType::F16 | DType::BF16 => self.loaded(self.stored(x, to), to),
+            t if t.is_narrow_float() => self.loaded(self.stored(x, t), t),
             _ => x,
         }
     }
@@ -327,17 +332,28 @@ impl<'ctx> Operators<'_, 'ctx> {
     fn float_to_integer(&self, to: DType, x: Value<'ctx>) -> Value<'ctx> {
         let ty = self.ir.shaped(self.type_of(to), self.ir.lanes(x));
         let name = if to.is_signed() { "llvm.fptosi.sat" } else { "llvm.fptoui.sat" };
-        self.ir.intrinsic(name, &[ty, x.get_type()], &[x]).unwrap_or(x)
+        self.wrapped(to, self.ir.intrinsic(name, &[ty, x.get_type()], &[x]).unwrap_or(x))
     }
 
     fn cast_integer(&self, from: DType, to: DType, x: Value<'ctx>) -> Value<'ctx> {
         let op = match (to.size().cmp(&from.size()), from.is_signed()) {
-            (std::cmp::Ordering::Equal, _) => return x,
+            (std::cmp::Ordering::Equal, _) => return self.wrapped(to, x),
             (std::cmp::Ordering::Less, _) => Op::LLVMTrunc,
             (_, true) => Op::LLVMSExt,
             (_, false) => Op::LLVMZExt,
         };
-        self.ir.cast(op, x, self.type_of(to))
+        self.wrapped(to, self.ir.cast(op, x, self.type_of(to)))
+    }
+
+    /// Keeps the low bits of an integer narrower than its byte, extended as its type wants.
+    fn wrapped(&self, t: DType, x: Value<'ctx>) -> Value<'ctx> {
+        let unused = 8 * t.size() as i64 - i64::from(t.bits());
+        if unused == 0 {
+            return x;
+        }
+        let by = self.ir.int_like(x.get_type(), unused);
+        let back = if t.is_signed() { Op::LLVMAShr } else { Op::LLVMLShr };
+        self.ir.binary(back, self.ir.binary(Op::LLVMShl, x, by), by)
     }
 
     /// `target op value`; a sum of products of one float type is one fused multiply-add.

@@ -13,6 +13,7 @@ pub mod ir;
 pub mod link;
 pub mod math;
 pub mod metadata;
+mod narrow;
 pub mod nvptx;
 mod part;
 pub mod prepare;

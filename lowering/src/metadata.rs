@@ -66,6 +66,9 @@ pub struct TensorInfo {
     pub shape: Vec<String>,
     /// True when an extent is known only after the run: the caller's shape is then a capacity.
     pub known_after_run: bool,
+    /// The only contents, little-endian, that this input may have: the compiler was told to fix them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fixed: Option<Vec<u8>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -101,6 +104,7 @@ pub fn tensor_info(nest: &LoopNest, id: ArrayId, name: &str) -> TensorInfo {
         dtype: array.dtype.to_string(),
         shape: array.extents.iter().map(|e| extent_text(e, &nest.params)).collect(),
         known_after_run: array.extents.iter().any(|e| crate::descriptor::is_known_after_run(e, &nest.params)),
+        fixed: None,
     }
 }
 

@@ -88,6 +88,7 @@ fn build(dir: &Path, weights: WeightsPolicy, cpu: &str) -> Manifest {
         tag: "scale".into(),
         inputs: vec!["x:0".into()],
         outputs: vec![],
+        fixed: Default::default(),
         weights,
         target: Target::x86(cpu),
         fp_policy: "strict".into(),

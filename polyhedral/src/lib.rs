@@ -29,6 +29,7 @@ pub mod isl;
 pub mod legality;
 pub mod loop_nest;
 pub mod machine;
+pub mod narrow;
 pub mod nest_interp;
 pub mod param;
 pub mod pass;

@@ -6,6 +6,7 @@ use crate::aff::Aff;
 use crate::dtype::{DType, Scalar};
 use crate::error::Result;
 use crate::expr::{BinaryOp, Expr, UnaryOp};
+use crate::narrow;
 use crate::program::ArrayId;
 
 /// The value of an expression; `aff` evaluates affine parts and `load` array elements. Only the chosen side
@@ -56,6 +57,7 @@ fn round(value: f64, dtype: DType) -> f64 {
         DType::F32 => f64::from(value as f32),
         DType::F16 => half::f16::from_f64(value).to_f64(),
         DType::BF16 => half::bf16::from_f64(value).to_f64(),
+        t if t.is_narrow_float() => narrow::decode(narrow::encode(value, t), t),
         _ => value,
     }
 }
@@ -70,6 +72,8 @@ fn wrap(value: i64, dtype: DType) -> i64 {
         DType::U16 => i64::from(value as u16),
         DType::U32 => i64::from(value as u32),
         DType::Bool => i64::from(value != 0),
+        DType::I4 | DType::I2 => value << (64 - dtype.bits()) >> (64 - dtype.bits()),
+        DType::U4 | DType::U2 => value & ((1 << dtype.bits()) - 1),
         _ => value,
     }
 }
@@ -263,6 +267,7 @@ pub fn read(bytes: &[u8], at: usize, dtype: DType) -> Scalar {
         DType::F32 => Scalar::Float(f64::from(f32::from_bits(bits as u32)), dtype),
         DType::F16 => Scalar::Float(half::f16::from_bits(bits as u16).to_f64(), dtype),
         DType::BF16 => Scalar::Float(half::bf16::from_bits(bits as u16).to_f64(), dtype),
+        t if t.is_narrow_float() => Scalar::Float(narrow::decode(bits as u8, t), t),
         _ => Scalar::Int(wrap(bits as i64, dtype), dtype),
     }
 }
@@ -274,6 +279,7 @@ pub fn write(bytes: &mut [u8], at: usize, value: Scalar) {
         Scalar::Float(v, DType::F64) => v.to_bits(),
         Scalar::Float(v, DType::F16) => u64::from(half::f16::from_f64(v).to_bits()),
         Scalar::Float(v, DType::BF16) => u64::from(half::bf16::from_f64(v).to_bits()),
+        Scalar::Float(v, t) if t.is_narrow_float() => u64::from(narrow::encode(v, t)),
         Scalar::Float(v, _) => u64::from((v as f32).to_bits()),
         Scalar::Int(v, _) => v as u64,
     };

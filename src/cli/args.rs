@@ -1,9 +1,11 @@
 //! Arguments of every command, and the help that teaches them.
 
 use crate::compile::{CompileOptions, Output};
+use crate::import::Given;
+use crate::run::pb;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sirius_lowering::artifact::WeightsPolicy;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Parser, Debug)]
 #[command(
@@ -56,6 +58,9 @@ pub struct CompilerArgs {
     /// Fix a named dimension; others stay symbolic. May be repeated
     #[arg(long = "dim", value_name = "NAME=VALUE", value_parser = parse_dim)]
     pub dims: Vec<(String, i64)>,
+    /// Fix the contents of an input that decides shapes: numbers (axes=0,2) or a .pb or .npy file. May be repeated
+    #[arg(long = "value", value_name = "INPUT=VALUES", value_parser = parse_value)]
+    pub values: Vec<(String, Given)>,
     /// Worker threads the code is made for
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
@@ -121,6 +126,7 @@ impl CompilerArgs {
             },
             cpu: self.target_cpu.clone(),
             dims: self.dims.iter().cloned().collect(),
+            values: self.values.iter().cloned().collect(),
             threads: self.threads.map(usize::from),
             level: self.level,
             passes: self.passes.clone(),
@@ -143,6 +149,22 @@ fn parse_dim(text: &str) -> Result<(String, i64), String> {
         Ok(n) if n >= 1 && !name.is_empty() => Ok((name.to_string(), n)),
         _ => Err(format!("\"{value}\" is not a positive integer")),
     }
+}
+
+/// `axes=0,2`, `scale=0.5`, `shape=` (no elements), or `axes=FILE.pb`.
+fn parse_value(text: &str) -> Result<(String, Given), String> {
+    let (name, value) = text.split_once('=').ok_or("wanted INPUT=VALUES, for example axes=0,2")?;
+    if value.ends_with(".pb") || value.ends_with(".npy") {
+        let tensor = pb::read(Path::new(value)).map_err(|e| e.to_string())?;
+        return Ok((name.to_string(), Given::Tensor(tensor)));
+    }
+    let words = || value.split(',').map(str::trim).filter(|w| !w.is_empty());
+    let ints: Result<Vec<i128>, _> = words().map(str::parse).collect();
+    let floats = || words().map(str::parse).collect::<Result<Vec<f64>, _>>();
+    let given = ints.map(Given::Ints).or_else(|_| floats().map(Given::Floats));
+    let given =
+        given.map_err(|_| format!("\"{value}\" is neither numbers with commas between nor a .pb or .npy file"))?;
+    Ok((name.to_string(), given))
 }
 
 #[derive(Args, Debug)]
@@ -212,6 +234,8 @@ pub struct CheckArgs {
     pub model: PathBuf,
     #[arg(long = "dim", value_name = "NAME=VALUE", value_parser = parse_dim, help = "Fix a named dimension")]
     pub dims: Vec<(String, i64)>,
+    #[arg(long = "value", value_name = "INPUT=VALUES", value_parser = parse_value, help = "Fix the contents of an input")]
+    pub values: Vec<(String, Given)>,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]

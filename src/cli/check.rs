@@ -8,7 +8,8 @@ use crate::graph::{Attribute, Block, Graph};
 use crate::report::{render, session::Session};
 
 pub fn command(args: &CheckArgs) -> Outcome {
-    let options = CompileOptions { dims: args.dims.iter().cloned().collect(), ..CompileOptions::default() };
+    let (dims, values) = (args.dims.iter().cloned().collect(), args.values.iter().cloned().collect());
+    let options = CompileOptions { dims, values, ..CompileOptions::default() };
     let graph = import(&args.model, &options, &mut Session::default())?;
     let errors = unsupported_nodes(&graph)?;
     if errors.is_empty() {

@@ -14,8 +14,15 @@ pub struct Case {
     pub expected: Vec<Value>,
 }
 
-/// What made-up inputs look like: type and extents.
-pub type Signature = Vec<(DType, Vec<i64>)>;
+/// What made-up inputs look like.
+pub type Signature = Vec<Form>;
+
+/// One input: type, extents, and its contents where these are fixed.
+pub struct Form {
+    dtype: DType,
+    extents: Vec<i64>,
+    fixed: Option<Vec<u8>>,
+}
 
 /// The cases of `--data`, or one made-up case.
 pub fn cases(args: &DataArgs, signature: impl FnOnce() -> Result<Signature>) -> Result<Vec<Case>> {
@@ -53,8 +60,12 @@ fn made_up(signature: &Signature, seed: u64) -> Result<Case> {
         state >> 40
     };
     let mut inputs = Vec::new();
-    for (dtype, shape) in signature {
-        let shape = shape.iter().map(|d| usize::try_from(*d).unwrap_or(0)).collect::<Vec<_>>();
+    for Form { dtype, extents, fixed } in signature {
+        let shape = extents.iter().map(|d| usize::try_from(*d).unwrap_or(0)).collect::<Vec<_>>();
+        if let Some(bytes) = fixed {
+            inputs.push(Value::new(*dtype, shape, bytes.clone())?);
+            continue;
+        }
         let len = crate::run::value::checked_len(*dtype, &shape)?;
         inputs.push(match dtype.is_float() {
             true => {
@@ -73,11 +84,12 @@ fn made_up(signature: &Signature, seed: u64) -> Result<Case> {
 /// Extents of a graph's inputs where symbolic dimensions take their hints.
 pub fn graph_signature(graph: &Graph) -> Signature {
     let extents = |shape: &[Aff], params: &Params| shape.iter().map(|e| params.hint(e)).collect();
-    let one = |id: &TensorId| {
+    let one = |(n, id): (usize, &TensorId)| {
         let tensor = graph.tensor(*id);
-        (tensor.dtype, extents(&tensor.shape, &graph.params))
+        let fixed = graph.fixed.get(&n).map(|data| data.bytes().to_vec());
+        Form { dtype: tensor.dtype, extents: extents(&tensor.shape, &graph.params), fixed }
     };
-    graph.main.inputs.iter().map(one).collect()
+    graph.main.inputs.iter().enumerate().map(one).collect()
 }
 
 /// Extents of an artifact's inputs where named dimensions take the values of `dims`, else their minimum.
@@ -96,8 +108,8 @@ pub fn manifest_signature(manifest: &Manifest, dims: &[(String, i64)]) -> Result
     for info in &manifest.inputs {
         let dtype = DType::parse(&info.dtype)
             .ok_or_else(|| Error::invalid("E817", format!("input \"{}\" has type {}", info.name, info.dtype)))?;
-        let shape = info.shape.iter().map(|text| formula::evaluate(text, &value)).collect::<Result<_>>()?;
-        signature.push((dtype, shape));
+        let extents = info.shape.iter().map(|text| formula::evaluate(text, &value)).collect::<Result<_>>()?;
+        signature.push(Form { dtype, extents, fixed: info.fixed.clone() });
     }
     Ok(signature)
 }

@@ -1,7 +1,7 @@
 //! Inputs, outputs and attributes of a node, checked.
 
 use super::builder::Builder;
-use crate::graph::{Node, TensorId};
+use crate::graph::{Node, TensorId, sources};
 use sirius_polyhedral::{Aff, Error, Expr, Result};
 
 /// Input `n`, which the operator needs.
@@ -46,9 +46,15 @@ pub fn int_list(builder: &Builder, node: &Node, name: &str, n: usize) -> Result<
     let Some(tensor) = node.input(n) else { return Ok(None) };
     match builder.graph.tensor(tensor).ints() {
         Some(list) => Ok(Some(list)),
-        None => Err(unsupported_form(node, format!("input {n} (`{name}`) must be known at compile time"))
-            .help("fold it in the exporter, or fix the dimensions it is computed from with --dim")),
+        None => Err(at_run_time(builder, node, name, n)),
     }
+}
+
+/// The refusal of input `n` (`name`), whose contents decide what loops there are.
+pub fn at_run_time(builder: &Builder, node: &Node, name: &str, n: usize) -> Error {
+    let error = unsupported_form(node, format!("input {n} (`{name}`) must be known at compile time"));
+    let graph = builder.graph;
+    node.input(n).map_or(error.clone(), |id| error.help(sources::advice(graph, &graph.params, id)))
 }
 
 /// A list of affine integers given as attribute `name` or as input `n`.

@@ -66,7 +66,7 @@ pub fn center_crop_pad(b: &mut Builder, node: &Node) -> Result<()> {
 fn before(b: &Builder, node: &Node, rank: usize) -> Result<Vec<Aff>> {
     let name = if node.ints("paddings").is_some() { "paddings" } else { "pads" };
     let Some(pads) = aff_list(b, node, name, 1) else {
-        return Err(unsupported_form(node, "the padding must be known at compile time"));
+        return Err(at_run_time(b, node, "pads", 1));
     };
     let all = (0..rank as i64).collect();
     let along = if node.input(3).is_some() { int_list(b, node, "axes", 3)?.unwrap_or(all) } else { all };

@@ -80,7 +80,8 @@ pub fn extract(b: &mut Builder, node: &Node) -> Result<bool> {
     Ok(true)
 }
 
-const OTHERS: [&str; 27] = [
+const OTHERS: [&str; 28] = [
+    "BitCast",
     "BitShift",
     "Cast",
     "CastLike",
@@ -118,7 +119,11 @@ fn is_known(node: &Node) -> bool {
 /// The element of the result from the elements of the inputs (`None` for an omitted input).
 fn value(node: &Node, types: &[DType], out: DType, arguments: Vec<Option<Expr>>) -> Option<Expr> {
     match node.op.as_str() {
-        "Cast" | "CastLike" => return Some(convert(*types.first()?, out, arguments.into_iter().next()??)),
+        "Cast" | "CastLike" => {
+            let value = arguments.into_iter().next()??;
+            return Some(convert_saturated(*types.first()?, out, value, node.int("saturate")));
+        }
+        "BitCast" => return Some(convert(*types.first()?, out, arguments.into_iter().next()??)),
         "Where" => {
             let mut all = arguments.into_iter().flatten();
             return Some(Expr::select(all.next()?, all.next()?, all.next()?));

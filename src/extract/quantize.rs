@@ -51,16 +51,16 @@ fn scale_index(b: &Builder, node: &Node, scale: TensorId, index: &[Expr]) -> Res
     Ok(parameter_index(b, scale, index, axis))
 }
 
-/// `round(x / scale) + zero`, saturated to the range of `to`.
-fn quantized(x: Expr, scale: Expr, zero: Option<Expr>, to: DType) -> Expr {
-    let steps = round(div(x, scale));
+/// `round(x / scale) + zero`, saturated to the range of `to`. A float type needs no rounding to whole steps.
+fn quantized(x: Expr, scale: Expr, zero: Option<Expr>, to: DType, saturate: Option<i64>) -> Expr {
+    let steps = if to.is_float() { div(x, scale) } else { round(div(x, scale)) };
     let shifted = zero.map_or(steps.clone(), |z| add(steps, Expr::cast(DType::F32, z)));
     let (low, high) = match to {
-        DType::U8 => (0.0, 255.0),
-        DType::I8 => (-128.0, 127.0),
-        DType::U16 => (0.0, 65535.0),
-        DType::I16 => (-32768.0, 32767.0),
-        _ => (-2147483648.0, 2147483520.0),
+        t if t.is_float() => return convert_saturated(DType::F32, t, shifted, saturate),
+        // The largest `f32` below 2^31.
+        DType::I32 => (-2147483648.0, 2147483520.0),
+        t if t.is_signed() => (-f64::from(t.bits() - 1).exp2(), f64::from(t.bits() - 1).exp2() - 1.0),
+        t => (0.0, f64::from(t.bits()).exp2() - 1.0),
     };
     Expr::cast(to, min(max(shifted, lit(low, DType::F32)), lit(high, DType::F32)))
 }
@@ -75,7 +75,7 @@ pub fn quantize_linear(b: &mut Builder, node: &Node) -> Result<()> {
         Some(z) => Some(b.read(z, &at)?),
         None => None,
     };
-    let value = quantized(x, s, zero, b.dtype(target));
+    let value = quantized(x, s, zero, b.dtype(target), node.int("saturate"));
     b.pointwise(target, value);
     Ok(())
 }
@@ -85,13 +85,14 @@ pub fn dequantize_linear(b: &mut Builder, node: &Node) -> Result<()> {
     let index = b.iters(b.shape(target).len());
     let at = scale_index(b, node, scale, &index)?;
     let from = b.dtype(source);
-    let mut steps = convert(from, DType::I32, b.read(source, &index)?);
+    let t = if from.is_float() { DType::F32 } else { DType::I32 };
+    let mut steps = convert(from, t, b.read(source, &index)?);
     if let Some(z) = node.input(2) {
-        steps = sub(steps, convert(b.dtype(z), DType::I32, b.read(z, &at)?));
+        steps = sub(steps, convert(b.dtype(z), t, b.read(z, &at)?));
     }
     let s = convert(b.dtype(scale), DType::F32, b.read(scale, &at)?);
     let out = b.dtype(target);
-    b.pointwise(target, convert(DType::F32, out, mul(Expr::cast(DType::F32, steps), s)));
+    b.pointwise(target, convert(DType::F32, out, mul(convert(t, DType::F32, steps), s)));
     Ok(())
 }
 
@@ -124,7 +125,7 @@ pub fn dynamic_quantize_linear(b: &mut Builder, node: &Node) -> Result<()> {
     let id = b.assign(&[], z, vec![], Expr::cast(DType::U8, point));
     b.emit(vec![leaf(id)]);
     let z = b.load(z, vec![]);
-    b.pointwise(output(node, 0)?, quantized(x, s, Some(z), DType::U8));
+    b.pointwise(output(node, 0)?, quantized(x, s, Some(z), DType::U8, None));
     Ok(())
 }
 
@@ -156,7 +157,7 @@ pub fn qlinear_matmul(b: &mut Builder, node: &Node) -> Result<()> {
     let zero = b.read(input(node, 7)?, &[Expr::int(0)])?;
     let to = b.dtype(target);
     product(b, node, [(x, left), (y, right)], DType::I32, |_, total| {
-        quantized(mul(Expr::cast(DType::F32, total), factor), result_scale, Some(zero), to)
+        quantized(mul(Expr::cast(DType::F32, total), factor), result_scale, Some(zero), to, None)
     })
 }
 
@@ -176,6 +177,6 @@ pub fn qlinear_conv(b: &mut Builder, node: &Node) -> Result<()> {
         let total = if node.input(8).is_some() { add(total, vector(8)?) } else { total };
         let factor = mul(vector(1)?, vector(4)?);
         let (scale, zero) = (vector(6)?, vector(7)?);
-        Ok(quantized(mul(Expr::cast(DType::F32, total), factor), scale, Some(zero), to))
+        Ok(quantized(mul(Expr::cast(DType::F32, total), factor), scale, Some(zero), to, None))
     })
 }

@@ -1,6 +1,6 @@
 //! Short names for building expressions, so that operator formulas read like formulas.
 
-use sirius_polyhedral::{Aff, BinaryOp, DType, Expr, UnaryOp};
+use sirius_polyhedral::{Aff, BinaryOp, DType, Expr, UnaryOp, narrow};
 
 macro_rules! binary {
     ($($name:ident => $op:ident),*) => {$(
@@ -37,10 +37,20 @@ pub fn convert(from: DType, to: DType, value: Expr) -> Expr {
     if from == to { value } else { Expr::cast(to, value) }
 }
 
+/// Conversion as `Cast` and `QuantizeLinear` do it: a float of at most 8 bits saturates, unless `saturate` is 0.
+pub fn convert_saturated(from: DType, to: DType, value: Expr, saturate: Option<i64>) -> Expr {
+    let Some(limit) = narrow::largest(to).filter(|_| saturate != Some(0)) else { return convert(from, to, value) };
+    let below = min(convert(from, DType::F32, value), lit(limit, DType::F32));
+    // The format of scales has no negative numbers: they become NaN.
+    let clamped = if to == DType::F8E8M0 { below } else { max(below, lit(-limit, DType::F32)) };
+    convert(DType::F32, to, clamped)
+}
+
 /// The type in which sums and functions of `dtype` are computed: 16-bit floats are too narrow.
 pub fn wide(dtype: DType) -> DType {
     match dtype {
         DType::F16 | DType::BF16 => DType::F32,
+        narrow if narrow.is_narrow_float() => DType::F32,
         other => other,
     }
 }
@@ -60,9 +70,7 @@ pub fn lowest(dtype: DType) -> Expr {
     match dtype {
         t if t.is_float() => Expr::float(f64::NEG_INFINITY, t),
         DType::I64 => Expr::int(i64::MIN),
-        DType::I32 => lit(i32::MIN as f64, dtype),
-        DType::I16 => lit(i16::MIN as f64, dtype),
-        DType::I8 => lit(i8::MIN as f64, dtype),
+        t if t.is_signed() => lit(-((t.bits() - 1) as f64).exp2(), dtype),
         _ => lit(0.0, dtype),
     }
 }
@@ -75,12 +83,7 @@ pub fn highest(dtype: DType) -> Expr {
         t if t.is_float() => Expr::float(f64::INFINITY, t),
         DType::I64 => Expr::int(i64::MAX),
         DType::U64 => Expr::Const(Scalar::Int(-1, dtype)),
-        DType::U32 => all_ones(32),
-        DType::I32 => all_ones(31),
-        DType::U16 => all_ones(16),
-        DType::I16 => all_ones(15),
-        DType::U8 => all_ones(8),
-        DType::I8 => all_ones(7),
-        _ => all_ones(1),
+        DType::Bool => all_ones(1),
+        t => all_ones(t.bits() - u32::from(t.is_signed())),
     }
 }

@@ -3,11 +3,13 @@
 pub mod compact;
 pub mod fold;
 pub mod interp;
+pub mod sources;
 pub mod text;
 pub mod verify;
 
 use indexmap::IndexMap;
-use sirius_polyhedral::{Aff, ConstantData, DType, Origin, ParamDef, Params};
+use sirius_polyhedral::{Aff, ConstantData, DType, Origin, ParamDef, Params, narrow};
+use std::collections::BTreeMap;
 
 /// Index into [`Graph::tensors`]; prints as `t5`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -27,6 +29,8 @@ pub struct Graph {
     pub params: Params,
     pub tensors: Vec<Tensor>,
     pub main: Block,
+    /// Inputs, by number, that nothing reads because their contents were fixed; a run refuses other contents.
+    pub fixed: BTreeMap<usize, ConstantData>,
 }
 
 /// A list of nodes in topological order, with inputs and outputs: the main graph or a subgraph.
@@ -137,6 +141,7 @@ impl Tensor {
             DType::F64 => |c| f64::from_le_bytes(c.try_into().unwrap_or_default()),
             DType::F16 => |c| half::f16::from_le_bytes([c[0], c[1]]).to_f64(),
             DType::BF16 => |c| half::bf16::from_le_bytes([c[0], c[1]]).to_f64(),
+            t if t.is_narrow_float() => return Some(bytes.iter().map(|c| narrow::decode(*c, t)).collect()),
             _ => return None,
         };
         Some(bytes.chunks_exact(self.dtype.size()).map(convert).collect())

@@ -37,7 +37,7 @@ pub fn build(model: &ModelProto, directory: &Path, limits: &Limits) -> Result<Dr
     Ok(Draft { graph: builder.graph, inputs: inputs? })
 }
 
-/// Versions by domain. Outside 7 to 27 the operators differ too much; 24 to 27 are accepted with a warning.
+/// Versions by domain; 24 to 27 are accepted with a warning.
 fn opsets(imports: &[OperatorSetIdProto]) -> Result<HashMap<String, i64>> {
     let mut versions = HashMap::new();
     for import in imports {
@@ -51,8 +51,8 @@ fn opsets(imports: &[OperatorSetIdProto]) -> Result<HashMap<String, i64>> {
 }
 
 fn check_version(version: i64) -> Result<()> {
-    if !(7..=27).contains(&version) {
-        return Err(Error::unsupported("E103", format!("opset {version} is not supported; versions 7 to 23 are"))
+    if !(1..=27).contains(&version) {
+        return Err(Error::unsupported("E103", format!("opset {version} is not supported; versions 1 to 23 are"))
             .help("convert the model with onnx.version_converter"));
     }
     if version > 23 {

@@ -17,8 +17,10 @@ pub struct DeclaredInput {
 pub enum DeclaredDim {
     Fixed(i64),
     Named(String),
-    /// No name and no usable number. Some exporters write 0, -1 or `?` for "any".
+    /// No name and no usable number. Some exporters write -1 or `?` for "any".
     Unknown,
+    /// 0: an empty tensor, or an exporter's "any".
+    Zero,
 }
 
 impl DeclaredInput {
@@ -46,6 +48,7 @@ impl DeclaredDim {
     fn read(value: Option<&DimensionValue>) -> DeclaredDim {
         match value {
             Some(DimensionValue::Value(n)) if *n > 0 => DeclaredDim::Fixed(*n),
+            Some(DimensionValue::Value(0)) => DeclaredDim::Zero,
             Some(DimensionValue::Param(name)) => match name.parse::<i64>() {
                 Ok(n) if n > 0 => DeclaredDim::Fixed(n),
                 Ok(_) => DeclaredDim::Unknown,

@@ -15,6 +15,7 @@
 //! | E105 | a constant whose data does not fit its type and shape |
 //! | E106 | external data missing, short, or outside the model's directory |
 //! | E107 | `--dim` names a dimension that the model does not have, or contradicts it |
+//! | E108 | `--value` names an input that the model does not have, or does not fit it |
 //! | E110 | operators or element types that the compiler does not know (complete list) |
 //! | E112 | a shape that depends on data at run time |
 //! | E113 | shapes or types that do not fit together |
@@ -23,6 +24,7 @@ mod attribute;
 mod build;
 pub(crate) mod external;
 mod file;
+mod fixed;
 mod infer;
 mod inputs;
 mod operators;
@@ -33,7 +35,8 @@ pub(crate) mod tensor;
 #[cfg(test)]
 mod tests;
 
-pub use operators::{OperatorUse, operators};
+pub use fixed::Given;
+pub use operators::{OperatorUse, inputs as input_names, operators};
 
 use crate::graph::Graph;
 use sirius_polyhedral::Result;
@@ -45,6 +48,8 @@ use std::path::Path;
 pub struct ImportOptions {
     /// `--dim name=value`: dimensions that the user fixes, by ONNX name or by parameter name.
     pub dims: BTreeMap<String, i64>,
+    /// `--value name=..`: inputs whose contents are fixed.
+    pub values: BTreeMap<String, Given>,
     pub limits: Limits,
 }
 
@@ -78,7 +83,8 @@ pub fn load(path: &Path, options: &ImportOptions) -> Result<Graph> {
 pub fn load_bytes(bytes: bytes::Bytes, directory: &Path, options: &ImportOptions) -> Result<Graph> {
     prescan::check(&bytes, &options.limits)?;
     let model = file::decode(bytes)?;
-    let draft = build::build(&model, directory, &options.limits)?;
+    let mut draft = build::build(&model, directory, &options.limits)?;
+    fixed::fix(&mut draft, &options.values)?;
     drop(model);
     infer::infer(draft, options)
 }

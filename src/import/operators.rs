@@ -1,4 +1,4 @@
-//! The operators of a model as its file names them, without reading its weights: also of models that are refused.
+//! The operators and inputs of a model as its file names them, without reading its weights: also of models that are refused.
 
 use super::{Limits, file, prescan};
 use sirius_polyhedral::Result;
@@ -12,6 +12,16 @@ pub struct OperatorUse {
     pub op: String,
     /// Opset version of the domain that the model imports; 0 where it imports none.
     pub version: i64,
+}
+
+/// The names of the model's inputs in order; weights that are listed as inputs too are none.
+pub fn inputs(path: &Path) -> Result<Vec<String>> {
+    let bytes = file::map(path)?;
+    prescan::check(&bytes, &Limits::default())?;
+    let model = file::decode(bytes)?;
+    let Some(graph) = &model.graph else { return Ok(vec![]) };
+    let is_weight = |name: &str| graph.initializer.iter().any(|w| w.name == name);
+    Ok(graph.input.iter().map(|i| i.name.clone()).filter(|name| !is_weight(name)).collect())
 }
 
 /// The operators of the main graph, node by node; functions are named, not opened.

@@ -66,24 +66,22 @@ pub fn dtype(onnx: i32) -> std::result::Result<DType, String> {
         12 => DType::U32,
         13 => DType::U64,
         16 => DType::BF16,
+        17 => DType::F8E4M3FN,
+        18 => DType::F8E4M3FNUZ,
+        19 => DType::F8E5M2,
+        20 => DType::F8E5M2FNUZ,
+        21 => DType::U4,
+        22 => DType::I4,
+        23 => DType::F4E2M1,
+        24 => DType::F8E8M0,
+        25 => DType::U2,
+        26 => DType::I2,
         other => return Err(unknown_type(other)),
     })
 }
 
 fn unknown_type(onnx: i32) -> String {
-    let names = [
-        (0, "UNDEFINED"),
-        (8, "STRING"),
-        (14, "COMPLEX64"),
-        (15, "COMPLEX128"),
-        (17, "FLOAT8E4M3FN"),
-        (18, "FLOAT8E4M3FNUZ"),
-        (19, "FLOAT8E5M2"),
-        (20, "FLOAT8E5M2FNUZ"),
-        (21, "UINT4"),
-        (22, "INT4"),
-        (23, "FLOAT4E2M1"),
-    ];
+    let names = [(0, "UNDEFINED"), (8, "STRING"), (14, "COMPLEX64"), (15, "COMPLEX128")];
     names.iter().find(|(n, _)| *n == onnx).map_or_else(|| format!("type {onnx}"), |(_, name)| name.to_string())
 }
 
@@ -109,12 +107,47 @@ pub fn read(proto: &TensorProto, name: &str, external: &mut External) -> Result<
         );
         return Err(Error::invalid("E105", message));
     }
-    let data = if dtype == DType::Bool { normalize_bools(data) } else { data };
+    let data = match dtype {
+        DType::Bool => normalize_bools(data),
+        t if t.bits() < 8 => Bytes::from(unpacked(&data, t, element_count(&proto.dims, name)?)),
+        _ => data,
+    };
     Ok(Constant { dtype, shape: proto.dims.clone(), data: ConstantData::new(data) })
 }
 
+/// Bytes in the file, where elements narrower than a byte are packed.
 fn byte_length(dims: &[i64], dtype: DType, name: &str) -> Result<usize> {
-    let product = dims.iter().try_fold(dtype.size(), |size, &n| size.checked_mul(usize::try_from(n).ok()?));
+    let elements = element_count(dims, name)?;
+    if dtype.bits() < 8 {
+        return Ok(elements.div_ceil(8 / dtype.bits() as usize));
+    }
+    let bytes = elements.checked_mul(dtype.size());
+    bytes.ok_or_else(|| Error::invalid("E105", format!("constant \"{name}\" has an impossible shape {dims:?}")))
+}
+
+/// One byte for each element, the first in the lowest bits of its byte in the file.
+fn unpacked(data: &[u8], dtype: DType, count: usize) -> Vec<u8> {
+    let bits = dtype.bits();
+    let per_byte = 8 / bits as usize;
+    let element = |i: usize| {
+        let low = data[i / per_byte] >> (i % per_byte * bits as usize) & ((1u16 << bits) - 1) as u8;
+        if dtype.is_signed() { ((low << (8 - bits)) as i8 >> (8 - bits)) as u8 } else { low }
+    };
+    (0..count).map(element).collect()
+}
+
+/// The inverse of `unpacked`.
+pub fn packed(data: &[u8], dtype: DType) -> Vec<u8> {
+    let bits = dtype.bits();
+    let one = |group: &[u8]| {
+        let place = |(i, byte): (usize, &u8)| (byte & ((1u16 << bits) - 1) as u8) << (i * bits as usize);
+        group.iter().enumerate().map(place).fold(0, |all, part| all | part)
+    };
+    data.chunks(8 / bits as usize).map(one).collect()
+}
+
+fn element_count(dims: &[i64], name: &str) -> Result<usize> {
+    let product = dims.iter().try_fold(1usize, |size, &n| size.checked_mul(usize::try_from(n).ok()?));
     product.ok_or_else(|| Error::invalid("E105", format!("constant \"{name}\" has an impossible shape {dims:?}")))
 }
 
@@ -136,8 +169,8 @@ fn typed_bytes(proto: &TensorProto, dtype: DType) -> Vec<u8> {
         DType::U32 => le(&proto.uint64_data, |v| (*v as u32).to_le_bytes()),
         DType::I32 => le(&proto.int32_data, |v| v.to_le_bytes()),
         DType::I16 | DType::U16 | DType::F16 | DType::BF16 => le(&proto.int32_data, |v| (*v as u16).to_le_bytes()),
-        DType::I8 | DType::U8 => le(&proto.int32_data, |v| [*v as u8]),
         DType::Bool => le(&proto.int32_data, |v| [u8::from(*v != 0)]),
+        _ => le(&proto.int32_data, |v| [*v as u8]),
     }
 }
 

@@ -6,7 +6,7 @@ use crate::run::value::Value;
 use npyz::{DType as NpyType, NpyHeader, Order};
 use sirius_polyhedral::{DType, Error, Result};
 
-/// numpy's spelling of each element type (`bf16` has none).
+/// numpy's spelling of each element type (`bf16` and what is narrower than `i8` or not `f16` has none).
 fn descr(dtype: DType) -> Option<&'static str> {
     Some(match dtype {
         DType::F64 => "<f8",
@@ -21,7 +21,7 @@ fn descr(dtype: DType) -> Option<&'static str> {
         DType::U16 => "<u2",
         DType::U8 => "|u1",
         DType::Bool => "|b1",
-        DType::BF16 => return None,
+        _ => return None,
     })
 }
 

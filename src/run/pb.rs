@@ -50,10 +50,15 @@ pub fn encode(name: &str, value: &Value) -> Vec<u8> {
         dims: value.shape.iter().map(|d| *d as i64).collect(),
         data_type: data_type(value.dtype),
         name: name.to_string(),
-        raw_data: Some(value.bytes.clone().into()),
+        raw_data: Some(packed(value).into()),
         ..TensorProto::default()
     };
     proto.encode_to_vec()
+}
+
+/// The contents as in a file, where elements narrower than a byte are packed.
+fn packed(value: &Value) -> Vec<u8> {
+    if value.dtype.bits() < 8 { tensor::packed(&value.bytes, value.dtype) } else { value.bytes.clone() }
 }
 
 /// The `TensorProto.DataType` number; every element type has one below 32.
@@ -82,7 +87,7 @@ mod tests {
         for dtype in DType::ALL {
             let value = Value::from_ints(dtype, &[2, 2], &[0, 1, 1, 0]).unwrap();
             for extension in ["pb", "npy"] {
-                if dtype == DType::BF16 && extension == "npy" {
+                if (dtype == DType::BF16 || dtype.is_narrow_float() || dtype.bits() < 8) && extension == "npy" {
                     continue;
                 }
                 let path = folder.path().join(format!("x.{extension}"));

@@ -1,7 +1,7 @@
 //! A tensor in memory: the currency between files, the interpreter, constant folding and the runtime.
 
 use half::{bf16, f16};
-use sirius_polyhedral::{ConstantData, DType, Error, Result};
+use sirius_polyhedral::{ConstantData, DType, Error, Result, narrow};
 
 /// No single tensor of a reference run may be larger; a broken model must not take the machine down. The limit on
 /// elements keeps the index lists of the interpreter, 8 bytes for each, in bounds too.
@@ -186,6 +186,7 @@ fn decode_float(dtype: DType, bytes: &[u8]) -> f64 {
         DType::F32 => f32::from_le_bytes(first(bytes)) as f64,
         DType::F16 => f16::from_le_bytes(first(bytes)).to_f64(),
         DType::BF16 => bf16::from_le_bytes(first(bytes)).to_f64(),
+        t if t.is_narrow_float() => narrow::decode(bytes[0], t),
         // Narrower than 128 bits where that is enough: whole weight tensors pass here.
         DType::U64 => u64::from_le_bytes(first(bytes)) as f64,
         _ => decode_int(dtype, bytes) as i64 as f64,
@@ -197,11 +198,11 @@ fn decode_int(dtype: DType, bytes: &[u8]) -> i128 {
         DType::I64 => i64::from_le_bytes(first(bytes)) as i128,
         DType::I32 => i32::from_le_bytes(first(bytes)) as i128,
         DType::I16 => i16::from_le_bytes(first(bytes)) as i128,
-        DType::I8 => bytes[0] as i8 as i128,
+        DType::I8 | DType::I4 | DType::I2 => bytes[0] as i8 as i128,
         DType::U64 => u64::from_le_bytes(first(bytes)) as i128,
         DType::U32 => u32::from_le_bytes(first(bytes)) as i128,
         DType::U16 => u16::from_le_bytes(first(bytes)) as i128,
-        DType::U8 => bytes[0] as i128,
+        DType::U8 | DType::U4 | DType::U2 => bytes[0] as i128,
         DType::Bool => (bytes[0] != 0) as i128,
         _ => decode_float(dtype, bytes) as i128,
     }
@@ -216,6 +217,7 @@ fn encode_floats(dtype: DType, values: &[f64]) -> Vec<u8> {
         DType::F16 => values.iter().flat_map(|v| f16::from_f64(*v).to_le_bytes()).collect(),
         DType::BF16 => values.iter().flat_map(|v| bf16::from_f64(*v).to_le_bytes()).collect(),
         DType::Bool => values.iter().map(|v| (*v != 0.0) as u8).collect(),
+        t if t.is_narrow_float() => values.iter().map(|v| narrow::encode(*v, t)).collect(),
         DType::U64 => values.iter().flat_map(|v| float_to_u64(*v).to_le_bytes()).collect(),
         _ => {
             let wide: Vec<i128> = values.iter().map(|v| *v as i64 as i128).collect();
@@ -235,8 +237,15 @@ fn encode_ints(dtype: DType, values: &[i128]) -> Vec<u8> {
         8 => values.iter().flat_map(|v| (*v as i64).to_le_bytes()).collect(),
         4 => values.iter().flat_map(|v| (*v as i32).to_le_bytes()).collect(),
         2 => values.iter().flat_map(|v| (*v as i16).to_le_bytes()).collect(),
-        _ => values.iter().map(|v| *v as u8).collect(),
+        _ => values.iter().map(|v| low_bits(*v as u8, dtype)).collect(),
     }
+}
+
+/// The element in a byte that an integer of at most 8 bits wraps to, extended as its type wants.
+fn low_bits(byte: u8, dtype: DType) -> u8 {
+    let unused = 8 - dtype.bits();
+    let high = byte << unused;
+    if dtype.is_signed() { (high as i8 >> unused) as u8 } else { high >> unused }
 }
 
 #[cfg(test)]

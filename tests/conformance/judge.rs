@@ -2,11 +2,13 @@
 
 use crate::protocol::Verdict;
 use crate::tolerances::Allowed;
+use sirius::import::Given;
 use sirius::run::Value;
 use sirius::run::compare::{Tolerance, compare};
+use std::collections::BTreeMap;
 
 /// Counts, types and shapes must be equal, and elements as near as `allowed` says.
-pub fn judge(got: &[Value], wanted: &[Value], allowed: Allowed) -> Verdict {
+pub fn judge(got: &[Value], wanted: &[Value], allowed: Allowed, fixed: &BTreeMap<String, Given>) -> Verdict {
     if got.len() != wanted.len() {
         return Verdict::Wrong(format!("{} outputs, wanted {}", got.len(), wanted.len()));
     }
@@ -15,7 +17,8 @@ pub fn judge(got: &[Value], wanted: &[Value], allowed: Allowed) -> Verdict {
             return Verdict::Wrong(difference);
         }
     }
-    Verdict::Passed
+    let names: Vec<&str> = fixed.keys().map(String::as_str).collect();
+    if names.is_empty() { Verdict::Passed } else { Verdict::PassedFixed(names.join(", ")) }
 }
 
 fn difference(name: &str, got: &Value, wanted: &Value, allowed: Allowed) -> Option<String> {

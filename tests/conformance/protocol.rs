@@ -8,6 +8,8 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
     Passed,
+    /// The same, with the contents of these inputs fixed at compile time (and checked when the case ran).
+    PassedFixed(String),
     /// The compiler's error: code and message.
     Refused(String),
     /// A wrong result, an error that is no refusal, a crash or a hang.
@@ -36,6 +38,7 @@ pub fn parse_request(line: &str) -> Option<Case> {
 pub fn answer(verdict: &Verdict) -> String {
     let (kind, text) = match verdict {
         Verdict::Passed => ("passed", ""),
+        Verdict::PassedFixed(inputs) => ("fixed", inputs.as_str()),
         Verdict::Refused(why) => ("refused", why.as_str()),
         Verdict::Wrong(what) => ("wrong", what.as_str()),
     };
@@ -47,6 +50,7 @@ pub fn parse_answer(line: &str) -> Option<Verdict> {
     let text = parsed.get("text")?.as_str()?.to_string();
     Some(match parsed.get("verdict")?.as_str()? {
         "passed" => Verdict::Passed,
+        "fixed" => Verdict::PassedFixed(text),
         "refused" => Verdict::Refused(text),
         _ => Verdict::Wrong(text),
     })

@@ -44,7 +44,7 @@ pub fn settle(cases: &[Case], verdicts: &BTreeMap<String, Verdict>, listed: &BTr
         }
         return;
     }
-    let passing = |name: &&String| verdicts.get(*name) == Some(&Verdict::Passed);
+    let passing = |name: &&String| matches!(verdicts.get(*name), Some(Verdict::Passed | Verdict::PassedFixed(_)));
     let better: Vec<&String> = listed.keys().filter(passing).collect();
     if !better.is_empty() {
         println!(

@@ -9,13 +9,17 @@ use std::collections::{BTreeMap, BTreeSet};
 const INTRODUCTION: &str = "# ONNX conformance\n\n\
 The backend tests of the Python package `onnx` 1.22.0, each compiled at `-O3`, run, and compared at the reference\n\
 runner's tolerances. Made by `SIRIUS_BLESS=1 cargo test --test conformance`; the test fails when a case gives a wrong\n\
-result, crashes, hangs, or is refused without being listed in `tests/conformance/expected.txt`.\n\n";
+result, crashes, hangs, or is refused without being listed in `tests/conformance/expected.txt`.\n\n\
+\"Inputs fixed\": the case takes a shape, axes or the like as an input, and was compiled for the values that it passes\n\
+(`sirius compile --value axes=..`), which the artifact checks at every run.\n\n";
 
 /// One row: an operator of the node tests, or a folder of whole networks.
 #[derive(Default)]
 struct Row {
     versions: BTreeSet<i64>,
     passed: usize,
+    /// Passed with shape-deciding inputs fixed at compile time.
+    fixed: usize,
     refused: usize,
     wrong: usize,
     reasons: BTreeSet<String>,
@@ -25,6 +29,7 @@ impl Row {
     fn add(&mut self, verdict: &Verdict) {
         match verdict {
             Verdict::Passed => self.passed += 1,
+            Verdict::PassedFixed(_) => self.fixed += 1,
             Verdict::Refused(why) => {
                 self.refused += 1;
                 self.reasons.insert(reason(why));
@@ -42,11 +47,13 @@ pub fn summary(verdicts: &BTreeMap<String, Verdict>) -> String {
         rows.entry("total").or_default().add(verdict);
     }
     let line = |(kind, r): (&&str, &Row)| {
-        format!("| {kind} | {} | {} | {} | {} |\n", r.passed + r.refused + r.wrong, r.passed, r.refused, r.wrong)
+        let all = r.passed + r.fixed + r.refused + r.wrong;
+        format!("| {kind} | {all} | {} | {} | {} | {} |\n", r.passed, r.fixed, r.refused, r.wrong)
     };
-    format!("| suite | cases | passed | refused | wrong |\n| --- | --: | --: | --: | --: |\n{}", {
-        rows.iter().map(line).collect::<String>()
-    })
+    format!(
+        "| suite | cases | passed | passed, inputs fixed | refused | wrong |\n| --- | --: | --: | --: | --: | --: |\n{}",
+        { rows.iter().map(line).collect::<String>() }
+    )
 }
 
 pub fn table(cases: &[Case], verdicts: &BTreeMap<String, Verdict>) -> String {
@@ -61,8 +68,8 @@ pub fn table(cases: &[Case], verdicts: &BTreeMap<String, Verdict>) -> String {
     let rows: String = rows.iter().map(|(name, row)| line(name, row)).collect();
     format!(
         "{INTRODUCTION}{}\n## By operator\n\nA case counts for the operator that it is named after, expanded functions \
-         too; versions are those of the cases.\n\n| operator | versions | passed | refused | why |\n\
-         | --- | --- | --: | --: | --- |\n{rows}\n{}",
+         too; versions are those of the cases.\n\n| operator | versions | passed | inputs fixed | refused | why |\n\
+         | --- | --- | --: | --: | --: | --- |\n{rows}\n{}",
         summary(verdicts),
         widened()
     )
@@ -72,7 +79,7 @@ fn line(name: &str, row: &Row) -> String {
     let versions: Vec<String> = row.versions.iter().map(i64::to_string).collect();
     let reasons: Vec<&str> = row.reasons.iter().map(String::as_str).collect();
     let (versions, reasons) = (versions.join(", "), reasons.join("; "));
-    format!("| {name} | {versions} | {} | {} | {reasons} |\n", row.passed, row.refused)
+    format!("| {name} | {versions} | {} | {} | {} | {reasons} |\n", row.passed, row.fixed, row.refused)
 }
 
 fn widened() -> String {

@@ -5,10 +5,12 @@ use crate::judge;
 use crate::protocol::{self, Verdict};
 use crate::tolerances;
 use sirius::compile::{CompileOptions, compile};
+use sirius::import::{self, Given};
 use sirius::report::session::Session;
 use sirius::run::{Loaded, Value, pb};
 use sirius_lowering::metadata::TensorInfo;
 use sirius_polyhedral::{Error, Result};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -34,11 +36,21 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
 }
 
+/// Inputs that decide shapes are fixed one after another, as the refusals advise.
 fn run(case: &Case) -> Verdict {
-    match results(case) {
-        Ok((got, wanted)) => judge::judge(&got, &wanted, tolerances::of(&case.name)),
-        Err(Error::Unsupported(d)) => Verdict::Refused(one_line(&format!("{} {}", d.code, d.message))),
-        Err(error) => Verdict::Wrong(one_line(&error.to_string())),
+    let mut values = BTreeMap::new();
+    loop {
+        match results(case, &values) {
+            Ok((got, wanted)) => return judge::judge(&got, &wanted, tolerances::of(&case.name), &values),
+            Err(error @ Error::Unsupported(_)) => match advised(case, &error, &values) {
+                Some((name, value)) => drop(values.insert(name, value)),
+                None => {
+                    let d = error.diagnostic();
+                    return Verdict::Refused(one_line(&format!("{} {}", d.code, d.message)));
+                }
+            },
+            Err(error) => return Verdict::Wrong(one_line(&error.to_string())),
+        }
     }
 }
 
@@ -46,10 +58,22 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// The next input that the error's help says to fix, with the contents that the case gives it.
+fn advised(case: &Case, error: &Error, known: &BTreeMap<String, Given>) -> Option<(String, Given)> {
+    let Data::Files(folder) = &case.data else { return None };
+    let help = error.diagnostic().help.as_deref()?;
+    let names = help.split("--value ").skip(1).filter_map(|rest| rest.split_once("=..")).map(|(name, _)| name);
+    let name = names.into_iter().find(|name| !known.contains_key(*name))?;
+    let number = import::input_names(&case.model).ok()?.iter().position(|input| input == name)?;
+    let value = pb::read(&folder.join(format!("input_{number}.pb"))).ok()?;
+    Some((name.to_string(), Given::Tensor(value)))
+}
+
 /// The outputs of the compiled model, and what they should be.
-fn results(case: &Case) -> Result<(Vec<Value>, Vec<Value>)> {
+fn results(case: &Case, values: &BTreeMap<String, Given>) -> Result<(Vec<Value>, Vec<Value>)> {
     let dir = tempfile::tempdir().map_err(|e| Error::environment("E611", format!("no temporary folder: {e}")))?;
-    let options = CompileOptions { name: Some("case".to_string()), ..CompileOptions::default() };
+    let (name, values) = (Some("case".to_string()), values.clone());
+    let options = CompileOptions { name, values, ..CompileOptions::default() };
     compile(&case.model, &options, &mut Session::default(), dir.path())?;
     let loaded = Loaded::open(dir.path())?;
     let (inputs, wanted) = match &case.data {

@@ -204,7 +204,7 @@ fn element_bytes(digits: &str, dtype: DType) -> Option<Vec<u8>> {
 }
 
 fn fits(value: i64, dtype: DType) -> bool {
-    let bits = 8 * dtype.size() as u32;
+    let bits = dtype.bits();
     match dtype {
         DType::Bool => (0..=1).contains(&value),
         _ if bits == 64 => true,

@@ -5,7 +5,7 @@ use super::conv::{add_bias, convolve};
 use super::index::product;
 use super::matmul::matmul;
 use crate::run::value::Value;
-use sirius_polyhedral::{DType, Result};
+use sirius_polyhedral::{DType, Result, narrow};
 
 /// The scale or zero point of every element of a tensor of `shape`: one for all, one per position of `axis`, or
 /// one per block of `block_size` positions.
@@ -34,17 +34,19 @@ fn spread(call: &Call, v: &Value, shape: &[usize]) -> Result<Vec<f64>> {
 /// The range of an integer type.
 fn range(call: &Call, dtype: DType) -> Result<(f64, f64)> {
     Ok(match dtype {
-        DType::U8 => (0.0, 255.0),
-        DType::I8 => (-128.0, 127.0),
-        DType::U16 => (0.0, 65535.0),
-        DType::I16 => (-32768.0, 32767.0),
-        DType::I32 => (i32::MIN as f64, i32::MAX as f64),
+        t if t.is_signed() && t.bits() <= 32 => (-f64::from(t.bits() - 1).exp2(), f64::from(t.bits() - 1).exp2() - 1.0),
+        t if t.is_integer() && t.bits() <= 32 => (0.0, f64::from(t.bits()).exp2() - 1.0),
         other => return Err(call.unsupported(format!("quantization to {other}"))),
     })
 }
 
 /// `x / scale + zero`, rounded half to even and saturated.
 fn quantized(call: &Call, dtype: DType, shape: &[usize], x: &[f64], scale: &[f64], zero: &[f64]) -> Result<Value> {
+    if let Some(limit) = narrow::largest(dtype) {
+        let limit = if call.flag("saturate", true) { limit } else { f64::INFINITY };
+        let step = |((x, s), z): ((&f64, &f64), &f64)| (x / s + z).clamp(-limit, limit);
+        return Value::from_floats(dtype, shape, &x.iter().zip(scale).zip(zero).map(step).collect::<Vec<_>>());
+    }
     let (low, high) = range(call, dtype)?;
     let step = |((x, s), z): ((&f64, &f64), &f64)| ((x / s).round_ties_even() + z).clamp(low, high);
     Value::from_floats(dtype, shape, &x.iter().zip(scale).zip(zero).map(step).collect::<Vec<_>>())

@@ -3,7 +3,7 @@
 use super::Call;
 use super::special::erf;
 use crate::run::value::Value;
-use sirius_polyhedral::{DType, Result};
+use sirius_polyhedral::{DType, Result, narrow};
 
 /// A function of one number.
 pub type Function = Box<dyn Fn(f64) -> f64>;
@@ -186,7 +186,12 @@ pub fn cast(call: &Call) -> Result<Vec<Value>> {
         "CastLike" => call.input(1)?.dtype,
         _ => call.dtype("to")?.ok_or_else(|| call.invalid("attribute `to` is missing"))?,
     };
-    Ok(vec![call.input(0)?.cast(to)?])
+    let x = call.input(0)?;
+    let Some(limit) = narrow::largest(to).filter(|_| call.flag("saturate", true)) else { return Ok(vec![x.cast(to)?]) };
+    // The format of scales has no negative numbers: they become NaN.
+    let low = if to == DType::F8E8M0 { f64::NEG_INFINITY } else { -limit };
+    let clamped: Vec<f64> = x.floats().into_iter().map(|v| v.clamp(low, limit)).collect();
+    Ok(vec![Value::from_floats(to, &x.shape, &clamped)?])
 }
 
 /// `BitCast`: the same bytes as another type of the same size.

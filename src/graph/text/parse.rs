@@ -18,6 +18,9 @@ pub fn parse(text: &str, mut weight: impl FnMut(usize, usize) -> Option<Constant
     while parser.accept_word("param") {
         parser.param()?;
     }
+    while parser.accept_word("fixed") {
+        parser.fixed()?;
+    }
     while parser.tensor(&mut weight)? {}
     parser.word("main")?;
     parser.graph.main = parser.block()?;
@@ -102,6 +105,15 @@ impl Parser {
             }
             _ => Err(self.expected("an integer")),
         }
+    }
+
+    /// `fixed 1 [8, 0]`: the bytes that input 1 must have.
+    fn fixed(&mut self) -> Result<()> {
+        let input = self.index()?;
+        let byte = |p: &mut Parser| u8::try_from(p.int()?).map_err(|_| p.expected("a byte"));
+        let bytes = self.list('[', ']', byte)?;
+        self.graph.fixed.insert(input, ConstantData::new(bytes));
+        Ok(())
     }
 
     fn index(&mut self) -> Result<usize> {

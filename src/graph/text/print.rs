@@ -11,6 +11,10 @@ pub fn print(graph: &Graph) -> String {
     for (_, param) in graph.params.iter() {
         printer.param(param);
     }
+    for (n, data) in &graph.fixed {
+        let bytes: Vec<String> = data.bytes().iter().map(u8::to_string).collect();
+        printer.line(1, &format!("fixed {n} [{}]", bytes.join(", ")));
+    }
     for (n, tensor) in graph.tensors.iter().enumerate() {
         printer.tensor(TensorId(n as u32), tensor);
     }

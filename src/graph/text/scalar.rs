@@ -1,7 +1,7 @@
 //! Elements of constants as text, bit for bit.
 
 use half::{bf16, f16};
-use sirius_polyhedral::DType;
+use sirius_polyhedral::{DType, narrow};
 
 /// One element; a float that has no exact short spelling (a NaN with payload) prints as its bits.
 pub fn print(bytes: &[u8], dtype: DType) -> String {
@@ -10,6 +10,7 @@ pub fn print(bytes: &[u8], dtype: DType) -> String {
         DType::F32 => <[u8; 4]>::try_from(bytes).map(f32::from_le_bytes).map(|v| format!("{v:?}")).ok(),
         DType::F16 => <[u8; 2]>::try_from(bytes).map(f16::from_le_bytes).map(|v| format!("{:?}", v.to_f32())).ok(),
         DType::BF16 => <[u8; 2]>::try_from(bytes).map(bf16::from_le_bytes).map(|v| format!("{:?}", v.to_f32())).ok(),
+        t if t.is_narrow_float() => bytes.first().map(|b| format!("{:?}", narrow::decode(*b, t))),
         _ => return int(bytes, dtype).to_string(),
     };
     short.filter(|text| parse(text, dtype).as_deref() == Some(bytes)).unwrap_or_else(|| bits(bytes))
@@ -40,6 +41,7 @@ pub fn parse(text: &str, dtype: DType) -> Option<Vec<u8>> {
         DType::F32 => text.parse::<f32>().ok()?.to_le_bytes().to_vec(),
         DType::F16 => f16::from_f32(text.parse().ok()?).to_le_bytes().to_vec(),
         DType::BF16 => bf16::from_f32(text.parse().ok()?).to_le_bytes().to_vec(),
+        t if t.is_narrow_float() => vec![narrow::encode(text.parse().ok()?, t)],
         _ => {
             let value: i128 = text.parse().ok()?;
             let bytes = value.to_le_bytes()[..dtype.size()].to_vec();

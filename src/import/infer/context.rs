@@ -37,6 +37,8 @@ pub enum State {
 
 pub struct Context<'a> {
     pub graph: Graph,
+    /// As the file has it: nothing inferred, all nodes in place.
+    pub draft: &'a Graph,
     pub known: &'a Known,
     pub limits: &'a Limits,
     /// By tensor id.
@@ -61,13 +63,15 @@ pub struct Context<'a> {
 }
 
 impl<'a> Context<'a> {
-    pub fn new(graph: Graph, known: &'a Known, limits: &'a Limits) -> Context<'a> {
+    pub fn new(draft: &'a Graph, known: &'a Known, limits: &'a Limits) -> Context<'a> {
         let is_known = |t: &crate::graph::Tensor| if t.constant.is_some() { State::Known } else { State::Open };
+        let graph = draft.clone();
         let states = graph.tensors.iter().map(is_known).collect();
         Context {
             inputs: graph.main.inputs.clone(),
             producers: Producers::of(&graph),
             graph,
+            draft,
             known,
             limits,
             states,

@@ -81,6 +81,7 @@ pub const RULES: Family = &[
     ("Where", select),
     ("Cast", cast),
     ("CastLike", cast_like),
+    ("BitCast", bit_cast),
 ];
 
 fn unary(site: &mut Site) -> Step {
@@ -268,7 +269,25 @@ fn cast(site: &mut Site) -> Step {
     let to = site.node.int("to").unwrap_or(0);
     let dtype = tensor::dtype(i32::try_from(to).unwrap_or(0))
         .map_err(|found| site.unsupported(format!("Cast to {found} is not supported")))?;
+    if dtype == DType::F8E8M0 && site.node.string("round_mode").is_some_and(|mode| mode != "up") {
+        return Err(site.unsupported("Cast to f8e8m0 with a round_mode other than `up`"));
+    }
     convert(site, dtype)
+}
+
+/// The same bits in another type of the same size.
+fn bit_cast(site: &mut Site) -> Step {
+    let to = i32::try_from(site.node.int("to").unwrap_or(0)).unwrap_or(0);
+    let to = tensor::dtype(to).map_err(|found| site.unsupported(format!("BitCast to {found} is not supported")))?;
+    let from = site.dtype(0)?;
+    if from.size() != to.size() || from.bits() != to.bits() {
+        return Err(site.invalid(format!("a BitCast from {from} to {to}, which have different sizes")));
+    }
+    if from != to && (from.is_float() || to.is_float()) {
+        return Err(site.unsupported(format!("BitCast from {from} to {to}")));
+    }
+    let shape = site.shape(0)?;
+    site.set(0, to, shape)
 }
 
 fn cast_like(site: &mut Site) -> Step {

@@ -23,6 +23,7 @@ mod generate;
 mod grow;
 mod indexing;
 mod layout;
+mod legacy;
 mod linear;
 mod normalize;
 mod params;
@@ -72,7 +73,7 @@ pub fn infer(draft: Draft, options: &ImportOptions) -> Result<Graph> {
 }
 
 fn attempt(draft: &Draft, options: &ImportOptions, known: &Known) -> std::result::Result<Graph, Stop> {
-    let mut context = Context::new(draft.graph.clone(), known, &options.limits);
+    let mut context = Context::new(&draft.graph, known, &options.limits);
     params::declare(&mut context, draft, options)?;
     let main = std::mem::take(&mut context.graph.main);
     let names = main.outputs.clone();

@@ -28,7 +28,7 @@ fn named(inputs: &[DeclaredInput]) -> Vec<Named<'_>> {
             let original = match dim {
                 DeclaredDim::Fixed(_) => continue,
                 DeclaredDim::Named(name) => name.clone(),
-                DeclaredDim::Unknown => format!("{}_{axis}", declared.name),
+                DeclaredDim::Unknown | DeclaredDim::Zero => format!("{}_{axis}", declared.name),
             };
             let fresh = || {
                 let mut name = identifier(&original);
@@ -99,7 +99,8 @@ fn symbolic(context: &mut Context, dim: &Named, all: &[Named], options: &ImportO
     let params = &mut context.graph.params;
     let id = params.find(&root).unwrap_or_else(|| {
         let def = ParamDef::Input { input: dim.input, axis: dim.axis };
-        params.push(Param { name: root.clone(), def, min: 1, max: None, hint: hint(dim) })
+        let (min, hint) = (i64::from(*dim.dim != DeclaredDim::Zero), hint(dim));
+        params.push(Param { name: root.clone(), def, min, max: None, hint })
     });
     match context.known.multiple(&root) {
         Some(of) => multiple(&mut context.graph.params, id, of),

@@ -23,7 +23,12 @@ fn quantize(site: &mut Site) -> Step {
 }
 
 fn dequantize(site: &mut Site) -> Step {
-    let (dtype, shape) = (site.dtype(1)?, site.shape(0)?);
+    let shape = site.shape(0)?;
+    let dtype = match site.node.int("output_dtype").filter(|&code| code != 0) {
+        Some(code) => tensor::dtype(i32::try_from(code).unwrap_or(0))
+            .map_err(|found| site.unsupported(format!("dequantizing to {found} is not supported")))?,
+        None => site.dtype(1)?,
+    };
     site.set(0, dtype, shape)
 }
 

@@ -43,7 +43,7 @@ fn upsample(site: &mut Site) -> Step {
 }
 
 fn constant_scales(site: &Site, n: usize) -> Step<Vec<f64>> {
-    site.floats(n).ok_or_else(|| site.unsupported("scales are computed at run time; fix the input size with --dim"))
+    site.floats(n).ok_or_else(|| site.at_run_time(n, "scales"))
 }
 
 /// Inputs since opset 11: x, roi, scales, sizes; in opset 10 the scales come second.

@@ -2,7 +2,7 @@
 
 use super::contents;
 use super::context::{Context, Step, Stop};
-use crate::graph::{Attribute, Node, TensorId};
+use crate::graph::{Attribute, Node, TensorId, sources};
 use sirius_polyhedral::{Aff, DType, Error};
 
 /// Contents of larger tensors are data, not shapes.
@@ -70,16 +70,16 @@ impl Site<'_, '_> {
             .ok_or_else(|| self.at_run_time(n, role))
     }
 
-    fn at_run_time(&self, n: usize, role: &str) -> Stop {
+    /// The refusal of an input whose contents would have to be known.
+    pub fn at_run_time(&self, n: usize, role: &str) -> Stop {
         if let Some(fact) = self.node.input(n).and_then(|id| self.cx.amount_fact(id)) {
             return Stop::Restart(fact);
         }
         let name = self.node.input(n).map_or("", |id| &self.cx.graph.tensor(id).name);
         let message = format!("{} takes its {role} (input {n}, \"{name}\") at run time", self.node.op);
-        let params: Vec<&str> = self.cx.graph.params.iter().map(|(_, p)| p.name.as_str()).collect();
         let error = Error::unsupported("E112", message);
-        let fix = format!("fix the input size with --dim; symbolic dimensions are: {}", params.join(", "));
-        (if params.is_empty() { error } else { error.help(fix) }).into()
+        let advice = self.node.input(n).map(|id| sources::advice(self.cx.draft, &self.cx.graph.params, id));
+        advice.map_or(error.clone(), |advice| error.help(advice)).into()
     }
 
     pub fn invalid(&self, message: impl Into<String>) -> Stop {

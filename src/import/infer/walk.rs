@@ -2,6 +2,7 @@
 
 use super::context::{Context, State, Step, Stop};
 use super::function;
+use super::legacy;
 use super::sequence;
 use super::site::{MAX_CONTENTS, Site};
 use super::table;
@@ -82,7 +83,7 @@ impl Context<'_> {
         }
     }
 
-    fn supported_node(&mut self, node: Node, out: &mut Vec<Node>) -> Step {
+    fn supported_node(&mut self, mut node: Node, out: &mut Vec<Node>) -> Step {
         if !is_known(&node) {
             return Err(unknown(&node).into());
         }
@@ -92,6 +93,7 @@ impl Context<'_> {
         if let Some(function) = function::find(&node) {
             return function.expand(&node, self, out);
         }
+        legacy::modernize(self, &mut node, out)?;
         match node.op.as_str() {
             "Identity" => self.identity(&node),
             "If" => self.if_node(node, out),
