@@ -44,7 +44,7 @@ impl<'ctx> Operators<'_, 'ctx> {
         let normal = ir.binary(Op::LLVMShl, ir.binary(Op::LLVMAdd, magnitude, lit(rebias)), lit(shift));
         let small = ir.cast(Op::LLVMUIToFP, magnitude, ir.context.f32_type().into());
         let quantum = f64::from(f.least_exponent() - f.mantissa as i32).exp2();
-        let small = self.as_bits(ir.mul(small, ir.float_like(small.get_type(), quantum)));
+        let small = self.as_bits(ir.binary(Op::LLVMFMul, small, ir.float_like(small.get_type(), quantum)));
         let is_normal = ir.icmp(IntCompare::LLVMIntUGE, magnitude, lit(1 << f.mantissa));
         let finite = ir.select(is_normal, normal, small);
         let special = self.special(code, magnitude, finite, f);
@@ -109,7 +109,7 @@ impl<'ctx> Operators<'_, 'ctx> {
         let ir = self.ir;
         let value = self.as_float(magnitude);
         let scale = f64::from(f.mantissa as i32 - f.least_exponent()).exp2();
-        let steps = ir.pure("llvm.roundeven", &[ir.mul(value, ir.float_like(value.get_type(), scale))]);
+        let steps = ir.pure("llvm.roundeven", &[ir.binary(Op::LLVMFMul, value, ir.float_like(value.get_type(), scale))]);
         ir.cast(Op::LLVMFPToUI, steps, ir.context.i32_type().into())
     }
 

@@ -40,6 +40,8 @@ pub enum Command {
     Bench(BenchArgs),
     /// Say what became of a node: its loops, and why it was (not) fused
     Explain(ExplainArgs),
+    /// List the operators that the compiler knows, with opset versions and element types
+    Ops(OpsArgs),
     /// Run passes on a `.poly` file and print the result
     Opt(OptArgs),
     /// Check this machine: LLVM, linker, processor, memory
@@ -300,6 +302,20 @@ pub struct ExplainArgs {
     pub nodes: Vec<String>,
     #[command(flatten)]
     pub compiler: CompilerArgs,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  sirius ops           every operator
+  sirius ops reduce    those whose names contain `reduce`
+  sirius ops --json    one JSON object per line
+`sirius check MODEL` tells whether a model's own use of them is supported.")]
+pub struct OpsArgs {
+    /// Part of a name
+    pub filter: Option<String>,
+    /// One JSON object per line
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Args, Debug)]

@@ -9,6 +9,7 @@ mod doctor;
 mod explain;
 mod guard;
 mod inspect;
+mod ops;
 mod opt;
 mod run;
 
@@ -37,6 +38,7 @@ fn dispatch(cli: &Cli) -> Outcome {
         Command::Inspect(args) => inspect::command(args),
         Command::Bench(args) => bench::command(args),
         Command::Explain(args) => explain::command(args),
+        Command::Ops(args) => ops::command(args),
         Command::Opt(args) => opt::command(args),
         Command::Doctor => doctor::command(),
     }

@@ -8,7 +8,7 @@ use super::arguments::*;
 use super::builder::Builder;
 use super::resize_symbolic::{self, Resized};
 use super::terms::*;
-use crate::graph::Node;
+use crate::graph::{Node, sources};
 use sirius_polyhedral::{Aff, DType, Expr, Result};
 
 /// For every place of one dimension of the result, the source positions and their weights.
@@ -28,24 +28,29 @@ pub struct Mode<'a> {
     pub coordinates: &'a str,
     pub interpolation: &'a str,
     pub nearest: &'a str,
+    /// Per dimension, the part of the source that `tf_crop_and_resize` cuts out, in units of its extent.
+    pub crops: Vec<Option<(f64, f64)>>,
 }
 
 impl<'a> Mode<'a> {
-    fn new(node: &'a Node) -> Result<Mode<'a>> {
+    fn new(b: &Builder, node: &'a Node, rank: usize) -> Result<Mode<'a>> {
         let old = node.op == "Upsample" || node.version < 11;
         let usual = if old { "asymmetric" } else { "half_pixel" };
         let coordinates = node.string("coordinate_transformation_mode").unwrap_or(usual);
         let interpolation = node.string("mode").unwrap_or("nearest");
         let nearest = node.string("nearest_mode").unwrap_or(if old { "floor" } else { "round_prefer_floor" });
-        if coordinates == "tf_crop_and_resize" {
-            return Err(unsupported_form(node, "coordinate transformation `tf_crop_and_resize`"));
-        }
-        Ok(Mode { node, coordinates, interpolation, nearest })
+        let crop = coordinates == "tf_crop_and_resize";
+        let crops = if crop { crops(b, node, rank)? } else { vec![None; rank] };
+        Ok(Mode { node, coordinates, interpolation, nearest, crops })
     }
 
-    /// Where place `x` of the result lies in the source.
-    fn source(&self, x: i64, scale: f64, from: i64, to: i64) -> f64 {
+    /// Where place `x` of dimension `d` of the result lies in the source.
+    fn source(&self, d: usize, x: i64, scale: f64, from: i64, to: i64) -> f64 {
         let (x, from, to) = (x as f64, from as f64, to as f64);
+        if let Some((start, end)) = self.crops[d] {
+            let along = if to > 1.0 { start + x * (end - start) / (to - 1.0) } else { (start + end) / 2.0 };
+            return along * (from - 1.0);
+        }
         let half_pixel = (x + 0.5) / scale - 0.5;
         match self.coordinates {
             "asymmetric" => x / scale,
@@ -59,9 +64,9 @@ impl<'a> Mode<'a> {
         }
     }
 
-    fn taps(&self, scale: f64, from: i64, to: i64) -> Taps {
+    fn taps(&self, d: usize, scale: f64, from: i64, to: i64) -> Taps {
         let place = |x: i64| {
-            let at = self.source(x, scale, from, to);
+            let at = self.source(d, x, scale, from, to);
             match self.interpolation {
                 "nearest" => vec![(self.round(at).clamp(0, from - 1), 1.0)],
                 _ => self.weighted(at, scale, from),
@@ -113,14 +118,14 @@ impl<'a> Mode<'a> {
 
 pub fn resize(b: &mut Builder, node: &Node) -> Result<()> {
     let (source, target) = (input(node, 0)?, output(node, 0)?);
-    let mode = Mode::new(node)?;
     let (old, new) = (b.shape(source), b.shape(target));
+    let mode = Mode::new(b, node, old.len())?;
     let scales = scales(b, node, &old, &new)?;
     let mut choices: Vec<Vec<Tap>> = Vec::new();
     for d in 0..old.len() {
         choices.push(dimension(b, &mode, d, (&old[d], &new[d]), scales[d])?);
     }
-    let plain = choices.iter().all(|taps| taps.len() == 1 && taps[0].at.as_aff().is_some());
+    let plain = mode.crops.iter().all(Option::is_none) && choices.iter().all(|taps| taps.len() == 1 && taps[0].at.as_aff().is_some());
     if plain && choices.iter().all(|taps| taps[0].weight.is_none()) {
         let at: Vec<Expr> = choices.iter().map(|taps| taps[0].at.clone()).collect();
         return b.alias(target, source, &at);
@@ -128,8 +133,47 @@ pub fn resize(b: &mut Builder, node: &Node) -> Result<()> {
     let (out, t) = (b.dtype(target), wide(b.dtype(target)));
     let mut at = Vec::new();
     let value = blend(b, source, t, &choices, &mut at)?;
+    let value = extrapolated(b, &mode, t, value, (&old, &new));
     b.pointwise(target, convert(t, out, value));
     Ok(())
+}
+
+/// The cropped parts: input `roi` has all starts, then all ends.
+fn crops(b: &Builder, node: &Node, rank: usize) -> Result<Vec<Option<(f64, f64)>>> {
+    let roi = node.input(1).and_then(|id| b.graph.tensor(id).floats()).ok_or_else(|| at_run_time(b, node, "roi", 1))?;
+    let along = resized_axes(node, rank)?;
+    if roi.len() != 2 * along.len() {
+        return Err(invalid(node, format!("roi has {} numbers for {} axes", roi.len(), along.len())));
+    }
+    let mut crops = vec![None; rank];
+    along.iter().enumerate().for_each(|(n, d)| crops[*d] = Some((roi[n], roi[n + along.len()])));
+    Ok(crops)
+}
+
+/// The given value where a crop reaches beyond the source.
+fn extrapolated(b: &mut Builder, mode: &Mode, t: DType, value: Expr, shapes: (&[Aff], &[Aff])) -> Expr {
+    let fill = lit(f64::from(mode.node.float("extrapolation_value").unwrap_or(0.0)), t);
+    let mut value = value;
+    for d in 0..mode.crops.len() {
+        let (Some(from), Some(to)) = (shapes.0[d].as_constant(), shapes.1[d].as_constant()) else { continue };
+        let inside = |x: i64| (0.0..=(from - 1) as f64).contains(&mode.source(d, x, 1.0, from, to));
+        if mode.crops[d].is_none() || (0..to).all(inside) {
+            continue;
+        }
+        let name = format!("{}_inside{d}", b.origin.node);
+        let flags = (0..to).map(|x| u8::from(inside(x))).collect();
+        let flags = b.constant(&name, DType::Bool, vec![Aff::constant(to)], flags);
+        value = Expr::select(b.load(flags, vec![b.iter(d)]), value, fill.clone());
+    }
+    value
+}
+
+/// The dimensions that scales, sizes and roi speak about.
+fn resized_axes(node: &Node, rank: usize) -> Result<Vec<usize>> {
+    match node.ints("axes") {
+        Some(list) => list.iter().map(|a| from_front(node, *a, rank)).collect(),
+        None => Ok((0..rank).collect()),
+    }
 }
 
 /// The weighted sum over the taps of the dimensions from `at.len()` on.
@@ -161,13 +205,13 @@ fn blend(
 /// The taps of dimension `d` as expressions of its iterator.
 fn dimension(b: &mut Builder, mode: &Mode, d: usize, extents: (&Aff, &Aff), scale: f64) -> Result<Vec<Tap>> {
     let (old, new) = extents;
-    if old == new && scale == 1.0 {
+    if old == new && scale == 1.0 && mode.crops[d].is_none() {
         return Ok(vec![Tap { at: b.iter(d), weight: None }]);
     }
     let (Some(from), Some(to)) = (old.as_constant(), new.as_constant()) else {
         return symbolic(b, mode, Resized { d, from: old, to: new, scale });
     };
-    let taps = mode.taps(scale, from, to);
+    let taps = mode.taps(d, scale, from, to);
     let factor = if from > 0 && to % from == 0 { to / from } else { 0 };
     let nearest = mode.interpolation == "nearest";
     if nearest && factor > 0 && taps.places.iter().enumerate().all(|(x, t)| t[0].0 == x as i64 / factor) {
@@ -208,10 +252,7 @@ fn tables(b: &mut Builder, d: usize, taps: &Taps, exact: bool) -> Vec<Tap> {
 /// The scale of every dimension: given, or from the sizes.
 fn scales(b: &Builder, node: &Node, old: &[Aff], new: &[Aff]) -> Result<Vec<f64>> {
     let rank = old.len();
-    let along = match node.ints("axes") {
-        Some(list) => list.iter().map(|a| from_front(node, *a, rank)).collect::<Result<Vec<usize>>>()?,
-        None => (0..rank).collect(),
-    };
+    let along = resized_axes(node, rank)?;
     let tensor = node.input(if node.op == "Resize" && node.version >= 11 { 2 } else { 1 });
     let given = match tensor.filter(|t| !b.shape(*t).first().is_some_and(|e| e.is_constant(0))) {
         Some(t) => b.graph.tensor(t).floats(),

@@ -51,7 +51,7 @@ fn opsets(imports: &[OperatorSetIdProto]) -> Result<HashMap<String, i64>> {
 }
 
 fn check_version(version: i64) -> Result<()> {
-    if !(1..=27).contains(&version) {
+    if !(1..=super::NEWEST).contains(&version) {
         return Err(Error::unsupported("E103", format!("opset {version} is not supported; versions 1 to 23 are"))
             .help("convert the model with onnx.version_converter"));
     }

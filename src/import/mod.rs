@@ -22,6 +22,7 @@
 
 mod attribute;
 mod build;
+mod catalog;
 pub(crate) mod external;
 mod file;
 mod fixed;
@@ -35,6 +36,7 @@ pub(crate) mod tensor;
 #[cfg(test)]
 mod tests;
 
+pub use catalog::{NEWEST, Operator, catalog};
 pub use fixed::Given;
 pub use operators::{OperatorUse, inputs as input_names, operators};
 

@@ -25,6 +25,10 @@ pub const WIDENED: &[(&str, Allowed, &str)] = &[
     ("node/test_bernoulli_double_expanded", Allowed::AnyValue, DRAWN),
     ("node/test_bernoulli_seed", Allowed::AnyValue, DRAWN),
     ("node/test_bernoulli_seed_expanded", Allowed::AnyValue, DRAWN),
+    ("node/test_training_dropout", Allowed::AnyValue, DRAWN),
+    ("node/test_training_dropout_default", Allowed::AnyValue, DRAWN),
+    ("node/test_training_dropout_default_mask", Allowed::AnyValue, DRAWN),
+    ("node/test_training_dropout_mask", Allowed::AnyValue, DRAWN),
 ];
 
 const DRAWN: &str = "drawn at random: the standard fixes no generator, and the reference runner leaves these cases out";

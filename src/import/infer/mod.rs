@@ -50,6 +50,12 @@ use sirius_polyhedral::{Error, Result};
 /// Facts are few (one per named dimension, and one per undecided branch); more attempts mean a mistake of ours.
 const ATTEMPTS: usize = 256;
 
+/// Domain and name of every operator that inference has a rule for.
+pub fn known_operators() -> Vec<(&'static str, &'static str)> {
+    let standard = ["Identity", "If", "Loop", "Scan"].into_iter().chain(table::names()).chain(sequence::names());
+    standard.map(|op| ("", op)).chain(function::names()).collect()
+}
+
 pub fn infer(draft: Draft, options: &ImportOptions) -> Result<Graph> {
     params::check_options(&draft, options)?;
     let mut known = Known::default();

@@ -62,16 +62,32 @@ fn resize(site: &mut Site) -> Step {
         let scales = constant_scales(site, 2)?;
         return apply_scales(site, &scales, &axes);
     }
-    let sizes = site.need_affs(3, "sizes")?;
-    if site.node.string("keep_aspect_ratio_policy").is_some_and(|p| p != "stretch") {
-        return Err(site.unsupported("keep_aspect_ratio_policy other than stretch"));
-    }
+    let sizes = match site.node.string("keep_aspect_ratio_policy").unwrap_or("stretch") {
+        "stretch" => site.need_affs(3, "sizes")?,
+        policy => kept_ratio(site, &axes, policy)?,
+    };
     if sizes.len() != axes.len() {
         return Err(site.invalid(format!("{} sizes for {} axes", sizes.len(), axes.len())));
     }
     let (dtype, mut shape) = (site.dtype(0)?, site.shape(0)?);
     axes.iter().zip(sizes).for_each(|(&axis, size)| shape[axis] = size);
     site.set(0, dtype, shape)
+}
+
+/// The sizes that one common scale gives: the largest that fits into those asked for, or the smallest that covers them.
+fn kept_ratio(site: &Site, axes: &[usize], policy: &str) -> Step<Vec<Aff>> {
+    let (wanted, shape) = (site.need_ints(3, "sizes")?, site.shape(0)?);
+    let extents: Option<Vec<i64>> = axes.iter().map(|&axis| shape[axis].as_constant()).collect();
+    let extents =
+        extents.ok_or_else(|| site.unsupported(format!("keep_aspect_ratio_policy {policy} of a symbolic dimension")))?;
+    let scales = wanted.iter().zip(&extents).map(|(w, e)| *w as f64 / *e as f64);
+    let scale = match policy {
+        "not_larger" => scales.reduce(f64::min),
+        "not_smaller" => scales.reduce(f64::max),
+        other => return Err(site.invalid(format!("keep_aspect_ratio_policy \"{other}\" is not known"))),
+    };
+    let size = |e: &i64| Aff::constant((scale.unwrap_or(1.0) * *e as f64 + 0.5).floor() as i64);
+    Ok(extents.iter().map(size).collect())
 }
 
 /// `[n, c, ...]` sampled at a grid `[n, ..., spatial]`.

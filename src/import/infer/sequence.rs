@@ -33,6 +33,10 @@ const RULES: [(&str, Rule); 12] = [
     ("SplitToSequence", split),
 ];
 
+pub fn names() -> impl Iterator<Item = &'static str> {
+    RULES.iter().map(|(name, _)| *name)
+}
+
 pub fn find(op: &str) -> Option<Rule> {
     RULES.iter().find(|(name, _)| *name == op).map(|(_, rule)| *rule)
 }

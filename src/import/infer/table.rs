@@ -29,6 +29,10 @@ const FAMILIES: [Family; 14] = [
     unpool::RULES,
 ];
 
+pub fn names() -> impl Iterator<Item = &'static str> {
+    FAMILIES.iter().flat_map(|family| family.iter()).map(|(name, _)| *name)
+}
+
 pub fn find(op: &str) -> Option<Rule> {
     FAMILIES.iter().flat_map(|family| family.iter()).find(|(name, _)| *name == op).map(|(_, rule)| *rule)
 }

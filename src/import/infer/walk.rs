@@ -90,10 +90,10 @@ impl Context<'_> {
         if sequence::refuses(self, &node) {
             return Err(sequence::error(&node).into());
         }
+        legacy::modernize(self, &mut node, out)?;
         if let Some(function) = function::find(&node) {
             return function.expand(&node, self, out);
         }
-        legacy::modernize(self, &mut node, out)?;
         match node.op.as_str() {
             "Identity" => self.identity(&node),
             "If" => self.if_node(node, out),

@@ -13,12 +13,14 @@ mod dynamic_lstm;
 mod fit;
 mod grid;
 mod loss;
+mod ml;
 mod quantized;
 mod recurrence;
 mod rotary;
 mod scatter;
 mod signal;
 mod text;
+mod training;
 
 use super::context::{Context, Step};
 use crate::graph::Node;
@@ -34,7 +36,7 @@ pub struct Function {
     pub body: fn(&mut Body) -> Step,
 }
 
-const FAMILIES: [&[Function]; 12] = [
+const FAMILIES: [&[Function]; 14] = [
     attention::FUNCTIONS,
     contrib::FUNCTIONS,
     convolution::FUNCTIONS,
@@ -42,15 +44,25 @@ const FAMILIES: [&[Function]; 12] = [
     fit::FUNCTIONS,
     grid::FUNCTIONS,
     loss::FUNCTIONS,
+    ml::FUNCTIONS,
     quantized::FUNCTIONS,
     recurrence::FUNCTIONS,
     rotary::FUNCTIONS,
     scatter::FUNCTIONS,
     signal::FUNCTIONS,
+    training::FUNCTIONS,
 ];
+
+/// Domain and name of every function.
+pub fn names() -> impl Iterator<Item = (&'static str, &'static str)> {
+    FAMILIES.iter().flat_map(|family| family.iter()).map(|f| (f.domain, f.op))
+}
 
 /// The function that the node calls.
 pub fn find(node: &Node) -> Option<&'static Function> {
+    if training::is_inference(node) {
+        return None;
+    }
     let mut all = FAMILIES.iter().flat_map(|family| family.iter());
     all.find(|f| f.op == node.op && f.domain == node.domain)
 }

@@ -1,0 +1,163 @@
+//! The operators that the compiler knows, for people: which domain, since which opset version, which element types.
+//!
+//! Names come from the tables that the importer itself looks in, so nothing can be listed that it does not know;
+//! versions and types are the standard's (without strings and complex numbers, which no operator here takes).
+
+use super::infer::known_operators;
+use sirius_polyhedral::DType;
+
+const FLOATS: &str = "f32 f64 f16 bf16";
+const INTEGERS: &str = "i8 i16 i32 i64 u8 u16 u32 u64";
+const NUMBERS: &str = "f32 f64 f16 bf16 i8 i16 i32 i64 u8 u16 u32 u64";
+const PLAIN: &str = "f32 f64 f16 bf16 i8 i16 i32 i64 u8 u16 u32 u64 bool";
+const ALL: &str = "f32 f64 f16 bf16 i8 i16 i32 i64 u8 u16 u32 u64 bool f8e4m3fn f8e4m3fnuz f8e5m2 f8e5m2fnuz f8e8m0 \
+                   f4e2m1 i4 u4 i2 u2";
+
+/// The newest opset version that is read.
+pub const NEWEST: i64 = 27;
+
+/// Operators of the default domain: element types of the first input (of the output where there is none), and for
+/// each the first opset version that has it.
+#[rustfmt::skip]
+const STANDARD: &[(&str, &[(&str, i64)])] = &[
+    (FLOATS, &[
+        ("Acos", 7), ("Acosh", 9), ("AffineGrid", 20), ("Asin", 7), ("Asinh", 9), ("Atan", 7), ("Atanh", 9),
+        ("Attention", 23), ("AveragePool", 1), ("BatchNormalization", 1), ("Bernoulli", 15), ("Ceil", 1),
+        ("Conv", 1), ("ConvTranspose", 1), ("Cos", 7), ("Cosh", 9), ("Det", 11), ("Elu", 1), ("Erf", 9), ("Exp", 1),
+        ("Floor", 1), ("Gelu", 20), ("GlobalAveragePool", 1), ("GlobalLpPool", 1), ("GlobalMaxPool", 1),
+        ("GroupNormalization", 18), ("HardSigmoid", 1), ("HardSwish", 14), ("Hardmax", 1),
+        ("InstanceNormalization", 1), ("LRN", 1), ("LayerNormalization", 17), ("LeakyRelu", 1), ("Log", 1),
+        ("LogSoftmax", 1), ("LpNormalization", 1), ("LpPool", 1), ("Mean", 1), ("MeanVarianceNormalization", 9),
+        ("Mish", 18), ("Multinomial", 7), ("NegativeLogLikelihoodLoss", 12), ("RMSNormalization", 23),
+        ("RandomNormal", 1), ("RandomUniform", 1), ("Reciprocal", 1), ("Round", 11), ("Selu", 1), ("Sigmoid", 1),
+        ("Sin", 7), ("Sinh", 9), ("Softmax", 1), ("SoftmaxCrossEntropyLoss", 12), ("Softplus", 1), ("Softsign", 1),
+        ("Sqrt", 1), ("Sum", 1), ("Swish", 24), ("Tan", 7), ("Tanh", 1), ("ThresholdedRelu", 10),
+    ]),
+    (PLAIN, &[
+        ("CenterCropPad", 18), ("Concat", 1), ("DepthToSpace", 1), ("Equal", 1), ("Expand", 8), ("EyeLike", 9),
+        ("Gather", 1), ("GatherElements", 11), ("GatherND", 11), ("RandomNormalLike", 1), ("RandomUniformLike", 1),
+        ("ScatterElements", 11), ("ScatterND", 11), ("Slice", 1), ("SpaceToDepth", 1), ("Split", 1),
+        ("SplitToSequence", 11), ("Tile", 1), ("Trilu", 14),
+    ]),
+    (NUMBERS, &[
+        ("Abs", 1), ("Add", 1), ("ArgMax", 1), ("ArgMin", 1), ("Clip", 1), ("Div", 1), ("Greater", 1),
+        ("GreaterOrEqual", 12), ("Less", 1), ("LessOrEqual", 12), ("Max", 1), ("Min", 1), ("Mod", 10), ("Mul", 1),
+        ("Sign", 9), ("Sub", 1), ("TopK", 1),
+    ]),
+    (ALL, &[
+        ("BitCast", 26), ("Cast", 1), ("CastLike", 15), ("Flatten", 1), ("Identity", 1), ("Pad", 1), ("Reshape", 1),
+        ("Scan", 8), ("Shape", 1), ("Size", 1), ("Squeeze", 1), ("Transpose", 1), ("Unsqueeze", 1),
+    ]),
+    ("f32 f64 f16 bf16 i32 i64 u32 u64", &[
+        ("CumProd", 26), ("CumSum", 11), ("Gemm", 1), ("MatMul", 1), ("PRelu", 1), ("ReduceL1", 1), ("ReduceL2", 1),
+        ("ReduceLogSum", 1), ("ReduceLogSumExp", 1), ("ReduceMean", 1), ("ReduceProd", 1), ("ReduceSum", 1),
+        ("ReduceSumSquare", 1),
+    ]),
+    ("bool", &[
+        ("And", 1), ("If", 1), ("Not", 1), ("Or", 1), ("Where", 9), ("Xor", 1),
+    ]),
+    ("f32 f64 f16 i8 i16 i32 i64 u8 u16 u32 u64 bool", &[
+        ("Optional", 15), ("OptionalGetElement", 15), ("OptionalHasElement", 15), ("ReverseSequence", 10),
+        ("Scatter", 9), ("SequenceConstruct", 11),
+    ]),
+    (INTEGERS, &[
+        ("BitwiseAnd", 18), ("BitwiseNot", 18), ("BitwiseOr", 18), ("BitwiseXor", 18),
+    ]),
+    ("i32 i64", &[
+        ("BlackmanWindow", 17), ("HammingWindow", 17), ("HannWindow", 17), ("MelWeightMatrix", 17),
+    ]),
+    ("f32 f16 bf16", &[
+        ("CausalConvWithState", 27), ("LinearAttention", 27), ("RotaryEmbedding", 23),
+    ]),
+    ("i8 u8", &[
+        ("ConvInteger", 10), ("MatMulInteger", 10), ("QLinearConv", 10),
+    ]),
+    ("f32 f64 f16 bf16 f8e4m3fn f8e4m3fnuz f8e5m2 f8e5m2fnuz", &[
+        ("Dropout", 1), ("IsInf", 10), ("IsNaN", 9),
+    ]),
+    ("f32 f64 f16 i8 i16 i32 i64 u8 u16 u32 u64", &[
+        ("Einsum", 12), ("OneHot", 9), ("Shrink", 9),
+    ]),
+    ("i64", &[
+        ("ConstantOfShape", 9), ("Loop", 1),
+    ]),
+    ("f32 f64 f16 bf16 i8 i16 i32 i64", &[
+        ("Neg", 1), ("Relu", 1),
+    ]),
+    ("f32 f64 f16 bf16 i8 i32 i64 u8 u32 u64 bool", &[
+        ("ReduceMax", 1), ("ReduceMin", 1),
+    ]),
+    ("u8 u16 u32 u64", &[
+        ("BitShift", 11),
+    ]),
+    ("f32", &[
+        ("Celu", 12),
+    ]),
+    ("i8 i16 i32 u8 u16 f8e4m3fn f8e4m3fnuz f8e5m2 f8e5m2fnuz f4e2m1 i4 u4 i2 u2", &[
+        ("DequantizeLinear", 10),
+    ]),
+    ("f32 f64 f16 bf16 i8 u8", &[
+        ("MaxPool", 1),
+    ]),
+    ("f32 f64 f16 bf16 i32 i64", &[
+        ("Pow", 1),
+    ]),
+    ("i8 u8 f8e4m3fn f8e4m3fnuz f8e5m2 f8e5m2fnuz", &[
+        ("QLinearMatMul", 10),
+    ]),
+    ("f32 f16 bf16 i32", &[
+        ("QuantizeLinear", 10),
+    ]),
+    ("f32 f64 f16 bf16 i16 i32 i64", &[
+        ("Range", 11),
+    ]),
+    ("f32 f64 f16 bf16 i8 i16 i32 i64 u8 u16 u32 u64 bool f8e4m3fn f8e4m3fnuz f8e5m2 f8e5m2fnuz f8e8m0 f4e2m1 i4 u4", &[
+        ("TensorScatter", 24),
+    ]),
+];
+
+/// One operator that the compiler knows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Operator {
+    /// Empty for the default domain.
+    pub domain: &'static str,
+    pub op: &'static str,
+    /// First and last opset version of its domain, where the domain is the default one.
+    pub versions: Option<(i64, i64)>,
+    /// Element types of the first input; empty where the standard has no list.
+    pub types: Vec<DType>,
+}
+
+/// Every known operator, by domain and name.
+pub fn catalog() -> Vec<Operator> {
+    let mut all: Vec<Operator> = known_operators().into_iter().map(|(domain, op)| describe(domain, op)).collect();
+    all.sort_by_key(|o| (o.domain, o.op));
+    all.dedup_by_key(|o| (o.domain, o.op));
+    all
+}
+
+fn describe(domain: &'static str, op: &'static str) -> Operator {
+    let entry = || STANDARD.iter().find_map(|(types, ops)| Some((types, ops.iter().find(|(name, _)| *name == op)?.1)));
+    let (types, since) = if domain.is_empty() { entry() } else { None }.map_or(("", None), |(t, s)| (*t, Some(s)));
+    let types = types.split_whitespace().filter_map(DType::parse).collect();
+    Operator { domain, op, versions: since.map(|since| (since, NEWEST)), types }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_described_operator_is_known_and_described_once() {
+        let known = known_operators();
+        let mut seen = std::collections::BTreeSet::new();
+        for (types, ops) in STANDARD {
+            assert!(types.split(' ').all(|t| DType::parse(t).is_some()), "{types}");
+            for (op, since) in *ops {
+                assert!(known.contains(&("", op)), "{op} is described, but the importer does not know it");
+                assert!(seen.insert(op), "{op} is described twice");
+                assert!((1..=NEWEST).contains(since), "{op}");
+            }
+        }
+    }
+}
