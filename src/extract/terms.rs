@@ -46,11 +46,13 @@ pub fn convert_saturated(from: DType, to: DType, value: Expr, saturate: Option<i
     convert(DType::F32, to, clamped)
 }
 
-/// The type in which sums and functions of `dtype` are computed: 16-bit floats are too narrow.
+/// The type in which sums and functions of `dtype` are computed: 16-bit floats and what is narrower than a byte are
+/// too narrow.
 pub fn wide(dtype: DType) -> DType {
     match dtype {
         DType::F16 | DType::BF16 => DType::F32,
         narrow if narrow.is_narrow_float() => DType::F32,
+        DType::I4 | DType::U4 | DType::I2 | DType::U2 => DType::I32,
         other => other,
     }
 }

@@ -126,7 +126,7 @@ pub fn data(t: DType, count: usize, seed: u64) -> Vec<u8> {
             _ if t.is_signed() => Scalar::Int(x - 8, t),
             _ => Scalar::Int(x, t),
         };
-        scalar::write(&mut bytes, n, value);
+        scalar::write(&mut bytes, n, scalar::cast(value, t));
     }
     bytes
 }
