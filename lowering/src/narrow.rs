@@ -109,7 +109,8 @@ impl<'ctx> Operators<'_, 'ctx> {
         let ir = self.ir;
         let value = self.as_float(magnitude);
         let scale = f64::from(f.mantissa as i32 - f.least_exponent()).exp2();
-        let steps = ir.pure("llvm.roundeven", &[ir.binary(Op::LLVMFMul, value, ir.float_like(value.get_type(), scale))]);
+        let steps =
+            ir.pure("llvm.roundeven", &[ir.binary(Op::LLVMFMul, value, ir.float_like(value.get_type(), scale))]);
         ir.cast(Op::LLVMFPToUI, steps, ir.context.i32_type().into())
     }
 

@@ -125,7 +125,8 @@ pub fn resize(b: &mut Builder, node: &Node) -> Result<()> {
     for d in 0..old.len() {
         choices.push(dimension(b, &mode, d, (&old[d], &new[d]), scales[d])?);
     }
-    let plain = mode.crops.iter().all(Option::is_none) && choices.iter().all(|taps| taps.len() == 1 && taps[0].at.as_aff().is_some());
+    let plain = mode.crops.iter().all(Option::is_none)
+        && choices.iter().all(|taps| taps.len() == 1 && taps[0].at.as_aff().is_some());
     if plain && choices.iter().all(|taps| taps[0].weight.is_none()) {
         let at: Vec<Expr> = choices.iter().map(|taps| taps[0].at.clone()).collect();
         return b.alias(target, source, &at);
@@ -222,6 +223,11 @@ fn dimension(b: &mut Builder, mode: &Mode, d: usize, extents: (&Aff, &Aff), scal
 
 /// A symbolic dimension: affine for nearest neighbours at an integer factor.
 fn symbolic(b: &mut Builder, mode: &Mode, r: Resized) -> Result<Vec<Tap>> {
+    if mode.crops[r.d].is_some() {
+        let error = unsupported_form(mode.node, format!("dimension {} is symbolic and cropped", r.d));
+        let sizes = mode.node.input(3).map(|id| sources::advice(b.graph, &b.graph.params, id));
+        return Err(error.help(sizes.unwrap_or_else(|| "fix the dimension with --dim".to_string())));
+    }
     let factor = r.scale as i64;
     let centred = matches!(mode.coordinates, "half_pixel" | "pytorch_half_pixel") && mode.nearest.starts_with("round");
     let floored = mode.coordinates == "asymmetric" && mode.nearest == "floor";

@@ -78,8 +78,8 @@ fn resize(site: &mut Site) -> Step {
 fn kept_ratio(site: &Site, axes: &[usize], policy: &str) -> Step<Vec<Aff>> {
     let (wanted, shape) = (site.need_ints(3, "sizes")?, site.shape(0)?);
     let extents: Option<Vec<i64>> = axes.iter().map(|&axis| shape[axis].as_constant()).collect();
-    let extents =
-        extents.ok_or_else(|| site.unsupported(format!("keep_aspect_ratio_policy {policy} of a symbolic dimension")))?;
+    let extents = extents
+        .ok_or_else(|| site.unsupported(format!("keep_aspect_ratio_policy {policy} of a symbolic dimension")))?;
     let scales = wanted.iter().zip(&extents).map(|(w, e)| *w as f64 / *e as f64);
     let scale = match policy {
         "not_larger" => scales.reduce(f64::min),

@@ -11,8 +11,8 @@ const DOMAIN: &str = "ai.onnx.preview.training";
 
 /// Tensors of one optimizer node: enough for three groups of eight.
 const STEPPED: &[&str] = &[
-    "o0", "o1", "o2", "o3", "o4", "o5", "o6", "o7", "o8", "o9", "o10", "o11", "o12", "o13", "o14", "o15", "o16",
-    "o17", "o18", "o19", "o20", "o21", "o22", "o23",
+    "o0", "o1", "o2", "o3", "o4", "o5", "o6", "o7", "o8", "o9", "o10", "o11", "o12", "o13", "o14", "o15", "o16", "o17",
+    "o18", "o19", "o20", "o21", "o22", "o23",
 ];
 
 pub const FUNCTIONS: &[Function] = &[
@@ -159,9 +159,13 @@ fn adam(f: &mut Body) -> Step {
     attributes(f, &[("norm_coefficient", 0.0), ("epsilon", 1e-6)]);
     let number = |name: &str, default: f32| f64::from(f.node.float(name).unwrap_or(default));
     let (alpha, beta, post) = (number("alpha", 0.9), number("beta", 0.999), number("norm_coefficient_post", 0.0));
-    for (name, value) in
-        [("alpha", alpha), ("beta", beta), ("other_alpha", 1.0 - alpha), ("other_beta", 1.0 - beta), ("kept", 1.0 - post)]
-    {
+    for (name, value) in [
+        ("alpha", alpha),
+        ("beta", beta),
+        ("other_alpha", 1.0 - alpha),
+        ("other_beta", 1.0 - beta),
+        ("kept", 1.0 - post),
+    ] {
         f.scalar(name, value);
     }
     f.add(
