@@ -96,6 +96,9 @@ impl<'ctx> Operators<'_, 'ctx> {
     }
 
     pub fn unary(&self, op: UnaryOp, t: DType, x: Value<'ctx>) -> Result<Value<'ctx>> {
+        if op == UnaryOp::Bits {
+            return Ok(self.ir.cast(Op::LLVMBitCast, x, self.type_of(op.result(t))));
+        }
         if t.is_float() {
             return self.float_unary(op, x);
         }

@@ -60,6 +60,8 @@ pub enum UnaryOp {
     IsNan,
     IsPosInf,
     IsNegInf,
+    /// The same bits as the integer type of the same size, or back: `f32` and `i32`, `f64` and `i64`.
+    Bits,
 }
 
 /// Functions of two arguments of one type; comparisons give `bool`, the rest the operand type.
@@ -93,6 +95,7 @@ pub enum BinaryOp {
 }
 
 impl UnaryOp {
+    /// Those that every float type has.
     pub const ALL: [UnaryOp; 27] = {
         use UnaryOp::*;
         [
@@ -107,7 +110,19 @@ impl UnaryOp {
     }
 
     pub fn parse(name: &str) -> Option<UnaryOp> {
-        UnaryOp::ALL.into_iter().find(|op| op.name() == name)
+        UnaryOp::ALL.into_iter().chain([UnaryOp::Bits]).find(|op| op.name() == name)
+    }
+
+    /// The type of the result for an operand of type `operand`.
+    pub fn result(self, operand: DType) -> DType {
+        match (self, operand) {
+            (UnaryOp::Bits, DType::F32) => DType::I32,
+            (UnaryOp::Bits, DType::F64) => DType::I64,
+            (UnaryOp::Bits, DType::I32) => DType::F32,
+            (UnaryOp::Bits, DType::I64) => DType::F64,
+            _ if self.is_predicate() => DType::Bool,
+            _ => operand,
+        }
     }
 
     pub fn is_predicate(self) -> bool {
@@ -259,13 +274,7 @@ impl Expr {
             Expr::Const(s) => s.dtype(),
             Expr::Index(_) => DType::I64,
             Expr::Load(access) => array(access.array),
-            Expr::Unary(op, a) => {
-                if op.is_predicate() {
-                    DType::Bool
-                } else {
-                    a.dtype(array)
-                }
-            }
+            Expr::Unary(op, a) => op.result(a.dtype(array)),
             Expr::Binary(op, a, _) => {
                 if op.is_comparison() {
                     DType::Bool

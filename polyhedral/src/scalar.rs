@@ -57,7 +57,7 @@ fn round(value: f64, dtype: DType) -> f64 {
         DType::F32 => f64::from(value as f32),
         DType::F16 => half::f16::from_f64(value).to_f64(),
         DType::BF16 => half::bf16::from_f64(value).to_f64(),
-        t if t.is_narrow_float() => narrow::decode(narrow::encode(value, t), t),
+        t if t.is_narrow_float() => narrow::decode(narrow::encode(f64::from(value as f32), t), t),
         _ => value,
     }
 }
@@ -80,10 +80,20 @@ fn wrap(value: i64, dtype: DType) -> i64 {
 
 pub fn unary(op: UnaryOp, value: Scalar) -> Scalar {
     match value {
+        _ if op == UnaryOp::Bits => same_bits(value),
         Scalar::Float(x, _) if op.is_predicate() => Scalar::Int(i64::from(float_predicate(op, x)), DType::Bool),
         Scalar::Float(x, t) => Scalar::Float(round(float_unary(op, x), t), t),
         Scalar::Int(_, _) if op.is_predicate() => Scalar::Int(0, DType::Bool),
         Scalar::Int(x, t) => Scalar::Int(wrap(int_unary(op, x, t), t), t),
+    }
+}
+
+fn same_bits(value: Scalar) -> Scalar {
+    match value {
+        Scalar::Float(x, DType::F64) => Scalar::Int(x.to_bits() as i64, DType::I64),
+        Scalar::Float(x, _) => Scalar::Int(i64::from((x as f32).to_bits() as i32), DType::I32),
+        Scalar::Int(x, DType::I64) => Scalar::Float(f64::from_bits(x as u64), DType::F64),
+        Scalar::Int(x, _) => Scalar::Float(f64::from(f32::from_bits(x as u32)), DType::F32),
     }
 }
 
@@ -121,7 +131,7 @@ fn float_unary(op: UnaryOp, x: f64) -> f64 {
         UnaryOp::Tanh => x.tanh(),
         UnaryOp::Erf => libm::erf(x),
         UnaryOp::Sigmoid => 1.0 / (1.0 + (-x).exp()),
-        UnaryOp::Not | UnaryOp::IsNan | UnaryOp::IsPosInf | UnaryOp::IsNegInf => f64::NAN,
+        UnaryOp::Not | UnaryOp::IsNan | UnaryOp::IsPosInf | UnaryOp::IsNegInf | UnaryOp::Bits => f64::NAN,
     }
 }
 
@@ -279,7 +289,7 @@ pub fn write(bytes: &mut [u8], at: usize, value: Scalar) {
         Scalar::Float(v, DType::F64) => v.to_bits(),
         Scalar::Float(v, DType::F16) => u64::from(half::f16::from_f64(v).to_bits()),
         Scalar::Float(v, DType::BF16) => u64::from(half::bf16::from_f64(v).to_bits()),
-        Scalar::Float(v, t) if t.is_narrow_float() => u64::from(narrow::encode(v, t)),
+        Scalar::Float(v, t) if t.is_narrow_float() => u64::from(narrow::encode(f64::from(v as f32), t)),
         Scalar::Float(v, _) => u64::from((v as f32).to_bits()),
         Scalar::Int(v, _) => v as u64,
     };

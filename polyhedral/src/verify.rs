@@ -202,12 +202,13 @@ fn unary_type(op: UnaryOp, operand: DType) -> std::result::Result<DType, Broken>
     let fits = match op {
         Neg | Abs | Sign | Floor | Ceil | Round => operand != DType::Bool,
         Not => !operand.is_float(),
+        Bits => op.result(operand) != operand,
         _ => operand.is_float(),
     };
     if !fits {
         return Err(Broken("P7", format!("{} of {operand}", op.name())));
     }
-    Ok(if op.is_predicate() { DType::Bool } else { operand })
+    Ok(op.result(operand))
 }
 
 fn binary_type(op: BinaryOp, a: DType, b: DType) -> std::result::Result<DType, Broken> {

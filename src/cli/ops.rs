@@ -19,13 +19,14 @@ fn name(o: &Operator) -> String {
 }
 
 fn text(operators: &[Operator]) -> String {
-    let mut rows = vec![["operator", "versions", "element types of the first input"].map(String::from).to_vec()];
-    for o in operators {
+    let width = operators.iter().map(|o| name(o).len()).max().unwrap_or(0);
+    let line = |o: &Operator| {
         let types: Vec<&str> = o.types.iter().map(|t| t.name()).collect();
         let versions = o.versions.map_or("any".to_string(), |(first, last)| format!("{first} to {last}"));
-        rows.push(vec![name(o), versions, types.join(" ")]);
-    }
-    render::table(&rows)
+        format!("{:width$}  {versions:8}  {}\n", name(o), types.join(" "))
+    };
+    let title = format!("{:width$}  versions  element types of the first input\n", "operator");
+    title + &operators.iter().map(line).collect::<String>()
 }
 
 /// One object per line.

@@ -123,7 +123,7 @@ fn value(node: &Node, types: &[DType], out: DType, arguments: Vec<Option<Expr>>)
             let value = arguments.into_iter().next()??;
             return Some(convert_saturated(*types.first()?, out, value, node.int("saturate")));
         }
-        "BitCast" => return Some(convert(*types.first()?, out, arguments.into_iter().next()??)),
+        "BitCast" => return Some(bit_cast(*types.first()?, out, arguments.into_iter().next()??)),
         "Where" => {
             let mut all = arguments.into_iter().flatten();
             return Some(Expr::select(all.next()?, all.next()?, all.next()?));
@@ -156,6 +156,16 @@ fn formula(node: &Node, t: DType, mut arguments: Vec<Expr>) -> Option<Expr> {
         return Some(Expr::unary(*op, x));
     }
     activation(node, t, x)
+}
+
+/// The same bits in another type of the same size; floats by way of the signed integer.
+fn bit_cast(from: DType, to: DType, x: Expr) -> Expr {
+    let wide = if to.size() == 8 { DType::I64 } else { DType::I32 };
+    match (from.is_float(), to.is_float()) {
+        (true, false) => convert(wide, to, Expr::unary(UnaryOp::Bits, x)),
+        (false, true) => Expr::unary(UnaryOp::Bits, convert(from, wide, x)),
+        _ => convert(from, to, x),
+    }
 }
 
 fn two(node: &Node, t: DType, a: Expr, b: Expr) -> Option<Expr> {

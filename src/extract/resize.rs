@@ -8,7 +8,7 @@ use super::arguments::*;
 use super::builder::Builder;
 use super::resize_symbolic::{self, Resized};
 use super::terms::*;
-use crate::graph::Node;
+use crate::graph::{Node, sources};
 use sirius_polyhedral::{Aff, DType, Expr, Result};
 
 /// For every place of one dimension of the result, the source positions and their weights.
@@ -223,6 +223,11 @@ fn dimension(b: &mut Builder, mode: &Mode, d: usize, extents: (&Aff, &Aff), scal
 
 /// A symbolic dimension: affine for nearest neighbours at an integer factor.
 fn symbolic(b: &mut Builder, mode: &Mode, r: Resized) -> Result<Vec<Tap>> {
+    if mode.crops[r.d].is_some() {
+        let error = unsupported_form(mode.node, format!("dimension {} is symbolic and cropped", r.d));
+        let sizes = mode.node.input(3).map(|id| sources::advice(b.graph, &b.graph.params, id));
+        return Err(error.help(sizes.unwrap_or_else(|| "fix the dimension with --dim".to_string())));
+    }
     let factor = r.scale as i64;
     let centred = matches!(mode.coordinates, "half_pixel" | "pytorch_half_pixel") && mode.nearest.starts_with("round");
     let floored = mode.coordinates == "asymmetric" && mode.nearest == "floor";

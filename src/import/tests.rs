@@ -1,6 +1,7 @@
 //! Whole-importer tests.
 
 mod control;
+mod fixed;
 mod functions;
 mod hostile;
 mod kit;

@@ -254,7 +254,8 @@ mod tests {
 
     #[test]
     fn every_type_keeps_small_integers() {
-        for dtype in DType::ALL {
+        // The format of scales has powers of two only.
+        for dtype in DType::ALL.into_iter().filter(|t| *t != DType::F8E8M0) {
             let value = Value::from_ints(dtype, &[3], &[0, 1, 1]).unwrap();
             assert_eq!(value.i64s(), [0, 1, 1], "{dtype}");
             assert_eq!(value.floats(), [0.0, 1.0, 1.0], "{dtype}");

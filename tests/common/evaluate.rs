@@ -242,7 +242,7 @@ impl Evaluator<'_> {
             }
             Expr::Unary(op, a) => {
                 let (value, t) = self.expr(a, iters)?;
-                let out = if op.is_predicate() { DType::Bool } else { t };
+                let out = op.result(t);
                 (rounded(unary(*op, value, t), out), out)
             }
             Expr::Binary(op, a, b) => {
@@ -305,6 +305,10 @@ fn rounded(value: Num, dtype: DType) -> Num {
 fn unary(op: UnaryOp, value: Num, t: DType) -> Num {
     use UnaryOp::*;
     match value {
+        Num::I(v) if op == Bits && t == DType::I64 => Num::F(f64::from_bits(v as u64)),
+        Num::I(v) if op == Bits => Num::F(f64::from(f32::from_bits(v as u32))),
+        Num::F(v) if op == Bits && t == DType::F64 => Num::I(i128::from(v.to_bits() as i64)),
+        Num::F(v) if op == Bits => Num::I(i128::from((v as f32).to_bits() as i32)),
         Num::I(v) => Num::I(match op {
             Neg => -v,
             Abs => v.abs(),

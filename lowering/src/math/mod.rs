@@ -126,7 +126,9 @@ fn unary_body(op: UnaryOp) -> Result<Unary> {
         UnaryOp::Asinh => |x| through_f64(x, hyperbolic::asinh_f64),
         UnaryOp::Acosh => |x| through_f64(x, hyperbolic::acosh_f64),
         UnaryOp::Atanh => |x| through_f64(x, hyperbolic::atanh_f64),
-        UnaryOp::Not => return Err(Error::bug("E720", "`not` of a float")),
+        UnaryOp::Not | UnaryOp::Bits => {
+            return Err(Error::bug("E720", format!("`{}` is no function of floats", op.name())));
+        }
     })
 }
 

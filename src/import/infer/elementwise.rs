@@ -283,7 +283,8 @@ fn bit_cast(site: &mut Site) -> Step {
     if from.size() != to.size() || from.bits() != to.bits() {
         return Err(site.invalid(format!("a BitCast from {from} to {to}, which have different sizes")));
     }
-    if from != to && (from.is_float() || to.is_float()) {
+    let plain = |t: DType| !t.is_float() || t.size() >= 4;
+    if from != to && !(plain(from) && plain(to)) {
         return Err(site.unsupported(format!("BitCast from {from} to {to}")));
     }
     let shape = site.shape(0)?;

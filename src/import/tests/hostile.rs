@@ -215,7 +215,7 @@ fn all_unsupported_nodes_are_named_at_once() {
 
 #[test]
 fn opsets_outside_the_range_are_refused() {
-    for version in [6, 28] {
+    for version in [0, 28] {
         let mut other = good();
         other.opset_import[0].version = version;
         let error = import(&other).unwrap_err();
