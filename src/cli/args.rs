@@ -63,7 +63,7 @@ pub struct CompilerArgs {
     /// Fix the contents of an input that decides shapes: numbers (axes=0,2) or a .pb or .npy file. May be repeated
     #[arg(long = "value", value_name = "INPUT=VALUES", value_parser = parse_value)]
     pub values: Vec<(String, Given)>,
-    /// Worker threads the code is made for
+    /// Worker threads: how many the code is made for, and runs on (a divisor of that runs too) [default: 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
     /// Optimization level

@@ -104,7 +104,8 @@ impl Context<'_> {
                 let rule = table::find(op).ok_or_else(|| unknown(&node))?;
                 rule(&mut Site { node: &node, cx: self })?;
                 self.check_outputs(&node)?;
-                if !fold_small(&mut self.graph, &node, MAX_CONTENTS)? {
+                let settled = node.outputs.iter().flatten().all(|id| self.graph.tensor(*id).constant.is_some());
+                if !settled && !fold_small(&mut self.graph, &node, MAX_CONTENTS)? {
                     out.push(node);
                 }
                 Ok(())
