@@ -44,10 +44,9 @@ pub fn shape(program: &Program, nest: &TileNest, lane: usize, row: Option<usize>
     let shapes = candidates(machine.vector_registers as i64, rows, &loads);
     let width = columns.map(|c| (c + vector - 1) / vector);
     let best = shapes.into_iter().min_by_key(|(r, v)| {
-        // Among equals one that divides the rows, whose last tile needs no code of its own; then the larger one,
-        // which has fewer loop ends.
-        let uneven = i64::from(rows.count() % r != 0);
-        (loads.total(rows.count(), width.unwrap_or(MANY), *r, *v), uneven, -(r * v), -r)
+        // Among equals one that leaves no rows over, then the larger tile, which has fewer loop ends.
+        let left_over = rows.count() % r != 0;
+        (loads.total(rows.count(), width.unwrap_or(MANY), *r, *v), left_over, -(r * v), -r)
     });
     let (rows, vectors) = best.unwrap_or((1, 1));
     Shape { rows, lanes: lanes_for(columns, vector, vectors) }
