@@ -174,7 +174,7 @@ impl Options {
 fn team_size(most: u32, wanted: Option<u32>) -> u32 {
     let most = most.max(1);
     let wanted = wanted.unwrap_or(most).clamp(1, most);
-    (1..=wanted).rev().find(|n| most % n == 0).unwrap_or(1)
+    (1..=wanted).rev().find(|n| most.is_multiple_of(*n)).unwrap_or(1)
 }
 
 /// The manifest in a folder (exactly one), or the file itself.

@@ -96,11 +96,11 @@ fn share_list(program: &mut Program, parent: &[usize], around: &mut Vec<Path>, c
     }
     let big: Vec<bool> = plans.iter().map(|p| p.shared).collect();
     let loops_back = |n: usize| if parent.is_empty() { None } else { Some(n % count) };
-    for n in 0..count {
+    for (n, plan) in plans.iter_mut().enumerate() {
         let before = if n > 0 { Some(n - 1) } else { loops_back(count - 1) };
         let after = if n + 1 < count { Some(n + 1) } else { loops_back(0) };
         let between = [before, after].iter().all(|m| m.is_some_and(|m| big[m]));
-        plans[n].shared |= between && plans[n].saved_ns() > SHARE_NS;
+        plan.shared |= between && plan.saved_ns() > SHARE_NS;
     }
     for (path, plan) in paths.iter().zip(&plans) {
         settle(program, path, plan, context);
