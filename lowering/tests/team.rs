@@ -52,6 +52,7 @@ fn build(dir: &Path, steps: usize) {
         target,
         fp_policy: "strict".into(),
         flops: vec![],
+        fixed: Default::default(),
     };
     let manifest = write_artifact(&nest, &code.object, &code.symbol, &options, dir).unwrap();
     assert_eq!(manifest.threads, 4);
