@@ -45,7 +45,7 @@ pub fn shape(program: &Program, nest: &TileNest, lane: usize, row: Option<usize>
     let width = columns.map(|c| (c + vector - 1) / vector);
     let best = shapes.into_iter().min_by_key(|(r, v)| {
         // Among equals one that leaves no rows over, then the larger tile, which has fewer loop ends.
-        let left_over = rows.count() % r != 0;
+        let left_over = matches!(rows, Rows::Known(n) if n % r != 0);
         (loads.total(rows.count(), width.unwrap_or(MANY), *r, *v), left_over, -(r * v), -r)
     });
     let (rows, vectors) = best.unwrap_or((1, 1));
