@@ -4,6 +4,7 @@ use crate::classical::cse::Cse;
 use crate::classical::dce::Dce;
 use crate::classical::fold::Fold;
 use crate::classical::forward::Forward;
+use crate::classical::hoist::Hoist;
 use crate::error::{Error, Result};
 use crate::pass::Pass;
 use crate::schedule::contract::Contract;
@@ -33,6 +34,8 @@ pub const PIPELINE: &[&dyn Pass] = &[
     &Layout,
     // After fuse: a tile covers the whole fused nest. (Does nothing for a GPU.)
     &Tile,
+    // After tile, which copies operands inside the loops that use them.
+    &Hoist,
     // After tile: a tile says what fits into registers. Before contract, which puts it there.
     &ScalarReplace,
     // After fuse: one launch per fused nest. (Does nothing for a CPU.)

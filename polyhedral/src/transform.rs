@@ -45,6 +45,19 @@ pub fn band_at_mut<'a>(schedule: &'a mut Schedule, path: &[usize]) -> Option<&'a
     }
 }
 
+/// Calls `visit` on every band, outermost first.
+pub fn visit_bands_mut(schedule: &mut Schedule, visit: &mut dyn FnMut(&mut Band)) {
+    fn below(nodes: &mut [Node], visit: &mut dyn FnMut(&mut Band)) {
+        for node in nodes {
+            if let Node::Band(band) = node {
+                visit(band);
+                below(&mut band.body, visit);
+            }
+        }
+    }
+    below(&mut schedule.roots, visit);
+}
+
 /// The iterator that a band member is, when the band is a plain loop over one dimension of each statement.
 pub fn plain_dims(band: &Band) -> Option<IndexMap<StatementId, usize>> {
     band.members.iter().map(|(s, aff)| Some((*s, aff.as_iter()?))).collect()

@@ -4,3 +4,4 @@ pub mod cse;
 pub mod dce;
 pub mod fold;
 pub mod forward;
+pub mod hoist;
