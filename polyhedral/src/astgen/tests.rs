@@ -103,6 +103,23 @@ for c0 in 0 .. 1 Rows(1)
     assert_eq!(show(&nest), expected);
 }
 
+/// isl puts the mark on each statement of the loop that it leaves out: registers live in one loop around all of them.
+#[test]
+fn a_loop_of_one_lane_keeps_its_statements_together() {
+    let mut p = matmul(1, 1, 6);
+    let inner = [vec![Node::Leaf(S0)], Node::loops_of(S1, 2, 3)].concat();
+    p.schedule.roots = vec![band(Mark::Seq, &[(S0, i(0)), (S1, i(0))], vec![
+        band(Mark::Lanes(1), &[(S0, i(1)), (S1, i(1))], inner),
+    ])];
+    let expected = "\
+for c0 in 0 .. 1 Lanes(1)
+  S0: A2[0, 0]
+  for c1 in 0 .. 6
+    S1: A2[0, 0]
+";
+    assert_eq!(show(&generate(&p).unwrap()), expected);
+}
+
 #[test]
 fn an_endless_loop_fits() {
     let mut p = recurrence(1 << 61, 3);

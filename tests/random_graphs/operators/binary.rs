@@ -51,7 +51,7 @@ static TABLE: &[Binary] = &[
     entry("Add", NUMBERS, sum, 1.0),
     entry("Sub", NUMBERS, difference, 1.0),
     entry("Mul", NUMBERS, product, 1.0),
-    over(entry("Div", NUMBERS, quotient, 1.0), WIDE, (0.5, 8.0)),
+    over(entry("Div", FLOATS, quotient, 1.0), WIDE, (0.5, 8.0)),
     over(entry("Div", &[DType::I64, DType::I32, DType::U8], quotient, 1.0), WIDE, (1.0, 5.0)),
     over(entry("Pow", FLOATS, power, 32.0), (0.25, 4.0), (-2.0, 3.0)),
     entry("Max", NUMBERS, larger, 0.0),
