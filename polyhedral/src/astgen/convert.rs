@@ -92,19 +92,17 @@ impl<'a> Converter<'a> {
         index.and_then(|n| self.marks.get(n).copied())
     }
 
-    /// Where isl leaves out a loop, the loop's mark is on every child of its body: the children are one body again.
+    /// The children of a block, blocks inside it opened. Where isl leaves out a loop, the loop's mark is on every child
+    /// of its body: these are one body again.
     fn joined(&self, children: &[AstNode]) -> Vec<AstNode> {
         let mut out: Vec<AstNode> = Vec::new();
-        for child in children {
+        for child in flat(children) {
             match (out.last_mut(), child) {
                 (Some(AstNode::Mark(mark, body)), AstNode::Mark(name, next))
                     if mark == name && self.is_left_out(name, body) && self.is_left_out(name, next) =>
                 {
                     let first = std::mem::replace(&mut **body, AstNode::Block(Vec::new()));
-                    let rest = (**next).clone();
-                    let mut parts = if let AstNode::Block(parts) = first { parts } else { vec![first] };
-                    parts.push(rest);
-                    **body = AstNode::Block(parts);
+                    **body = AstNode::Block(vec![first, (**next).clone()]);
                 }
                 _ => out.push(child.clone()),
             }
@@ -321,6 +319,14 @@ fn pieces((low, lower): Extrema, (high, upper): Extrema) -> Vec<(Vec<Aff>, Vec<A
         }
     }
     out
+}
+
+fn flat(children: &[AstNode]) -> Vec<&AstNode> {
+    let open = |child| match child {
+        AstNode::Block(inner) => flat(inner),
+        other => vec![other],
+    };
+    children.iter().flat_map(open).collect()
 }
 
 /// A loop whose bound, or an instance whose subscript, selects between two expressions is two nodes, one for
