@@ -322,11 +322,14 @@ fn pieces((low, lower): Extrema, (high, upper): Extrema) -> Vec<(Vec<Aff>, Vec<A
 }
 
 fn flat(children: &[AstNode]) -> Vec<&AstNode> {
-    let open = |child| match child {
-        AstNode::Block(inner) => flat(inner),
-        other => vec![other],
-    };
-    children.iter().flat_map(open).collect()
+    let mut out = Vec::new();
+    for child in children {
+        match child {
+            AstNode::Block(inner) => out.extend(flat(inner)),
+            other => out.push(other),
+        }
+    }
+    out
 }
 
 /// A loop whose bound, or an instance whose subscript, selects between two expressions is two nodes, one for
