@@ -1,11 +1,12 @@
 //! `dce`: remove statements whose results nobody reads.
 //!
 //! An array is live when it is a graph output, when it decides whether a loop goes on, when it holds a
-//! run-time parameter that a live statement uses, or when a live statement reads it; a statement is live when
-//! its target is. Computed backwards to a fixpoint, so chains and cycles through loop-carried state die too.
+//! run-time parameter (the artifact compares each with its bounds after the run), or when a live statement reads it;
+//! a statement is live when its target is. Computed backwards to a fixpoint, so chains and cycles through loop-carried state die too.
 //! Source: mark and sweep over the data-flow graph (Muchnick 1997, section 18.10).
 
 use crate::error::Result;
+use crate::param::ParamDef;
 use crate::pass::{Pass, PassContext};
 use crate::program::{ArrayId, Program, Role, StatementId};
 use crate::schedule::group;
@@ -41,9 +42,11 @@ fn live_arrays(program: &Program) -> HashSet<ArrayId> {
     for (id, statement) in program.statements() {
         writers.entry(statement.target.array).or_default().push(id);
     }
-    let outputs = program.arrays().filter(|(_, a)| matches!(a.role, Role::Output(_))).map(|(id, _)| id);
+    let named = |p: &ParamDef, name: &str| matches!(p, ParamDef::Value { array } if array == name);
+    let is_param = |name: &str| program.params.iter().any(|(_, p)| named(&p.def, name));
+    let roots = program.arrays().filter(|(_, a)| matches!(a.role, Role::Output(_)) || is_param(&a.name));
     let mut live = HashSet::new();
-    let mut work: Vec<ArrayId> = outputs.collect();
+    let mut work: Vec<ArrayId> = roots.map(|(id, _)| id).collect();
     while let Some(array) = work.pop() {
         if !live.insert(array) {
             continue;
