@@ -11,29 +11,14 @@ use sirius::run::{Loaded, Value, pb};
 use sirius_lowering::metadata::TensorInfo;
 use sirius_polyhedral::{Error, Result};
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::process::ExitCode;
 
-/// The environment variable that makes a process of this binary a worker.
-pub const MARK: &str = "SIRIUS_CONFORMANCE_WORKER";
-
-pub fn serve() -> ExitCode {
-    for line in std::io::stdin().lines().map_while(std::result::Result::ok) {
-        let Some(case) = protocol::parse_request(&line) else { return ExitCode::FAILURE };
-        let verdict = catch_unwind(AssertUnwindSafe(|| run(&case)))
-            .unwrap_or_else(|panic| Verdict::Wrong(format!("panicked: {}", panic_text(&*panic))));
-        let mut out = std::io::stdout().lock();
-        if out.write_all(protocol::answer(&verdict).as_bytes()).and_then(|()| out.flush()).is_err() {
-            return ExitCode::FAILURE;
-        }
-    }
-    ExitCode::SUCCESS
+/// A request's line to its verdict's.
+pub fn answer(line: &str) -> String {
+    protocol::answer(&run(&protocol::parse_request(line).expect("a request of this test")))
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
+pub fn panicked(message: &str) -> String {
+    protocol::answer(&Verdict::Wrong(format!("panicked: {message}")))
 }
 
 /// Inputs that decide shapes are fixed one after another, as the refusals advise.
