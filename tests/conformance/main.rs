@@ -8,6 +8,8 @@
 //! `SIRIUS_CONFORMANCE` names. `cargo test --test conformance reduce_` runs the cases whose names contain `reduce_`.
 //! `SIRIUS_BLESS=1` on a run of all cases rewrites `expected.txt` and `docs/conformance.md`.
 
+#[path = "../common/advice.rs"]
+mod advice;
 mod cases;
 mod judge;
 #[path = "../common/pool.rs"]

@@ -49,6 +49,10 @@ pub struct Outline {
     pub tensors: Vec<String>,
     /// Of all nodes, those of bodies included.
     pub operators: Vec<String>,
+    /// Is there control flow inside control flow?
+    pub is_nested: bool,
+    /// Does an input have a named dimension?
+    pub is_symbolic: bool,
 }
 
 impl Request {
@@ -91,7 +95,9 @@ impl Request {
         let mut operators = Vec::new();
         collect(&model.graph.node, &mut operators);
         let tensors = model.graph.node.iter().flat_map(|n| n.output.iter().cloned()).collect();
-        Outline { choices: choices.drawn, spans: choices.spans, tensors, operators }
+        let is_nested = depth(&model.graph.node) >= 2;
+        let is_symbolic = model.inputs.iter().flat_map(|t| &t.dims).any(|d| d.fixed().is_none());
+        Outline { choices: choices.drawn, spans: choices.spans, tensors, operators, is_nested, is_symbolic }
     }
 
     /// The model in the text form of graphs, and the inputs of its first run.
@@ -113,6 +119,12 @@ fn collect(nodes: &[NodeProto], operators: &mut Vec<String>) {
         operators.push(node.op_type.clone());
         node.attribute.iter().filter_map(|a| a.g.as_deref()).for_each(|body| collect(&body.node, operators));
     }
+}
+
+/// Bodies inside one another.
+fn depth(nodes: &[NodeProto]) -> usize {
+    let bodies = nodes.iter().flat_map(|n| &n.attribute).filter_map(|a| a.g.as_deref());
+    bodies.map(|body| 1 + depth(&body.node)).max().unwrap_or(0)
 }
 
 impl Verdict {

@@ -21,7 +21,7 @@ mod operators;
 mod pool;
 mod shrink;
 
-use job::{Request, Verdict};
+use job::{Outline, Request, Verdict};
 use libtest_mimic::{Arguments, Conclusion, Failed, Trial};
 use pool::Pool;
 use shrink::{Failing, shrink};
@@ -57,6 +57,7 @@ fn main() -> ExitCode {
     let seeds = seeds();
     let mut trials: Vec<Trial> = seeds.clone().map(|seed| trial(seed, &pool, &refusals)).collect();
     trials.push(Trial::test("a_wrong_operator_is_found_and_shrunk", move || wrong_operator(&pool)));
+    trials.push(Trial::test("the_models_are_varied", varied));
     let conclusion = libtest_mimic::run(&arguments, trials);
     settle(&conclusion, &refusals.lock().expect("no trial panics"), seeds.count())
 }
@@ -105,6 +106,29 @@ fn report(seed: u64, failing: Failing, pool: &Pool) -> Failed {
     }
     let text = small.request.explain();
     format!("{first:?}\nshrunk: {:?}\n{text}{rerun} (SIRIUS_KEEP=DIR writes the small model there)", small.verdict).into()
+}
+
+/// The seeds hold what they are meant to: every operator, control flow inside control flow, named dimensions, and
+/// models of the intended size.
+fn varied() -> Result<(), Failed> {
+    let outlines: Vec<Outline> = SEEDS.map(|seed| Request::seed(seed).outline()).collect();
+    let mut uses: BTreeMap<&str, usize> = BTreeMap::new();
+    outlines.iter().flat_map(|o| &o.operators).for_each(|op| *uses.entry(op).or_default() += 1);
+    let share = |test: &dyn Fn(&Outline) -> bool| 100 * outlines.iter().filter(|o| test(o)).count() / outlines.len();
+    let control = share(&|o| o.operators.iter().any(|op| matches!(op.as_str(), "If" | "Loop" | "Scan")));
+    let (nested, named) = (share(&|o| o.is_nested), share(&|o| o.is_symbolic));
+    let sized = share(&|o| (5..=60).contains(&o.operators.len()));
+    let mut sizes: Vec<usize> = outlines.iter().map(|o| o.operators.len()).collect();
+    sizes.sort_unstable();
+    let found = format!(
+        "{} operators; of 100 models {control} have control flow, {nested} nested, {named} named dimensions; {sized} have \
+         5 to 60 nodes, half have {} or more\n{uses:?}",
+        uses.len(),
+        sizes[sizes.len() / 2]
+    );
+    println!("{found}");
+    let enough = uses.len() >= 130 && control >= 25 && nested >= 5 && named >= 20 && sized >= 90;
+    if enough { Ok(()) } else { Err(found.into()) }
 }
 
 /// The judge and the shrinker can fail a model: `Sub` compiled as `Add` is found, and little else is left.
