@@ -102,6 +102,11 @@ impl Params {
         aff.eval(&|id| self.get(id).hint, &|_| 0)
     }
 
+    /// Does a parameter take its value from the array `name`? The artifact reads such arrays after the run, too.
+    pub fn read_array(&self, name: &str) -> bool {
+        self.iter().any(|(_, p)| matches!(&p.def, ParamDef::Value { array } if array == name))
+    }
+
     /// Does `aff` have a largest value once the inputs' shapes are known? Not where it counts what only the run finds,
     /// with nothing that limits it.
     pub fn is_limited(&self, aff: &Aff) -> bool {

@@ -100,12 +100,13 @@ impl Request {
         Outline { choices: choices.drawn, spans: choices.spans, tensors, operators, is_nested, is_symbolic }
     }
 
-    /// The model in the text form of graphs, and the inputs of its first run.
+    /// The model in the text form of graphs, and the inputs of its runs.
     pub fn explain(&self) -> String {
         let (model, _) = self.make();
         let imported = import::load_bytes(model.to_bytes().into(), Path::new("."), &ImportOptions::default());
         let shown = imported.map_or_else(|_| model.sketch(), |graph| text::print(&graph));
-        shown + &described(&model, &inputs(&model, 0))
+        let runs = (0..RUNS).map(|run| format!("run {run}\n{}", described(&model, &inputs(&model, run))));
+        shown + &runs.collect::<String>()
     }
 
     /// The model as a file.
@@ -187,13 +188,15 @@ fn judge(request: &Request) -> Verdict {
         Ok(loaded) => loaded,
         Err(error) => return failure("compile", &error),
     };
-    (0..RUNS).find_map(|run| compare(&model, &graph, &loaded, &inputs(&model, run))).map_or(Verdict::Agrees, Verdict::Wrong)
+    let differs = |run| Some(format!("{} (run {run})", compare(&model, &graph, &loaded, &inputs(&model, run))?));
+    (0..RUNS).find_map(differs).map_or(Verdict::Agrees, Verdict::Wrong)
 }
 
 fn machine_code(file: &[u8], dir: &Path) -> sirius_polyhedral::Result<Loaded> {
     let path = dir.join("model.onnx");
     std::fs::write(&path, file).expect("the temporary folder is writable");
-    let options = CompileOptions { name: Some("case".into()), ..CompileOptions::default() };
+    let verify_each = std::env::var_os("SIRIUS_VERIFY_EACH").is_some();
+    let options = CompileOptions { name: Some("case".into()), verify_each, ..CompileOptions::default() };
     compile(&path, &options, &mut Session::default(), dir)?;
     Loaded::open(dir)
 }

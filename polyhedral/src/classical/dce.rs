@@ -6,9 +6,8 @@
 //! Source: mark and sweep over the data-flow graph (Muchnick 1997, section 18.10).
 
 use crate::error::Result;
-use crate::param::ParamDef;
 use crate::pass::{Pass, PassContext};
-use crate::program::{ArrayId, Program, Role, StatementId};
+use crate::program::{Array, ArrayId, Program, Role, StatementId};
 use crate::schedule::group;
 use std::collections::{HashMap, HashSet};
 
@@ -42,9 +41,8 @@ fn live_arrays(program: &Program) -> HashSet<ArrayId> {
     for (id, statement) in program.statements() {
         writers.entry(statement.target.array).or_default().push(id);
     }
-    let named = |p: &ParamDef, name: &str| matches!(p, ParamDef::Value { array } if array == name);
-    let is_param = |name: &str| program.params.iter().any(|(_, p)| named(&p.def, name));
-    let roots = program.arrays().filter(|(_, a)| matches!(a.role, Role::Output(_)) || is_param(&a.name));
+    let is_read_after = |a: &Array| matches!(a.role, Role::Output(_)) || program.params.read_array(&a.name);
+    let roots = program.arrays().filter(|(_, a)| is_read_after(a));
     let mut live = HashSet::new();
     let mut work: Vec<ArrayId> = roots.map(|(id, _)| id).collect();
     while let Some(array) = work.pop() {
