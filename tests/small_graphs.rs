@@ -103,7 +103,11 @@ t6 "all" i64[loop_trips]
 t7 "again" bool[]
 t8 "next" i64[]
 t9 "one" i64[]
-main (t0, t1) -> (t6) {
+t10 "image" f32[1, 2, 3]
+t11 "kernel" f32[1, 2, 2]
+t12 "folded" f32[1, 1, 3]
+main (t0, t1, t10, t11) -> (t6, t12) {
+  Conv@22 "pads" (t10, t11) -> (t12) {pads = [0, 1]}
   Loop@22 "loop" (t0, _, t0) -> (t5, t6)
     : body (t2, t3, t4) -> (t7, t8, t9) {
       Identity@22 "keep" (t3) -> (t7)
@@ -112,7 +116,9 @@ main (t0, t1) -> (t6) {
     }
 }
 "#;
-    check("checked-count", source, &[vec![Value::scalar(4), Value::scalar(7)], vec![Value::scalar(0), Value::scalar(7)]]);
+    let (image, kernel) = (f32s(&[1, 2, 3], &[-1.5; 6]), f32s(&[1, 2, 2], &[1.0, -1.0, 2.0, 0.5]));
+    let run = |steps: i64| vec![Value::scalar(steps), Value::scalar(7), image.clone(), kernel.clone()];
+    check("checked-count", source, &[run(4), run(0)]);
 }
 
 /// What the second loop carries is as long as the first one ran; its own results have no length of that name.
@@ -174,6 +180,79 @@ main (t1) -> (t3, t6) {
 }
 "#;
     check("later-results", source, &[vec![f32s(&[1, 2, 3], &[1.0, 3.0, 2.0, -1.0, 0.5, -4.0])]]);
+}
+
+/// A start before the first element is clamped to it: forwards with a step that ends with the extent, and backwards.
+#[test]
+fn slices_that_start_too_early() {
+    let source = r#"graph "g"
+t0 "early" i64[1] = [-2]
+t1 "end" i64[1] = [1]
+t2 "axis" i64[1] = [0]
+t3 "two" i64[1] = [2]
+t4 "before" i64[1] = [-9]
+t5 "back" i64[1] = [-2]
+t6 "x" f32[1]
+t7 "forwards" f32[1]
+t8 "backwards" f32[1]
+t9 "y" f32[1]
+t10 "z" f32[1]
+main (t6) -> (t9, t10) {
+  Slice@22 "forwards" (t6, t0, t1, t2, t3) -> (t7)
+  Slice@22 "backwards" (t6, t0, t4, t2, t5) -> (t8)
+  Neg@22 "first" (t7) -> (t9)
+  Neg@22 "second" (t8) -> (t10)
+}
+"#;
+    check("early-slices", source, &[vec![f32s(&[1], &[3.5])]]);
+}
+
+/// Two counts that the run finds are read when it is over, and a loop that other work keeps running may end early.
+#[test]
+fn a_loop_that_never_starts_beside_one_that_did() {
+    let source = r#"graph "g"
+param first_trips = value("first_trips") min 0 max 1 hint 1
+param second_trips = value("second_trips") min 0 max 2 hint 2
+t0 "one" i64[] = [1]
+t1 "two" i64[] = [2]
+t2 "x" f32[2]
+t3 "limit" i64[]
+t4 "start" bool[]
+t5 "step" i64[]
+t6 "go" bool[]
+t7 "state" f32[2]
+t8 "again" bool[]
+t9 "final" f32[2]
+t10 "flags" bool[first_trips]
+t11 "step2" i64[]
+t12 "go2" bool[]
+t13 "state2" bool[first_trips]
+t14 "again2" bool[]
+t15 "y" bool[first_trips]
+t16 "more" bool[second_trips]
+t17 "next" f32[2]
+t18 "flag" bool[]
+t19 "next2" bool[first_trips]
+t20 "flag2" bool[]
+main (t2, t3, t4) -> (t9, t15, t16) {
+  Loop@22 "first" (t0, _, t2) -> (t9, t10)
+    : body (t5, t6, t7) -> (t8, t17, t18) {
+      Less@22 "less" (t5, t3) -> (t8)
+      Identity@22 "keep" (t2) -> (t17)
+      Identity@22 "collect" (t8) -> (t18)
+    }
+  Loop@22 "second" (t1, t4, t10) -> (t15, t16)
+    : body (t11, t12, t13) -> (t14, t19, t20) {
+      Less@22 "less2" (t11, t3) -> (t14)
+      Identity@22 "keep2" (t10) -> (t19)
+      Identity@22 "collect2" (t14) -> (t20)
+    }
+}
+"#;
+    let run = |limit: i64, start: bool| {
+        vec![f32s(&[2], &[1.0, 2.0]), Value::scalar(limit), Value::from_bools(&[], &[start]).unwrap()]
+    };
+    check("never-starts", source, &[run(3, true), run(1, false), run(0, true), run(4, false)]);
 }
 
 /// The default of an attribute is a number of the attribute's type: 0.01f32, in f64 arithmetic, too.

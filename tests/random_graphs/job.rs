@@ -20,6 +20,8 @@ pub struct Request {
     pub keep: Vec<String>,
     /// These tensors become inputs.
     pub cut: Vec<String>,
+    /// Of the team that the code is made for.
+    pub threads: usize,
     /// Compile `Add` where the model says `Sub`: the error that the test of this test looks for.
     pub sabotage: bool,
 }
@@ -57,7 +59,8 @@ pub struct Outline {
 
 impl Request {
     pub fn seed(seed: u64) -> Request {
-        Request { source: Source::Seed(seed), keep: vec![], cut: vec![], sabotage: false }
+        let threads = if seed % 4 == 3 { 2 } else { 1 };
+        Request { source: Source::Seed(seed), keep: vec![], cut: vec![], threads, sabotage: false }
     }
 
     pub fn to_line(&self) -> String {
@@ -65,7 +68,11 @@ impl Request {
             Source::Seed(seed) => (Some(seed), None),
             Source::Choices(list) => (None, Some(list)),
         };
-        json!({"seed": seed, "choices": choices, "keep": self.keep, "cut": self.cut, "sabotage": self.sabotage}).to_string()
+        json!({
+            "seed": seed, "choices": choices, "keep": self.keep, "cut": self.cut, "threads": self.threads,
+            "sabotage": self.sabotage,
+        })
+        .to_string()
     }
 
     fn from_line(line: &str) -> Option<Request> {
@@ -75,8 +82,9 @@ impl Request {
             Some(seed) => Source::Seed(seed),
             None => Source::Choices(serde_json::from_value(parsed["choices"].clone()).ok()?),
         };
+        let threads = parsed["threads"].as_u64()? as usize;
         let sabotage = parsed["sabotage"].as_bool()?;
-        Some(Request { source, keep: strings("keep")?, cut: strings("cut")?, sabotage })
+        Some(Request { source, keep: strings("keep")?, cut: strings("cut")?, threads, sabotage })
     }
 
     fn make(&self) -> (Model, Choices) {
@@ -184,7 +192,7 @@ fn judge(request: &Request) -> Verdict {
         Err(error) => return failure("import", &error),
     };
     let file = if request.sabotage { model.renamed("Sub", "Add").to_bytes() } else { bytes };
-    let loaded = match machine_code(&file, dir.path()) {
+    let loaded = match machine_code(&file, request.threads, dir.path()) {
         Ok(loaded) => loaded,
         Err(error) => return failure("compile", &error),
     };
@@ -192,11 +200,12 @@ fn judge(request: &Request) -> Verdict {
     (0..RUNS).find_map(differs).map_or(Verdict::Agrees, Verdict::Wrong)
 }
 
-fn machine_code(file: &[u8], dir: &Path) -> sirius_polyhedral::Result<Loaded> {
+fn machine_code(file: &[u8], threads: usize, dir: &Path) -> sirius_polyhedral::Result<Loaded> {
     let path = dir.join("model.onnx");
     std::fs::write(&path, file).expect("the temporary folder is writable");
     let verify_each = std::env::var_os("SIRIUS_VERIFY_EACH").is_some();
-    let options = CompileOptions { name: Some("case".into()), verify_each, ..CompileOptions::default() };
+    let (name, threads) = (Some("case".to_string()), Some(threads));
+    let options = CompileOptions { name, threads, verify_each, ..CompileOptions::default() };
     compile(&path, &options, &mut Session::default(), dir)?;
     Loaded::open(dir)
 }

@@ -3,6 +3,7 @@
 mod binary;
 mod contraction;
 mod control;
+mod counted;
 mod generate;
 mod indexing;
 mod layout;
@@ -12,6 +13,7 @@ mod order;
 mod quantize;
 mod recurrent;
 mod reduce;
+mod resize;
 mod shapes;
 mod unary;
 mod variadic;
@@ -35,6 +37,8 @@ const FAMILIES: &[(usize, Family)] = &[
     (6, normalize::add),
     (5, order::add),
     (3, generate::add),
+    (2, counted::add),
+    (2, resize::add),
     (5, shapes::add),
     (2, quantize::add),
     (6, control::add),
