@@ -107,13 +107,13 @@ t10 "image" f32[1, 2, 3]
 t11 "kernel" f32[1, 2, 2]
 t12 "folded" f32[1, 1, 3]
 main (t0, t1, t10, t11) -> (t6, t12) {
-  Conv@22 "pads" (t10, t11) -> (t12) {pads = [0, 1]}
   Loop@22 "loop" (t0, _, t0) -> (t5, t6)
     : body (t2, t3, t4) -> (t7, t8, t9) {
       Identity@22 "keep" (t3) -> (t7)
       Identity@22 "copy" (t2) -> (t8)
       Add@22 "add" (t1, t2) -> (t9)
     }
+  Conv@22 "pads" (t10, t11) -> (t12) {pads = [0, 1]}
 }
 "#;
     let (image, kernel) = (f32s(&[1, 2, 3], &[-1.5; 6]), f32s(&[1, 2, 2], &[1.0, -1.0, 2.0, 0.5]));
