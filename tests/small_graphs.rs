@@ -271,5 +271,9 @@ main (t0) -> (t5) {
   Add@22 "compare" (t3, t4) -> (t5)
 }
 "#;
-    check("default-in-f64", source, &[vec![Value::from_floats(sirius_polyhedral::DType::F64, &[2], &[-1.0, 2.0]).unwrap()]]);
+    check(
+        "default-in-f64",
+        source,
+        &[vec![Value::from_floats(sirius_polyhedral::DType::F64, &[2], &[-1.0, 2.0]).unwrap()]],
+    );
 }

@@ -7,12 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The next input that the error's help says to fix, with the contents that `folder` has for it.
-pub fn advised(
-    model: &Path,
-    folder: &Path,
-    error: &Error,
-    known: &BTreeMap<String, Given>,
-) -> Option<(String, Given)> {
+pub fn advised(model: &Path, folder: &Path, error: &Error, known: &BTreeMap<String, Given>) -> Option<(String, Given)> {
     let help = error.diagnostic().help.as_deref()?;
     let names = help.split("--value ").skip(1).filter_map(|rest| rest.split_once("=..")).map(|(name, _)| name);
     let name = names.into_iter().find(|name| !known.contains_key(*name))?;

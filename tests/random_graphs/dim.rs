@@ -11,7 +11,11 @@ pub enum Dim {
     /// A named dimension of the inputs.
     Named(&'static str),
     /// What an operator made of a named dimension; in `min..=max`.
-    Derived { id: usize, min: usize, max: usize },
+    Derived {
+        id: usize,
+        min: usize,
+        max: usize,
+    },
 }
 
 impl Dim {

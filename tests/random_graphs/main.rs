@@ -2,11 +2,16 @@
 //!
 //! A seed is a model: 5 to 40 operators (and what they need around them) with extents from 0 to 9, broadcasts, mixed
 //! element types, optional inputs, several outputs, named dimensions in a third of the models, and control flow. Every
-//! model is a file that is imported, compiled, loaded and run twice; results must be equal, floats within the bound
-//! that the generator derives for each output (`bounds.rs`).
+//! model is a file that is imported, compiled (every fourth one for a team of two threads), loaded and run twice, with
+//! new values for the named dimensions. Results must be equal, floats within the bound that the generator derives for
+//! each output (`bounds.rs`); operators with jumps get operands that are the same bits on both sides.
 //!
 //! `SIRIUS_SEEDS=17` runs one seed, `SIRIUS_SEEDS=0..20000` many; without it the first 2,000 run. A failing model is
-//! shrunk and printed as text. Refusals are counted by reason, and must stay few.
+//! shrunk and printed as text; `SIRIUS_KEEP=DIR` writes it there as an ONNX file. `SIRIUS_VERIFY_EACH=1` has every pass
+//! checked. Refusals are counted by reason, and must stay few.
+//!
+//! Left out: NaN and infinities as data (bounds say nothing about them), and random, quantized and signal operators
+//! with outputs that are not determined up to rounding.
 
 mod bounds;
 mod choices;
@@ -105,7 +110,8 @@ fn report(seed: u64, failing: Failing, pool: &Pool) -> Failed {
         std::fs::write(&path, small.request.file()).expect("SIRIUS_KEEP is a folder");
     }
     let text = small.request.explain();
-    format!("{first:?}\nshrunk: {:?}\n{text}{rerun} (SIRIUS_KEEP=DIR writes the small model there)", small.verdict).into()
+    format!("{first:?}\nshrunk: {:?}\n{text}{rerun} (SIRIUS_KEEP=DIR writes the small model there)", small.verdict)
+        .into()
 }
 
 /// The seeds hold what they are meant to: every operator, control flow inside control flow, named dimensions, and

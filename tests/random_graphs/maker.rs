@@ -144,7 +144,9 @@ impl Maker {
         let bounds = match dtype {
             DType::Bool => Bounds::whole(0.0, 1.0),
             DType::U8 => Bounds::whole(0.0, 255.0),
-            t if !t.is_float() => self.choices.pick(&[Bounds::whole(-4.0, 4.0), Bounds::whole(0.0, 5.0), Bounds::whole(-1e5, 1e5)]),
+            t if !t.is_float() => {
+                self.choices.pick(&[Bounds::whole(-4.0, 4.0), Bounds::whole(0.0, 5.0), Bounds::whole(-1e5, 1e5)])
+            }
             _ => self.choices.pick(&[Bounds::exact(-2.0, 2.0), Bounds::whole(-4.0, 4.0), Bounds::exact(0.25, 3.0)]),
         };
         self.made(dtype, dims, bounds)
@@ -202,7 +204,13 @@ impl Maker {
     }
 
     /// Adds a node, if its results are worth having. An empty name leaves an input out.
-    pub fn node(&mut self, op: &str, inputs: &[&str], attributes: Vec<AttributeProto>, results: Vec<Result>) -> Option<Vec<Tensor>> {
+    pub fn node(
+        &mut self,
+        op: &str,
+        inputs: &[&str],
+        attributes: Vec<AttributeProto>,
+        results: Vec<Result>,
+    ) -> Option<Vec<Tensor>> {
         let fits = |(dtype, dims, bounds): &Result| {
             bounds.useful(*dtype) && volume(dims) <= LARGEST_VOLUME && dims.iter().all(|d| d.max() <= 100)
         };
@@ -232,7 +240,13 @@ impl Maker {
     }
 
     /// A node with one result.
-    pub fn one(&mut self, op: &str, inputs: &[&str], attributes: Vec<AttributeProto>, result: Result) -> Option<Tensor> {
+    pub fn one(
+        &mut self,
+        op: &str,
+        inputs: &[&str],
+        attributes: Vec<AttributeProto>,
+        result: Result,
+    ) -> Option<Tensor> {
         self.node(op, inputs, attributes, vec![result])?.pop()
     }
 
@@ -291,7 +305,12 @@ impl Maker {
             }
         }
         let tensors = std::mem::take(&mut frame.tensors);
-        let graph = GraphProto { name: "random".into(), node: frame.nodes, initializer: self.initializers, ..GraphProto::default() };
+        let graph = GraphProto {
+            name: "random".into(),
+            node: frame.nodes,
+            initializer: self.initializers,
+            ..GraphProto::default()
+        };
         (Model { graph, inputs: self.inputs, outputs, tensors }, self.choices)
     }
 }

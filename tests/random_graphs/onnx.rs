@@ -43,7 +43,8 @@ pub fn code(dtype: DType) -> i32 {
 
 /// `dims` of `None` leaves the shape open.
 pub fn info(name: &str, dtype: DType, dims: Option<Vec<DimensionValue>>) -> ValueInfoProto {
-    let shape = dims.map(|dims| TensorShapeProto { dim: dims.into_iter().map(|d| Dimension { value: Some(d) }).collect() });
+    let shape =
+        dims.map(|dims| TensorShapeProto { dim: dims.into_iter().map(|d| Dimension { value: Some(d) }).collect() });
     let tensor_type = TensorTypeProto { elem_type: code(dtype), shape };
     ValueInfoProto { name: name.into(), r#type: Some(TypeProto { tensor_type: Some(tensor_type) }) }
 }

@@ -69,7 +69,8 @@ impl Shrinker<'_> {
             let mut at = self.outline.spans.len();
             while at > 0 {
                 at = (at - 1).min(self.outline.spans.len().saturating_sub(1));
-                let spans = &self.outline.spans[at.saturating_sub(run - 1).min(at)..=at.min(self.outline.spans.len() - 1)];
+                let spans =
+                    &self.outline.spans[at.saturating_sub(run - 1).min(at)..=at.min(self.outline.spans.len() - 1)];
                 let start = spans.iter().map(|(start, _)| *start).min().unwrap_or(0);
                 let end = spans.iter().map(|(_, end)| *end).max().unwrap_or(0);
                 let mut list = self.outline.choices.clone();

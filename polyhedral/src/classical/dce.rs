@@ -56,3 +56,24 @@ fn live_arrays(program: &Program) -> HashSet<ArrayId> {
     }
     live
 }
+
+#[cfg(test)]
+mod tests {
+    use super::live_arrays;
+    use crate::param::ParamDef;
+    use crate::program::{Program, StatementKind};
+    use crate::schedule_tree::Node;
+    use crate::testing::*;
+
+    /// No statement reads the count, but the artifact compares it with its bounds after the run.
+    #[test]
+    fn what_a_parameter_is_read_from_is_live() {
+        let mut p = Program::default();
+        let count = array(&mut p, "count", &[]);
+        let s = statement(&mut p, &[], StatementKind::Assign, at(count, &[]), zero());
+        p.schedule.roots.push(Node::Leaf(s));
+        assert!(!live_arrays(&p).contains(&count));
+        p.params.derived(ParamDef::Value { array: "count".into() });
+        assert!(live_arrays(&p).contains(&count));
+    }
+}

@@ -35,7 +35,12 @@ use Kind::{Compare, Number, Remainder, Shift, Slopes};
 const WIDE: (f64, f64) = (f64::NEG_INFINITY, f64::INFINITY);
 const BITS: (f64, f64) = (0.0, 7.0);
 
-const fn entry(op: &'static str, types: &'static [DType], bounds: fn(&Bounds, &Bounds) -> Bounds, roundings: f64) -> Binary {
+const fn entry(
+    op: &'static str,
+    types: &'static [DType],
+    bounds: fn(&Bounds, &Bounds) -> Bounds,
+    roundings: f64,
+) -> Binary {
     Binary { op, types, left: WIDE, right: WIDE, bounds, roundings, kind: Number }
 }
 

@@ -7,8 +7,19 @@ use crate::onnx;
 use std::collections::BTreeMap;
 
 const EQUATIONS: &[&str] = &[
-    "ij->ji", "ij->i", "ij->", "ii->i", "i,j->ij", "ij,jk->ik", "ij,kj->ik", "ijk,ikl->ijl", "ij,ij->ij", "ij,ij->",
-    "i,i->", "ijk,kl->lij", "ij,jk",
+    "ij->ji",
+    "ij->i",
+    "ij->",
+    "ii->i",
+    "i,j->ij",
+    "ij,jk->ik",
+    "ij,kj->ik",
+    "ijk,ikl->ijl",
+    "ij,ij->ij",
+    "ij,ij->",
+    "i,i->",
+    "ijk,kl->lij",
+    "ij,jk",
 ];
 
 pub fn add(maker: &mut Maker) -> Option<()> {

@@ -48,7 +48,8 @@ fn branches(maker: &mut Maker) -> Option<()> {
 fn branch(maker: &mut Maker, name: &str, wanted: &[Tensor]) -> (sirius::import::proto::GraphProto, Vec<Bounds>) {
     maker.open(&[]);
     grow_body(maker, 4);
-    let result = |maker: &mut Maker, t: &Tensor| maker.find(&[t.dtype], |u| u.dims == t.dims).unwrap_or_else(|| t.clone());
+    let result =
+        |maker: &mut Maker, t: &Tensor| maker.find(&[t.dtype], |u| u.dims == t.dims).unwrap_or_else(|| t.clone());
     let results: Vec<Tensor> = wanted.iter().map(|t| result(maker, t)).collect();
     let bounds = results.iter().map(|t| t.bounds).collect();
     (maker.close(name, &[], &results), bounds)
@@ -111,7 +112,8 @@ fn repeat(maker: &mut Maker) -> Option<()> {
     let (count, steps) = trip_count(maker);
     let early = maker.choices.chance(40);
     let mut starts = Vec::new();
-    let mut inside = vec![(DType::I64, vec![], Bounds::whole(0.0, STEPS as f64)), (DType::Bool, vec![], Bounds::whole(0.0, 1.0))];
+    let mut inside =
+        vec![(DType::I64, vec![], Bounds::whole(0.0, STEPS as f64)), (DType::Bool, vec![], Bounds::whole(0.0, 1.0))];
     for _ in 0..1 + maker.choices.below(2) {
         let (start, as_seen) = carried(maker)?;
         starts.push(start);
@@ -122,7 +124,9 @@ fn repeat(maker: &mut Maker) -> Option<()> {
     let inputs = maker.open(&inside);
     grow_body(maker, 5);
     let again = match early {
-        true => maker.one("Less", &[&inputs[0].name, &limit.name], vec![], (DType::Bool, vec![], Bounds::whole(0.0, 1.0))),
+        true => {
+            maker.one("Less", &[&inputs[0].name, &limit.name], vec![], (DType::Bool, vec![], Bounds::whole(0.0, 1.0)))
+        }
         false => Some(inputs[1].clone()),
     };
     let mut outputs = vec![again?];

@@ -24,8 +24,11 @@ fn constant_of_shape(maker: &mut Maker) -> Option<()> {
     let dims: Vec<Dim> = shape.iter().map(|n| Dim::Fixed(*n as usize)).collect();
     let dtype = maker.dtype(ALL);
     let value = Value::from_floats(dtype, &[1], &[1.0]).ok()?;
-    let (dtype, attributes, one) =
-        if maker.choices.chance(30) { (DType::F32, vec![], 0.0) } else { (dtype, vec![onnx::tensor("value", &value)], 1.0) };
+    let (dtype, attributes, one) = if maker.choices.chance(30) {
+        (DType::F32, vec![], 0.0)
+    } else {
+        (dtype, vec![onnx::tensor("value", &value)], 1.0)
+    };
     maker.one("ConstantOfShape", &[&list], attributes, (dtype, dims, Bounds::whole(one, one))).map(|_| ())
 }
 
@@ -35,7 +38,9 @@ fn constant(maker: &mut Maker) -> Option<()> {
     let list: Vec<f64> = (0..count).map(|n| n as f64).collect();
     let value = Value::from_floats(dtype, &[count], &list).ok()?;
     let bounds = Bounds::whole(0.0, 3.0);
-    maker.one("Constant", &[], vec![onnx::tensor("value", &value)], (dtype, vec![Dim::Fixed(count)], bounds)).map(|_| ())
+    maker
+        .one("Constant", &[], vec![onnx::tensor("value", &value)], (dtype, vec![Dim::Fixed(count)], bounds))
+        .map(|_| ())
 }
 
 /// Limits and step are constants: counts that are data have tests of their own.
@@ -54,7 +59,8 @@ fn range(maker: &mut Maker) -> Option<()> {
 fn eye(maker: &mut Maker) -> Option<()> {
     let x = maker.any(ALL, 2..=2);
     let dtype = maker.dtype(NUMBERS);
-    let attributes = vec![onnx::int("dtype", i64::from(onnx::code(dtype))), onnx::int("k", maker.choices.between(-2, 2))];
+    let attributes =
+        vec![onnx::int("dtype", i64::from(onnx::code(dtype))), onnx::int("k", maker.choices.between(-2, 2))];
     maker.one("EyeLike", &[&x.name], attributes, (dtype, x.dims.clone(), Bounds::whole(0.0, 1.0))).map(|_| ())
 }
 

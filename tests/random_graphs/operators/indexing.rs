@@ -120,7 +120,8 @@ fn scatter_nd(maker: &mut Maker) -> Option<()> {
     let count = 1 + maker.choices.below(places.min(4));
     let start = maker.choices.below(places);
     let mut random = Random::new(start as u64);
-    let place = |n: usize, random: &mut Random| if reduction == "none" { (start + n) % places } else { random.below(places) };
+    let place =
+        |n: usize, random: &mut Random| if reduction == "none" { (start + n) % places } else { random.below(places) };
     let mut list = Vec::new();
     for n in 0..count {
         let place = place(n, &mut random);

@@ -9,8 +9,24 @@ use sirius::run::Value;
 type Layout = fn(&mut Maker) -> Option<()>;
 
 const TABLE: &[Layout] = &[
-    transpose, reshape, flatten, squeeze, unsqueeze, concat, concat, split, slice, slice, pad, pad, expand, tile, trilu,
-    depth_to_space, reverse, dropout,
+    transpose,
+    reshape,
+    flatten,
+    squeeze,
+    unsqueeze,
+    concat,
+    concat,
+    split,
+    slice,
+    slice,
+    pad,
+    pad,
+    expand,
+    tile,
+    trilu,
+    depth_to_space,
+    reverse,
+    dropout,
 ];
 
 pub fn add(maker: &mut Maker) -> Option<()> {
@@ -19,7 +35,14 @@ pub fn add(maker: &mut Maker) -> Option<()> {
 }
 
 /// The result of moving elements of `x` to a tensor of this shape.
-fn moved(maker: &mut Maker, op: &str, x: &Tensor, more: &[&str], attributes: Vec<sirius::import::proto::AttributeProto>, dims: Vec<Dim>) -> Option<()> {
+fn moved(
+    maker: &mut Maker,
+    op: &str,
+    x: &Tensor,
+    more: &[&str],
+    attributes: Vec<sirius::import::proto::AttributeProto>,
+    dims: Vec<Dim>,
+) -> Option<()> {
     let inputs: Vec<&str> = std::iter::once(x.name.as_str()).chain(more.iter().copied()).collect();
     maker.one(op, &inputs, attributes, (x.dtype, dims, x.bounds)).map(|_| ())
 }
@@ -305,7 +328,10 @@ fn pad(maker: &mut Maker) -> Option<()> {
     let mut more = vec![maker.list(&list)];
     let mut bounds = x.bounds;
     if mode == "constant" {
-        let value = maker.choices.pick(&[None, Some(1.0), Some(3.0)]).filter(|v| x.dtype != sirius_polyhedral::DType::Bool || *v == 1.0);
+        let value = maker
+            .choices
+            .pick(&[None, Some(1.0), Some(3.0)])
+            .filter(|v| x.dtype != sirius_polyhedral::DType::Bool || *v == 1.0);
         more.push(value.map_or(String::new(), |v| maker.scalar(x.dtype, v)));
         bounds = bounds.or_value(value.unwrap_or(0.0));
     } else {
@@ -332,7 +358,8 @@ fn expand(maker: &mut Maker) -> Option<()> {
         (list.push(extent as i64), dims.push(Dim::Fixed(extent)));
     }
     for dim in &x.dims {
-        let grown = if *dim == Dim::Fixed(1) && maker.choices.chance(60) { Dim::Fixed(maker.choices.below(6)) } else { *dim };
+        let grown =
+            if *dim == Dim::Fixed(1) && maker.choices.chance(60) { Dim::Fixed(maker.choices.below(6)) } else { *dim };
         list.push(match grown.fixed() {
             Some(extent) if grown != *dim || maker.choices.chance(50) => extent as i64,
             _ => 1,
@@ -379,7 +406,8 @@ fn depth_to_space(maker: &mut Maker) -> Option<()> {
     let wide = [n, Dim::Fixed(c), Dim::Fixed(h * block), Dim::Fixed(w * block)];
     let dtype = maker.dtype(FLOATS);
     let size = onnx::int("blocksize", block as i64);
-    let (op, from, to) = if maker.choices.chance(40) { ("SpaceToDepth", wide, deep) } else { ("DepthToSpace", deep, wide) };
+    let (op, from, to) =
+        if maker.choices.chance(40) { ("SpaceToDepth", wide, deep) } else { ("DepthToSpace", deep, wide) };
     let x = maker.fresh(dtype, from.to_vec());
     let mode = onnx::string("mode", maker.choices.pick(&["DCR", "CRD"]));
     let attributes = if op == "DepthToSpace" { vec![size, mode] } else { vec![size] };

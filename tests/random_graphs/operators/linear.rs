@@ -70,7 +70,8 @@ fn gemm(maker: &mut Maker) -> Option<()> {
         return None;
     }
     let float = a.dtype.is_float();
-    let (alpha, beta) = if float { (maker.choices.pick(&[1.0, 0.5]), maker.choices.pick(&[1.0, -0.25])) } else { (1.0, 1.0) };
+    let (alpha, beta) =
+        if float { (maker.choices.pick(&[1.0, 0.5]), maker.choices.pick(&[1.0, -0.25])) } else { (1.0, 1.0) };
     let mut bounds = dot(&a.bounds, &b.bounds, k.max(), a.dtype);
     let mut inputs = vec![a.name.clone(), b.name.clone()];
     if maker.choices.chance(60) {

@@ -117,7 +117,9 @@ fn rms(maker: &mut Maker, x: &Tensor, written: i64, over: Vec<Dim>) -> Option<()
 }
 
 fn instance(maker: &mut Maker) -> Option<()> {
-    let fits = |t: &Tensor| t.dims.len() >= 3 && t.dims[1].fixed().is_some_and(|c| c > 0) && t.dims[2..].iter().all(|d| d.min() > 0);
+    let fits = |t: &Tensor| {
+        t.dims.len() >= 3 && t.dims[1].fixed().is_some_and(|c| c > 0) && t.dims[2..].iter().all(|d| d.min() > 0)
+    };
     let x = maker.find(FLOATS, fits)?;
     let x = maker.fit(&x, -8.0, 8.0)?;
     let c = x.dims[1].fixed()?;

@@ -31,8 +31,11 @@ fn arg(maker: &mut Maker) -> Option<()> {
         true => dims[at] = Dim::Fixed(1),
         false => drop(dims.remove(at)),
     }
-    let attributes =
-        vec![onnx::int("axis", written), onnx::int("keepdims", i64::from(keep)), onnx::int("select_last_index", i64::from(last))];
+    let attributes = vec![
+        onnx::int("axis", written),
+        onnx::int("keepdims", i64::from(keep)),
+        onnx::int("select_last_index", i64::from(last)),
+    ];
     let bounds = Bounds::whole(0.0, x.dims[at].max() as f64 - 1.0);
     maker.one(op, &[&x.name], attributes, (DType::I64, dims, bounds)).map(|_| ())
 }

@@ -33,7 +33,9 @@ fn quantize(maker: &mut Maker) -> Option<()> {
     let (scale, attributes) = scale(maker, &x);
     let zero = zero_like(maker, &scale);
     let bounds = Bounds::whole(0.0, 255.0);
-    maker.one("QuantizeLinear", &[&x.name, &scale.name, &zero.name], attributes, (DType::U8, x.dims.clone(), bounds)).map(|_| ())
+    maker
+        .one("QuantizeLinear", &[&x.name, &scale.name, &zero.name], attributes, (DType::U8, x.dims.clone(), bounds))
+        .map(|_| ())
 }
 
 fn zero_like(maker: &mut Maker, scale: &Tensor) -> Tensor {

@@ -22,7 +22,9 @@ const CELLS: &[Cell] = &[
 pub fn add(maker: &mut Maker) -> Option<()> {
     let cell = &CELLS[maker.choices.below(CELLS.len())];
     let dtype = maker.choices.pick(&[DType::F32, DType::F32, DType::F64]);
-    let x = match maker.find(&[dtype], |t| t.dims.len() == 3 && t.dims.iter().all(|d| d.min() > 0) && t.dims[2].fixed().is_some()) {
+    let x = match maker
+        .find(&[dtype], |t| t.dims.len() == 3 && t.dims.iter().all(|d| d.min() > 0) && t.dims[2].fixed().is_some())
+    {
         Some(found) => found,
         None => {
             let dims = vec![step(maker), step(maker), Dim::Fixed(1 + maker.choices.below(5))];
@@ -41,7 +43,11 @@ pub fn add(maker: &mut Maker) -> Option<()> {
     let w = made(maker, &[directions, cell.gates * hidden, size]);
     let r = made(maker, &[directions, cell.gates * hidden, hidden]);
     let mut inputs = vec![x.name.clone(), w, r];
-    inputs.push(if maker.choices.chance(60) { made(maker, &[directions, 2 * cell.gates * hidden]) } else { String::new() });
+    inputs.push(if maker.choices.chance(60) {
+        made(maker, &[directions, 2 * cell.gates * hidden])
+    } else {
+        String::new()
+    });
     inputs.push(lengths(maker, time, batch));
     let state = [Dim::Fixed(directions), batch, Dim::Fixed(hidden)];
     for _ in 0..if cell.has_cell { 2 } else { 1 } {

@@ -21,7 +21,12 @@ struct Reduction {
 const WIDE: (f64, f64) = (f64::NEG_INFINITY, f64::INFINITY);
 const SUMS: &[DType] = &[DType::F32, DType::F64, DType::F16, DType::I64, DType::I32];
 
-const fn entry(op: &'static str, types: &'static [DType], domain: (f64, f64), bounds: fn(&Bounds, f64) -> Bounds) -> Reduction {
+const fn entry(
+    op: &'static str,
+    types: &'static [DType],
+    domain: (f64, f64),
+    bounds: fn(&Bounds, f64) -> Bounds,
+) -> Reduction {
     Reduction { op, types, domain, bounds, roundings: |n| n, empty: true }
 }
 
@@ -37,15 +42,22 @@ static TABLE: &[Reduction] = &[
     entry("ReduceL1", SUMS, WIDE, |x, n| sum(&magnitudes(x), n)),
     entry("ReduceSumSquare", SUMS, (-1e3, 1e3), |x, n| sum(&squares(x), n)),
     // The root is steep at zero: this keeps the sum away from it.
-    Reduction { empty: false, ..entry("ReduceL2", FLOATS, (0.25, 1e3), |x, n| {
-        Bounds::of(0.0, x.magnitude() * n.sqrt(), x.error * n.sqrt())
-    }) },
-    Reduction { roundings: |n| n + 10.0, empty: false, ..entry("ReduceLogSum", FLOATS, (0.25, 1e3), |x, n| {
-        Bounds::of(-2.0, (n * x.hi).ln().max(1.0), x.error / x.lo + 1e-300)
-    }) },
-    Reduction { roundings: |n| n + 10.0, empty: false, ..entry("ReduceLogSumExp", FLOATS, (-50.0, 50.0), |x, n| {
-        Bounds::of(x.lo, x.hi + n.ln(), x.error)
-    }) },
+    Reduction {
+        empty: false,
+        ..entry("ReduceL2", FLOATS, (0.25, 1e3), |x, n| Bounds::of(0.0, x.magnitude() * n.sqrt(), x.error * n.sqrt()))
+    },
+    Reduction {
+        roundings: |n| n + 10.0,
+        empty: false,
+        ..entry("ReduceLogSum", FLOATS, (0.25, 1e3), |x, n| {
+            Bounds::of(-2.0, (n * x.hi).ln().max(1.0), x.error / x.lo + 1e-300)
+        })
+    },
+    Reduction {
+        roundings: |n| n + 10.0,
+        empty: false,
+        ..entry("ReduceLogSumExp", FLOATS, (-50.0, 50.0), |x, n| Bounds::of(x.lo, x.hi + n.ln(), x.error))
+    },
 ];
 
 fn sum(x: &Bounds, n: f64) -> Bounds {

@@ -24,7 +24,10 @@ fn extent_as_number(maker: &mut Maker) -> Option<()> {
     }
     let start = maker.choices.below(x.dims.len());
     let end = start + 1 + maker.choices.below(x.dims.len() - start);
-    let attributes = vec![onnx::int("start", start as i64), onnx::int("end", end as i64 - if end < x.dims.len() { x.dims.len() as i64 } else { 0 })];
+    let attributes = vec![
+        onnx::int("start", start as i64),
+        onnx::int("end", end as i64 - if end < x.dims.len() { x.dims.len() as i64 } else { 0 }),
+    ];
     let result = (DType::I64, vec![Dim::Fixed(end - start)], Bounds::whole(0.0, 99.0));
     maker.one("Shape", &[&x.name], attributes, result).map(|_| ())
 }

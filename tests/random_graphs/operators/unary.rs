@@ -56,7 +56,14 @@ const NONE: &[&[Attr]] = &[&[]];
 /// Inline approximations of the artifacts, `f64` ones included.
 const CLOSE: Kind = Smooth(8.0);
 
-const fn entry(op: &'static str, types: &'static [DType], domain: (f64, f64), slope: f64, image: Image, kind: Kind) -> Unary {
+const fn entry(
+    op: &'static str,
+    types: &'static [DType],
+    domain: (f64, f64),
+    slope: f64,
+    image: Image,
+    kind: Kind,
+) -> Unary {
     Unary { op, types, domain, slope, image, kind, attributes: NONE, result: None }
 }
 

@@ -120,7 +120,8 @@ fn conv_transpose(maker: &mut Maker) -> Option<()> {
     let per_group = 1 + maker.choices.below(2);
     let kernel: Vec<usize> = spatial.iter().map(|_| maker.choices.between(1, 3) as usize).collect();
     let strides: Vec<i64> = spatial.iter().map(|_| maker.choices.between(1, 3)).collect();
-    let pads: Vec<i64> = kernel.iter().chain(&kernel).map(|k| maker.choices.between(0, (*k as i64 - 1).min(1))).collect();
+    let pads: Vec<i64> =
+        kernel.iter().chain(&kernel).map(|k| maker.choices.between(0, (*k as i64 - 1).min(1))).collect();
     let extra: Vec<i64> = strides.iter().map(|s| maker.choices.between(0, s - 1)).collect();
     let mut dims = vec![x.dims[0], Dim::Fixed(groups * per_group)];
     for (n, dim) in spatial.iter().enumerate() {
