@@ -28,7 +28,7 @@ pub struct Tensor {
     pub bounds: Bounds,
 }
 
-/// A tensor that a node is about to write.
+/// A tensor that a node or a body is about to get.
 pub type Result = (DType, Vec<Dim>, Bounds);
 
 /// What a block has so far.
@@ -263,9 +263,9 @@ impl Maker {
     }
 
     /// Opens a body with these inputs.
-    pub fn open(&mut self, inputs: &[(DType, Vec<Dim>, Bounds)]) -> Vec<Tensor> {
+    pub fn open(&mut self, inputs: &[Result]) -> Vec<Tensor> {
         self.frames.push(Frame::default());
-        let tensor = |(dtype, dims, bounds): &(DType, Vec<Dim>, Bounds)| {
+        let tensor = |(dtype, dims, bounds): &Result| {
             let name = self.name("b");
             self.keep(Tensor { name, dtype: *dtype, dims: dims.clone(), bounds: *bounds })
         };

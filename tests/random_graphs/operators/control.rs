@@ -82,7 +82,7 @@ fn settled(maker: &mut Maker, t: &Tensor, bounds: Bounds) -> Option<Tensor> {
 }
 
 /// A value for a loop to carry, and the same as the loop's body sees it.
-fn carried(maker: &mut Maker) -> Option<(Tensor, (DType, Vec<Dim>, Bounds))> {
+fn carried(maker: &mut Maker) -> Option<(Tensor, Result)> {
     let start = maker.any(ALL, 0..=3);
     let bounds = carried_bounds(start.dtype);
     let start = settled(maker, &start, bounds)?;

@@ -248,7 +248,10 @@ fn slice(maker: &mut Maker) -> Option<()> {
             Dim::Fixed(extent) => cut(maker, extent as i64),
             other => open_cut(maker, other),
         };
-        (starts.push(start), ends.push(end), axes.push(at as i64), steps.push(step));
+        starts.push(start);
+        ends.push(end);
+        axes.push(at as i64);
+        steps.push(step);
         dims[at] = dim;
     }
     if maker.choices.chance(30) {
@@ -355,7 +358,8 @@ fn expand(maker: &mut Maker) -> Option<()> {
     let mut dims = Vec::new();
     for _ in 0..maker.choices.below(2) {
         let extent = maker.choices.between(1, 4) as usize;
-        (list.push(extent as i64), dims.push(Dim::Fixed(extent)));
+        list.push(extent as i64);
+        dims.push(Dim::Fixed(extent));
     }
     for dim in &x.dims {
         let grown =
