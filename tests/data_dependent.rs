@@ -1,32 +1,11 @@
 //! Operators with extents, positions or numbers that are data: compiled at -O3, against the reference interpreter,
 //! with empty tensors, ties, NaN and negative axes. The conformance tests have the ordinary cases.
 
-use sirius::compile::{CompileOptions, compile};
-use sirius::graph::{interp, text};
-use sirius::report::session::Session;
-use sirius::run::{Value, compare::compare, load::Loaded};
-use sirius_polyhedral::ConstantData;
+#[path = "common/check.rs"]
+mod check;
 
-/// Compiles a graph, every pass verified, and compares every result with the interpreter's.
-fn check(name: &str, source: &str, runs: &[Vec<Value>]) {
-    let dir = std::env::temp_dir().join(format!("sirius-data-{}-{name}", std::process::id()));
-    std::fs::create_dir_all(&dir).unwrap();
-    let path = dir.join("model.graph");
-    std::fs::write(&path, source).unwrap();
-    let graph = text::parse(source, |_, bytes| Some(ConstantData::new(vec![0u8; bytes]))).unwrap();
-    let options = CompileOptions { verify_each: true, ..CompileOptions::default() };
-    compile(&path, &options, &mut Session::default(), &dir).unwrap();
-    let loaded = Loaded::open(&dir).unwrap();
-    for (n, inputs) in runs.iter().enumerate() {
-        let wanted = interp::run(&graph, inputs).unwrap();
-        let got = loaded.run(inputs).unwrap_or_else(|e| panic!("{name}, run {n}: {e}"));
-        for (k, (got, wanted)) in got.iter().zip(&wanted).enumerate() {
-            let comparison = compare(&format!("output {k}"), got, wanted, None);
-            assert!(comparison.matches(), "{name}, run {n}: {comparison}\n got {got:?}\nwant {wanted:?}");
-        }
-    }
-    std::fs::remove_dir_all(dir).ok();
-}
+use check::check;
+use sirius::run::Value;
 
 fn f32s(shape: &[usize], values: &[f32]) -> Value {
     Value::from_f32(shape, values).unwrap()

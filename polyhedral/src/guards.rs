@@ -3,16 +3,18 @@
 //! Every guarded statement arrives under its own test. Three rewrites: consecutive nodes under the same test share
 //! one; a loop whose whole body is under a test that does not use the loop's variable goes under the test; a
 //! sequential loop over `t` whose whole body is under an exit predicate `exit[.., t]` leaves the loop at the first
-//! false, because such a predicate stays false (`Program::exits`).
+//! false, because such a predicate stays false (`Program::exits`). Where other statements keep the loop running, the
+//! predicate of the next iteration is cleared before the test: nothing under the test would write it.
 //!
 //! All three only evaluate a test earlier than before, and the value is the same: in a legal schedule every write
 //! of an element precedes all its reads (single assignment), so whatever runs between the new place and the old
 //! one cannot write the elements that the test reads. But a test never moves out of a barrier of a thread team:
 //! another worker may still be computing it.
 
+use crate::dtype::DType;
 use crate::expr::{Access, BinaryOp, Expr};
 use crate::loop_nest::{Condition, Nest, VarId};
-use crate::program::{ArrayId, Program};
+use crate::program::{ArrayId, Program, StatementKind};
 use crate::schedule_tree::Mark;
 
 /// See the module comment.
@@ -22,7 +24,7 @@ pub fn place(program: &Program, body: &mut Vec<Nest>) {
 }
 
 fn place_list(exits: &[ArrayId], nodes: Vec<Nest>) -> Vec<Nest> {
-    let nodes = nodes.into_iter().map(|node| place_node(exits, nested(node))).collect();
+    let nodes = nodes.into_iter().map(|node| exit_outside(exits, place_node(exits, nested(node)))).collect();
     merge(nodes)
 }
 
@@ -33,6 +35,25 @@ fn nested(node: Nest) -> Nest {
         Nest::If { condition: Condition::Guard(Expr::Binary(BinaryOp::And, a, b)), body } => {
             let inner = nested(Nest::If { condition: Condition::Guard(*b), body });
             nested(Nest::If { condition: Condition::Guard(*a), body: vec![inner] })
+        }
+        other => other,
+    }
+}
+
+/// A test of data under a condition on parameters alone: the condition goes inside, so that the test can join its
+/// neighbours'. Exit predicates only: they are there in every iteration, whatever the parameters are.
+fn exit_outside(exits: &[ArrayId], node: Nest) -> Nest {
+    match node {
+        Nest::If { condition: Condition::NonNegative(affs), body } if affs.iter().all(|a| !a.has_iters()) => {
+            let is_predicate = |g: &Expr| matches!(g, Expr::Load(access) if exits.contains(&access.array));
+            let condition = Condition::NonNegative(affs);
+            match whole_body_guard(&body).filter(|g| is_predicate(g)).cloned() {
+                Some(guard) => {
+                    let inner = Nest::If { condition, body: guarded_part(body) };
+                    Nest::If { condition: Condition::Guard(guard), body: vec![inner] }
+                }
+                None => Nest::If { condition, body },
+            }
         }
         other => other,
     }
@@ -61,7 +82,7 @@ fn place_node(exits: &[ArrayId], node: Nest) -> Nest {
         Nest::Loop { var, lower, upper, kind, body } => {
             let mut body = place_list(exits, body);
             if kind == Mark::Seq {
-                body = leave_early(exits, var, body);
+                body = leave_early(exits, var, body).unwrap_or_else(|body| cleared(exits, var, body));
             }
             match whole_body_guard(&body).filter(|g| !uses(g, var) && kind != Mark::Barrier).cloned() {
                 Some(guard) => {
@@ -98,21 +119,49 @@ fn uses(expr: &Expr, var: VarId) -> bool {
     used
 }
 
-/// Replaces a test of an exit predicate around the whole body by a break at its head.
-fn leave_early(exits: &[ArrayId], var: VarId, body: Vec<Nest>) -> Vec<Nest> {
-    let Some(guard) = whole_body_guard(&body) else { return body };
+/// Replaces a test of an exit predicate around the whole body by a break at its head; the body as it was where there
+/// is no such test.
+fn leave_early(exits: &[ArrayId], var: VarId, body: Vec<Nest>) -> Result<Vec<Nest>, Vec<Nest>> {
     let mut conjuncts = Vec::new();
-    flatten(guard, &mut conjuncts);
+    whole_body_guard(&body).iter().for_each(|guard| flatten(guard, &mut conjuncts));
     let (leaving, staying): (Vec<Expr>, Vec<Expr>) = conjuncts.into_iter().partition(|e| is_exit(exits, var, e));
     if leaving.is_empty() {
-        return body;
+        return Err(body);
     }
     let rest = guarded_part(body);
     let rest = match staying.into_iter().reduce(|a, b| Expr::binary(BinaryOp::And, a, b)) {
         Some(guard) => vec![Nest::If { condition: Condition::Guard(guard), body: rest }],
         None => rest,
     };
-    leaving.into_iter().map(Nest::BreakUnless).chain(rest).collect()
+    Ok(leaving.into_iter().map(Nest::BreakUnless).chain(rest).collect())
+}
+
+/// Clears the exit predicates that are written under a test of themselves, before the test.
+fn cleared(exits: &[ArrayId], var: VarId, body: Vec<Nest>) -> Vec<Nest> {
+    let mut out = Vec::new();
+    for node in body {
+        match node {
+            Nest::If { condition: Condition::Guard(guard), body } if is_exit(exits, var, &guard) => {
+                out.extend(body.iter().filter_map(|inner| cleared_target(exits, var, inner)));
+                out.push(Nest::If { condition: Condition::Guard(guard), body });
+            }
+            Nest::If { condition, body } => out.push(Nest::If { condition, body: cleared(exits, var, body) }),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+/// For a statement that writes an exit predicate: the same place, set to false.
+fn cleared_target(exits: &[ArrayId], var: VarId, node: &Nest) -> Option<Nest> {
+    let Nest::Compute { statement, target, origin, .. } = node else { return None };
+    is_exit(exits, var, &Expr::Load(target.clone())).then(|| Nest::Compute {
+        statement: *statement,
+        kind: StatementKind::Assign,
+        target: target.clone(),
+        value: Expr::literal(0.0, DType::Bool),
+        origin: origin.clone(),
+    })
 }
 
 fn flatten(expr: &Expr, out: &mut Vec<Expr>) {
@@ -184,6 +233,25 @@ for c0 in 0 .. 2305843009213693952
         let text = show(&generate(&p).unwrap());
         assert!(!text.contains("break"), "{text}");
         assert!(text.contains("  if A0[c0]\n    for c1"), "{text}");
+    }
+
+    /// Another statement of the loop runs to the end: no later iteration may meet what the memory held before.
+    #[test]
+    fn a_loop_that_goes_on_clears_the_next_predicate() {
+        let mut p = exit_loop();
+        p.statement_mut(StatementId(1)).guard = None;
+        let text = show(&generate(&p).unwrap());
+        assert!(!text.contains("break"), "{text}");
+        assert!(text.contains("  S2: A0[c0 + 1]\n  if A0[c0]\n    S2: A0[c0 + 1]\n"), "{text}");
+    }
+
+    #[test]
+    fn a_condition_on_parameters_goes_inside_the_predicate() {
+        let mut p = exit_loop();
+        let n = dimension(&mut p, "N");
+        p.statement_mut(StatementId(1)).constraints.push(n - c(2));
+        let text = show(&generate(&p).unwrap());
+        assert!(text.contains("  break unless A0[c0]\n"), "{text}");
     }
 
     #[test]

@@ -102,6 +102,32 @@ impl Params {
         aff.eval(&|id| self.get(id).hint, &|_| 0)
     }
 
+    /// Does a parameter take its value from the array `name`? The artifact reads such arrays after the run, too.
+    pub fn read_array(&self, name: &str) -> bool {
+        self.iter().any(|(_, p)| matches!(&p.def, ParamDef::Value { array } if array == name))
+    }
+
+    /// Does `aff` have a largest value once the inputs' shapes are known? Not where it counts what only the run finds,
+    /// with nothing that limits it.
+    pub fn is_limited(&self, aff: &Aff) -> bool {
+        let mut limited = true;
+        aff.visit_params(&mut |id| limited &= self.is_limited_param(id));
+        limited
+    }
+
+    fn is_limited_param(&self, id: ParamId) -> bool {
+        let param = self.get(id);
+        param.max.is_some()
+            || match &param.def {
+                ParamDef::Input { .. } | ParamDef::Content { .. } => true,
+                ParamDef::Value { .. } => false,
+                ParamDef::Min(a, b) => self.is_limited(a) || self.is_limited(b),
+                ParamDef::Mul(a, b) | ParamDef::FloorDiv(a, b) | ParamDef::Max(a, b) => {
+                    self.is_limited(a) && self.is_limited(b)
+                }
+            }
+    }
+
     /// The value of a derived definition where `value` gives the parameters; the others give 1.
     pub fn evaluate(&self, def: &ParamDef, value: impl Fn(ParamId, &Params) -> i64) -> i64 {
         let of = |aff: &Aff| aff.eval(&|id| value(id, self), &|_| 0);

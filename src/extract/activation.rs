@@ -25,8 +25,8 @@ impl Activation {
     pub fn apply(&self, x: Expr, dtype: DType) -> Option<Expr> {
         use BinaryOp::{Ge, Max, Min};
         let number = |v: f64| Expr::float(v, dtype);
-        let alpha = |default: f64| number(self.alpha.map_or(default, f64::from));
-        let beta = |default: f64| number(self.beta.map_or(default, f64::from));
+        let alpha = |default: f32| number(f64::from(self.alpha.unwrap_or(default)));
+        let beta = |default: f32| number(f64::from(self.beta.unwrap_or(default)));
         let positive = |x: &Expr| Expr::binary(Ge, x.clone(), number(0.0));
         let exp = |x: Expr| Expr::unary(UnaryOp::Exp, x);
         Some(match self.name.to_lowercase().as_str() {

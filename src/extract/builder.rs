@@ -17,8 +17,8 @@ use super::view;
 use crate::graph::{Graph, TensorId};
 use indexmap::IndexMap;
 use sirius_polyhedral::{
-    Access, Aff, Array, ArrayId, Band, BinaryOp, DType, Error, Expr, Mark, Node as ScheduleNode, Origin, Program,
-    Result, Role, Statement, StatementId, StatementKind,
+    Access, Aff, Array, ArrayId, Band, BinaryOp, DType, Error, Expr, Mark, Node as ScheduleNode, Origin, ParamDef,
+    Program, Result, Role, Statement, StatementId, StatementKind,
 };
 use std::collections::HashMap;
 
@@ -346,7 +346,21 @@ impl<'g> Builder<'g> {
             self.program.outputs.push(id);
         }
         self.program.schedule.roots = std::mem::take(&mut self.scope.roots);
+        self.settle_counts();
         Ok(self.program)
+    }
+
+    /// A count that no statement computes, because nothing has the length that it gives, is the least that it can be.
+    fn settle_counts(&mut self) {
+        let arrays: Vec<String> = self.program.arrays().map(|(_, a)| a.name.clone()).collect();
+        let ids: Vec<_> = self.program.params.iter().map(|(id, _)| id).collect();
+        for id in ids {
+            let param = self.program.params.get_mut(id);
+            if matches!(&param.def, ParamDef::Value { array } if !arrays.contains(array)) {
+                let least = Aff::constant(param.min);
+                param.def = ParamDef::Max(least.clone(), least);
+            }
+        }
     }
 
     fn output_array(&self, n: usize) -> Option<ArrayId> {

@@ -259,7 +259,9 @@ fn trip_count(builder: &mut Builder, node: &Node) -> Result<Aff> {
 
 /// The array name that shape inference gave to the trip count, when a scan output's length is that parameter.
 fn declared_trips(builder: &Builder, node: &Node) -> Option<String> {
-    let lengths = node.outputs.iter().flatten().filter_map(|o| builder.graph.tensor(*o).shape.first()?.as_param());
+    // What is carried may be as long as some other loop ran.
+    let collected = node.outputs.iter().skip(node.inputs.len().saturating_sub(2)).flatten();
+    let lengths = collected.filter_map(|o| builder.graph.tensor(*o).shape.first()?.as_param());
     let mut names = lengths.filter_map(|p| match &builder.program.params.get(p).def {
         ParamDef::Value { array } => Some(array.clone()),
         _ => None,

@@ -182,7 +182,8 @@ fn two(node: &Node, t: DType, a: Expr, b: Expr) -> Option<Expr> {
 /// Functions with parameters and compositions, after the ONNX operator reference.
 fn activation(node: &Node, t: DType, x: Expr) -> Option<Expr> {
     let c = |value: f64| lit(value, t);
-    let attribute = |name: &str, default: f64| lit(node.float(name).map_or(default, f64::from), t);
+    // Defaults are numbers of the attribute's type, as written values are: 0.01 is 0.01f32 in f64 arithmetic, too.
+    let attribute = |name: &str, default: f32| lit(f64::from(node.float(name).unwrap_or(default)), t);
     let copy = || x.clone();
     let zero = || lit(0.0, t);
     let expm1 = |e: Expr| sub(exp(e), lit(1.0, t));
@@ -196,8 +197,8 @@ fn activation(node: &Node, t: DType, x: Expr) -> Option<Expr> {
         "Swish" | "Silu" => mul(copy(), sigmoid(mul(attribute("alpha", 1.0), x))),
         "Elu" => Expr::select(lt(copy(), zero()), mul(attribute("alpha", 1.0), expm1(copy())), x),
         "Selu" => {
-            let negative = mul(attribute("alpha", 1.673_263_192_176_818_8), expm1(copy()));
-            mul(attribute("gamma", 1.050_701_022_148_132_3), Expr::select(le(copy(), zero()), negative, x))
+            let negative = mul(attribute("alpha", 1.673_263_2), expm1(copy()));
+            mul(attribute("gamma", 1.050_701), Expr::select(le(copy(), zero()), negative, x))
         }
         "Celu" => {
             let alpha = || attribute("alpha", 1.0);

@@ -131,11 +131,12 @@ fn starts(b: &mut Builder, node: &Node) -> Result<Vec<Expr>> {
 }
 
 /// Where a slice begins: a negative start counts from the end, and is then clamped into the dimension. The
-/// clamp is left out where the result's extent shows that it does nothing.
+/// clamp is left out where the result's extent shows that it does nothing: with steps of 1, a result that reaches the
+/// end from a start before the dimension would be longer than the dimension.
 fn first_position(b: &Builder, start: Expr, extent: &Aff, result: &Aff, step: i64) -> Expr {
     let wrapped = b.simplify(from_end(start, extent), &[]);
     let upward = step > 0;
-    if upward && wrapped.as_aff().is_some_and(|s| s.clone() + result.clone() * step == *extent) {
+    if step == 1 && wrapped.as_aff().is_some_and(|s| s.clone() + result.clone() == *extent) {
         return wrapped;
     }
     let raised = max(wrapped, Expr::int(0));

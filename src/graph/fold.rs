@@ -148,6 +148,9 @@ fn evaluate(graph: &mut Graph, node: &Node) -> Result<bool> {
     Ok(true)
 }
 
+/// Operators whose first result may be left out; the others need it for the sake of what they say about the rest.
+const FIRST_IS_OPTIONAL: [&str; 7] = ["GRU", "If", "LSTM", "Loop", "RNN", "Scan", "Split"];
+
 /// Keeps the nodes whose results are needed. Known contents need no producer, except where they leave the
 /// block: an output is always written.
 fn remove_dead(graph: &mut Graph, block: &mut Block, live: &mut [bool], folded: &mut Folded) {
@@ -158,7 +161,8 @@ fn remove_dead(graph: &mut Graph, block: &mut Block, live: &mut [bool], folded: 
         if !node.outputs.iter().flatten().any(|id| live[id.0 as usize]) {
             continue;
         }
-        node.outputs.iter_mut().for_each(|o| *o = o.filter(|id| live[id.0 as usize]));
+        let first = usize::from(!FIRST_IS_OPTIONAL.contains(&node.op.as_str()));
+        node.outputs.iter_mut().skip(first).for_each(|o| *o = o.filter(|id| live[id.0 as usize]));
         for attribute in node.attributes.values_mut() {
             if let Attribute::Block(inner) = attribute {
                 remove_dead(graph, inner, live, folded);

@@ -8,7 +8,7 @@ pub mod text;
 pub mod verify;
 
 use indexmap::IndexMap;
-use sirius_polyhedral::{Aff, ConstantData, DType, Origin, ParamDef, Params, narrow};
+use sirius_polyhedral::{Aff, ConstantData, DType, Origin, Params, narrow};
 use std::collections::BTreeMap;
 
 /// Index into [`Graph::tensors`]; prints as `t5`.
@@ -88,7 +88,7 @@ pub enum Attribute {
 impl Graph {
     /// Does a parameter take its value from the tensor `name`?
     pub fn defines_param(&self, name: &str) -> bool {
-        self.params.iter().any(|(_, p)| matches!(&p.def, ParamDef::Value { array } if array == name))
+        self.params.read_array(name)
     }
 
     pub fn tensor(&self, id: TensorId) -> &Tensor {

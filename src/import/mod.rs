@@ -31,7 +31,7 @@ mod inputs;
 mod operators;
 mod order;
 mod prescan;
-pub(crate) mod proto;
+pub mod proto;
 pub(crate) mod tensor;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,5 @@
 //! The cases of the suite on disk.
 
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 /// One backend test.
@@ -58,8 +57,4 @@ fn light(root: &Path) -> Vec<Case> {
 
 fn entries(folder: &Path) -> Vec<PathBuf> {
     std::fs::read_dir(folder).map_or(vec![], |list| list.flatten().map(|e| e.path()).collect())
-}
-
-pub fn processors() -> usize {
-    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }

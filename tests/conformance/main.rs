@@ -8,8 +8,11 @@
 //! `SIRIUS_CONFORMANCE` names. `cargo test --test conformance reduce_` runs the cases whose names contain `reduce_`.
 //! `SIRIUS_BLESS=1` on a run of all cases rewrites `expected.txt` and `docs/conformance.md`.
 
+#[path = "../common/advice.rs"]
+mod advice;
 mod cases;
 mod judge;
+#[path = "../common/pool.rs"]
 mod pool;
 mod protocol;
 mod ratchet;
@@ -24,28 +27,32 @@ use protocol::Verdict;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// The largest case takes 8 s of processor time; a machine that is shared with ten other programs has taken 200 s.
+const LIMIT: Duration = Duration::from_secs(600);
 
 /// What the run has found so far, by case.
 type Verdicts = Arc<Mutex<BTreeMap<String, Verdict>>>;
 
 fn main() -> ExitCode {
-    if std::env::var_os(worker::MARK).is_some() {
-        return worker::serve();
+    if let Some(code) = pool::serve(worker::answer, worker::panicked) {
+        return code;
     }
     let mut arguments = Arguments::from_args();
-    let threads = *arguments.test_threads.get_or_insert_with(cases::processors);
+    let threads = *arguments.test_threads.get_or_insert_with(pool::processors);
     let Some(root) = cases::root() else {
         let name = "the suite is not here: python3 models/fetch.py conformance";
         return libtest_mimic::run(&arguments, vec![Trial::test(name, || Ok(())).with_ignored_flag(true)]).exit_code();
     };
     let cases = cases::all(&root);
     let verdicts = Verdicts::default();
-    let pool = Arc::new(Pool::new(threads));
+    let pool = Arc::new(Pool::new(threads, LIMIT));
     let listed = Arc::new(ratchet::read());
     let trial = |case: &Case| {
         let (case, pool, verdicts, listed) = (case.clone(), pool.clone(), verdicts.clone(), listed.clone());
         Trial::test(case.name.clone(), move || {
-            let verdict = pool.run(&case);
+            let verdict = protocol::verdict(pool.ask(&protocol::request(&case)));
             let result = judge(&case, &verdict, &listed);
             verdicts.lock().expect("no trial panics").insert(case.name, verdict);
             result

@@ -16,15 +16,12 @@ pub enum Verdict {
     Wrong(String),
 }
 
-/// Answers start with this: nothing else that a worker may print does.
-const PREFIX: &str = "@verdict ";
-
 pub fn request(case: &Case) -> String {
     let (kind, data) = match &case.data {
         Data::Files(path) => ("files", path),
         Data::Ramp(path) => ("ramp", path),
     };
-    format!("{}\n", json!({"name": case.name, "model": case.model, "kind": kind, "data": data}))
+    json!({"name": case.name, "model": case.model, "kind": kind, "data": data}).to_string()
 }
 
 pub fn parse_request(line: &str) -> Option<Case> {
@@ -42,11 +39,19 @@ pub fn answer(verdict: &Verdict) -> String {
         Verdict::Refused(why) => ("refused", why.as_str()),
         Verdict::Wrong(what) => ("wrong", what.as_str()),
     };
-    format!("{PREFIX}{}\n", json!({"verdict": kind, "text": text}))
+    json!({"verdict": kind, "text": text}).to_string()
 }
 
-pub fn parse_answer(line: &str) -> Option<Verdict> {
-    let parsed: Value = serde_json::from_str(line.strip_prefix(PREFIX)?).ok()?;
+/// Of a worker's answer, or of its failure to give one.
+pub fn verdict(answer: Result<String, String>) -> Verdict {
+    match answer {
+        Ok(line) => parse_answer(&line).unwrap_or(Verdict::Wrong(line)),
+        Err(how) => Verdict::Wrong(how),
+    }
+}
+
+fn parse_answer(line: &str) -> Option<Verdict> {
+    let parsed: Value = serde_json::from_str(line).ok()?;
     let text = parsed.get("text")?.as_str()?.to_string();
     Some(match parsed.get("verdict")?.as_str()? {
         "passed" => Verdict::Passed,

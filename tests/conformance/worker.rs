@@ -1,39 +1,25 @@
 //! The worker process: compiles, loads and runs the cases that come in on standard input.
 
+use crate::advice::advised;
 use crate::cases::{Case, Data};
 use crate::judge;
 use crate::protocol::{self, Verdict};
 use crate::tolerances;
 use sirius::compile::{CompileOptions, compile};
-use sirius::import::{self, Given};
+use sirius::import::Given;
 use sirius::report::session::Session;
 use sirius::run::{Loaded, Value, pb};
 use sirius_lowering::metadata::TensorInfo;
 use sirius_polyhedral::{Error, Result};
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::process::ExitCode;
 
-/// The environment variable that makes a process of this binary a worker.
-pub const MARK: &str = "SIRIUS_CONFORMANCE_WORKER";
-
-pub fn serve() -> ExitCode {
-    for line in std::io::stdin().lines().map_while(std::result::Result::ok) {
-        let Some(case) = protocol::parse_request(&line) else { return ExitCode::FAILURE };
-        let verdict = catch_unwind(AssertUnwindSafe(|| run(&case)))
-            .unwrap_or_else(|panic| Verdict::Wrong(format!("panicked: {}", panic_text(&*panic))));
-        let mut out = std::io::stdout().lock();
-        if out.write_all(protocol::answer(&verdict).as_bytes()).and_then(|()| out.flush()).is_err() {
-            return ExitCode::FAILURE;
-        }
-    }
-    ExitCode::SUCCESS
+/// A request's line to its verdict's.
+pub fn answer(line: &str) -> String {
+    protocol::answer(&run(&protocol::parse_request(line).expect("a request of this test")))
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
+pub fn panicked(message: &str) -> String {
+    protocol::answer(&Verdict::Wrong(format!("panicked: {message}")))
 }
 
 /// Inputs that decide shapes are fixed one after another, as the refusals advise.
@@ -42,7 +28,7 @@ fn run(case: &Case) -> Verdict {
     loop {
         match results(case, &values) {
             Ok((got, wanted)) => return judge::judge(&got, &wanted, tolerances::of(&case.name), &values),
-            Err(error @ Error::Unsupported(_)) => match advised(case, &error, &values) {
+            Err(error @ Error::Unsupported(_)) => match advice(case, &error, &values) {
                 Some((name, value)) => drop(values.insert(name, value)),
                 None => {
                     let d = error.diagnostic();
@@ -54,19 +40,15 @@ fn run(case: &Case) -> Verdict {
     }
 }
 
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+fn advice(case: &Case, error: &Error, known: &BTreeMap<String, Given>) -> Option<(String, Given)> {
+    match &case.data {
+        Data::Files(folder) => advised(&case.model, folder, error, known),
+        Data::Ramp(_) => None,
+    }
 }
 
-/// The next input that the error's help says to fix, with the contents that the case gives it.
-fn advised(case: &Case, error: &Error, known: &BTreeMap<String, Given>) -> Option<(String, Given)> {
-    let Data::Files(folder) = &case.data else { return None };
-    let help = error.diagnostic().help.as_deref()?;
-    let names = help.split("--value ").skip(1).filter_map(|rest| rest.split_once("=..")).map(|(name, _)| name);
-    let name = names.into_iter().find(|name| !known.contains_key(*name))?;
-    let number = import::input_names(&case.model).ok()?.iter().position(|input| input == name)?;
-    let value = pb::read(&folder.join(format!("input_{number}.pb"))).ok()?;
-    Some((name.to_string(), Given::Tensor(value)))
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The outputs of the compiled model, and what they should be.

@@ -79,13 +79,12 @@ impl<'a> Converter<'a> {
         }
         match ast {
             AstNode::Block(children) => {
-                let parts = children.iter().map(|c| self.node(c, mark)).collect::<Result<Vec<_>>>()?;
+                let parts = self.joined(children);
+                let parts = parts.iter().map(|c| self.node(c, mark)).collect::<Result<Vec<_>>>()?;
                 Ok(parts.into_iter().flatten().collect())
             }
             AstNode::Mark(name, child) => {
-                let index = name.strip_prefix('m').and_then(|n| n.parse::<usize>().ok());
-                let found = index.and_then(|n| self.marks.get(n).copied());
-                let band = found.ok_or_else(|| Error::bug("E922", format!("unknown mark {name}")))?;
+                let band = self.band(name).ok_or_else(|| Error::bug("E922", format!("unknown mark {name}")))?;
                 if has_loop(child, &format!("c{}", band.depth)) {
                     return self.node(child, band.mark);
                 }
@@ -95,6 +94,34 @@ impl<'a> Converter<'a> {
             AstNode::If { condition, then, otherwise } => self.branch(condition, then, otherwise.as_deref(), mark),
             AstNode::User(call) => Ok(vec![self.instance(call)?]),
         }
+    }
+
+    /// The band that a mark stands for.
+    fn band(&self, mark: &str) -> Option<MarkedBand> {
+        let index = mark.strip_prefix('m').and_then(|n| n.parse::<usize>().ok());
+        index.and_then(|n| self.marks.get(n).copied())
+    }
+
+    /// The children of a block, blocks inside it opened. Where isl leaves out a loop, the loop's mark is on every child
+    /// of its body: these are one body again.
+    fn joined(&self, children: &[AstNode]) -> Vec<AstNode> {
+        let mut out: Vec<AstNode> = Vec::new();
+        for child in flat(children) {
+            match (out.last_mut(), child) {
+                (Some(AstNode::Mark(mark, body)), AstNode::Mark(name, next))
+                    if mark == name && self.is_left_out(name, body) && self.is_left_out(name, next) =>
+                {
+                    let first = std::mem::replace(&mut **body, AstNode::Block(Vec::new()));
+                    **body = AstNode::Block(vec![first, (**next).clone()]);
+                }
+                _ => out.push(child.clone()),
+            }
+        }
+        out
+    }
+
+    fn is_left_out(&self, mark: &str, body: &AstNode) -> bool {
+        self.band(mark).is_some_and(|band| !has_loop(body, &format!("c{}", band.depth)))
     }
 
     fn branch(&mut self, test: &AstExpr, then: &AstNode, other: Option<&AstNode>, mark: Mark) -> Result<Vec<Nest>> {
@@ -300,6 +327,17 @@ fn pieces((low, lower): Extrema, (high, upper): Extrema) -> Vec<(Vec<Aff>, Vec<A
                 (starts, [vec![upper[k].clone()], stops.clone()].concat())
             })),
             _ => out.push((starts, [upper.clone(), stops].concat())),
+        }
+    }
+    out
+}
+
+fn flat(children: &[AstNode]) -> Vec<&AstNode> {
+    let mut out = Vec::new();
+    for child in children {
+        match child {
+            AstNode::Block(inner) => out.extend(flat(inner)),
+            other => out.push(other),
         }
     }
     out

@@ -103,6 +103,26 @@ for c0 in 0 .. 1 Rows(1)
     assert_eq!(show(&nest), expected);
 }
 
+/// isl puts the mark on each statement of the loop that it leaves out: registers live in one loop around all of them.
+#[test]
+fn a_loop_of_one_lane_keeps_its_statements_together() {
+    let mut p = matmul(1, 1, 1);
+    let copy = array(&mut p, "copy", &[c(1), c(1)]);
+    let sum = p.statement(S1).target.array;
+    let end =
+        statement(&mut p, &[c(1), c(1)], StatementKind::Assign, at(copy, &[i(0), i(1)]), load(sum, &[i(0), i(1)]));
+    let inner = [vec![Node::Leaf(S0)], Node::loops_of(S1, 2, 3), vec![Node::Leaf(end)]].concat();
+    let lanes = band(Mark::Lanes(1), &[(S0, i(1)), (S1, i(1)), (end, i(1))], inner);
+    p.schedule.roots = vec![band(Mark::Seq, &[(S0, i(0)), (S1, i(0)), (end, i(0))], vec![lanes])];
+    let expected = "\
+for c0 in 0 .. 1 Lanes(1)
+  S0: A2[0, 0]
+  S1: A2[0, 0]
+  S2: A3[0, 0]
+";
+    assert_eq!(show(&generate(&p).unwrap()), expected);
+}
+
 #[test]
 fn an_endless_loop_fits() {
     let mut p = recurrence(1 << 61, 3);

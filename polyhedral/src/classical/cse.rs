@@ -13,7 +13,6 @@
 use crate::error::Result;
 use crate::expr::{Access, Expr};
 use crate::legality::{self, Path};
-use crate::param::ParamDef;
 use crate::pass::{Pass, PassContext};
 use crate::program::{Array, ArrayId, Program, Statement, StatementId, StatementKind};
 use std::collections::HashMap;
@@ -81,12 +80,11 @@ fn duplicates(
 
 fn may_merge(program: &Program, id: ArrayId, statements: &[StatementId]) -> bool {
     let array = program.array(id);
-    let named = |(_, p): (_, &crate::param::Param)| matches!(&p.def, ParamDef::Value { array: a } if *a == array.name);
     array.is_temp()
         && array.placement.is_none()
         && array.fold.iter().all(Option::is_none)
         && !program.exits.contains(&id)
-        && !program.params.iter().any(named)
+        && !program.params.read_array(&array.name)
         && statements.iter().all(|s| program.statement(*s).kind != StatementKind::Update)
 }
 

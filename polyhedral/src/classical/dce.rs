@@ -1,13 +1,13 @@
 //! `dce`: remove statements whose results nobody reads.
 //!
 //! An array is live when it is a graph output, when it decides whether a loop goes on, when it holds a
-//! run-time parameter that a live statement uses, or when a live statement reads it; a statement is live when
-//! its target is. Computed backwards to a fixpoint, so chains and cycles through loop-carried state die too.
+//! run-time parameter (the artifact compares each with its bounds after the run), or when a live statement reads it;
+//! a statement is live when its target is. Computed backwards to a fixpoint, so chains and cycles through loop-carried state die too.
 //! Source: mark and sweep over the data-flow graph (Muchnick 1997, section 18.10).
 
 use crate::error::Result;
 use crate::pass::{Pass, PassContext};
-use crate::program::{ArrayId, Program, Role, StatementId};
+use crate::program::{Array, ArrayId, Program, Role, StatementId};
 use crate::schedule::group;
 use std::collections::{HashMap, HashSet};
 
@@ -41,9 +41,10 @@ fn live_arrays(program: &Program) -> HashSet<ArrayId> {
     for (id, statement) in program.statements() {
         writers.entry(statement.target.array).or_default().push(id);
     }
-    let outputs = program.arrays().filter(|(_, a)| matches!(a.role, Role::Output(_))).map(|(id, _)| id);
+    let is_read_after = |a: &Array| matches!(a.role, Role::Output(_)) || program.params.read_array(&a.name);
+    let roots = program.arrays().filter(|(_, a)| is_read_after(a));
     let mut live = HashSet::new();
-    let mut work: Vec<ArrayId> = outputs.collect();
+    let mut work: Vec<ArrayId> = roots.map(|(id, _)| id).collect();
     while let Some(array) = work.pop() {
         if !live.insert(array) {
             continue;
@@ -54,4 +55,25 @@ fn live_arrays(program: &Program) -> HashSet<ArrayId> {
         }
     }
     live
+}
+
+#[cfg(test)]
+mod tests {
+    use super::live_arrays;
+    use crate::param::ParamDef;
+    use crate::program::{Program, StatementKind};
+    use crate::schedule_tree::Node;
+    use crate::testing::*;
+
+    /// No statement reads the count, but the artifact compares it with its bounds after the run.
+    #[test]
+    fn what_a_parameter_is_read_from_is_live() {
+        let mut p = Program::default();
+        let count = array(&mut p, "count", &[]);
+        let s = statement(&mut p, &[], StatementKind::Assign, at(count, &[]), zero());
+        p.schedule.roots.push(Node::Leaf(s));
+        assert!(!live_arrays(&p).contains(&count));
+        p.params.derived(ParamDef::Value { array: "count".into() });
+        assert!(live_arrays(&p).contains(&count));
+    }
 }

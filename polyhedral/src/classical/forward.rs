@@ -72,7 +72,7 @@ impl Users {
 fn wanted(program: &Program, users: &Users, id: StatementId) -> Option<Vec<StatementId>> {
     let producer = program.statement(id);
     let array = producer.target.array;
-    if !is_total(program, users, producer) || names_a_param(program, array) {
+    if !is_total(program, users, producer) || program.params.read_array(&program.array(array).name) {
         return None;
     }
     let loads = users.readers.get(&array)?;
@@ -128,12 +128,6 @@ fn inverse(producer: &Statement) -> Option<Vec<usize>> {
         .all(|e| matches!(e, Expr::Index(a) if a.as_iter().is_some() || a.as_constant().is_some()));
     let all = (0..producer.extents.len()).map(position).collect::<Option<Vec<_>>>()?;
     plain.then_some(all)
-}
-
-/// Parameters that the program computes are read by name from their array, which must therefore stay.
-fn names_a_param(program: &Program, array: ArrayId) -> bool {
-    let name = &program.array(array).name;
-    program.params.iter().any(|(_, p)| matches!(&p.def, crate::ParamDef::Value { array } if array == name))
 }
 
 fn reads_any(expr: &Expr, test: &dyn Fn(ArrayId) -> bool) -> bool {

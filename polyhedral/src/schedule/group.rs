@@ -99,6 +99,21 @@ fn same_iteration(written: &Access, value: &Aff, read: &Access, wanted: &Aff) ->
     })
 }
 
+/// Does the band step along a temporary that has no size until `contract` folds it to the planes that are alive? The
+/// state of a loop whose trip count nothing limits is such an array; folding needs the band to stay sequential.
+pub fn steps_along_unlimited(program: &Program, band: &Band) -> bool {
+    band.members.iter().any(|(id, value)| {
+        let target = &program.statement(*id).target;
+        let array = program.array(target.array);
+        let steps = |subscript: &Expr| match (subscript, value.as_iter()) {
+            (Expr::Index(aff), Some(d)) => aff.uses_iter(d),
+            _ => false,
+        };
+        let mut dims = array.extents.iter().zip(&target.index);
+        array.is_temp() && dims.any(|(extent, at)| !program.params.is_limited(extent) && steps(at))
+    })
+}
+
 /// The number of parallel bands at the top of a nest, each containing only the next.
 pub fn parallel_depth(program: &Program, node: &Node) -> usize {
     match node {

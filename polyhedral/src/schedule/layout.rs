@@ -17,7 +17,6 @@ use super::tile_nest::{TileNest, all_nests};
 use crate::error::{Origin, Result};
 use crate::expr::{Access, Expr};
 use crate::machine::Machine;
-use crate::param::ParamDef;
 use crate::pass::{Pass, PassContext};
 use crate::program::{ArrayId, Program, Statement, StatementId};
 use crate::transform;
@@ -62,9 +61,8 @@ type Orders = IndexMap<ArrayId, Vec<usize>>;
 
 /// Temporaries of several dimensions; values that lowering reads itself (trip counts, exits) are left alone.
 fn free_arrays(program: &Program) -> Orders {
-    let late =
-        |name: &str| program.params.iter().any(|(_, p)| matches!(&p.def, ParamDef::Value { array } if array == name));
-    let free = program.arrays().filter(|(id, a)| a.is_temp() && !program.exits.contains(id) && !late(&a.name));
+    let is_read_by_lowering = |id, name: &str| program.exits.contains(&id) || program.params.read_array(name);
+    let free = program.arrays().filter(|(id, a)| a.is_temp() && !is_read_by_lowering(*id, &a.name));
     free.filter(|(_, a)| a.extents.len() > 1).map(|(id, a)| (id, (0..a.extents.len()).collect())).collect()
 }
 

@@ -46,7 +46,8 @@ impl Pass for PlanMemory {
     }
 }
 
-/// Root nests from the first to the last that touches an array, inclusive.
+/// Root nests from the first to the last that touches an array, inclusive; their number stands for the time after all
+/// of them, when the artifact reads what parameters take their values from.
 #[derive(Clone, Copy)]
 struct Range {
     first: usize,
@@ -71,6 +72,9 @@ fn ranges(program: &Program) -> IndexMap<ArrayId, Range> {
             statement.visit_reads(&mut |a| touch(a.array));
             super::group::value_params(program, id).into_iter().for_each(touch);
         }
+    }
+    for (id, _) in program.arrays().filter(|(_, a)| program.params.read_array(&a.name)) {
+        out.entry(id).and_modify(|range| range.last = program.schedule.roots.len());
     }
     out
 }

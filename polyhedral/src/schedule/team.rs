@@ -13,7 +13,7 @@
 //! not depend on the number of workers. Declined around loops that may end early. Runs last, on the final loops and
 //! the final memory: a program between sharing and barriers would be wrong.
 
-use super::{barriers, owner, work};
+use super::{barriers, group, owner, work};
 
 use crate::error::Result;
 use crate::expr::{Access, Expr};
@@ -169,7 +169,8 @@ fn candidates(program: &Program, path: &Path, around: &[Path], machine: &Machine
         let Some(band) = transform::band_at(&program.schedule, &path) else { break };
         let inside: Vec<Path> = around.iter().cloned().chain((1..=path.len()).map(|n| path[..n].to_vec())).collect();
         let worth = nanoseconds(program, &path, &inside, machine) >= GRAIN_NS;
-        if band.mark != Mark::Seq || !worth || !owner::is_parallel(program, band) {
+        let parallel = owner::is_parallel(program, band) && !group::steps_along_unlimited(program, band);
+        if band.mark != Mark::Seq || !worth || !parallel {
             break;
         }
         if let Some(speedup) = speedup(program, band, machine) {

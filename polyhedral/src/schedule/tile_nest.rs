@@ -35,7 +35,8 @@ pub fn tile_nest(program: &Program, path: &[usize]) -> Option<TileNest> {
     let mut at = path.to_vec();
     loop {
         let band = transform::band_at(&program.schedule, &at)?;
-        if band.mark != Mark::Seq || !runs_parallel(program, &at) || transform::plain_dims(band).is_none() {
+        let parallel = runs_parallel(program, &at) && !group::steps_along_unlimited(program, band);
+        if band.mark != Mark::Seq || !parallel || transform::plain_dims(band).is_none() {
             return None;
         }
         chain.push(at.clone());

@@ -1,7 +1,7 @@
 //! Do arrays that share a slot of the workspace take turns?
 //!
-//! An array is in use from the first root of the schedule tree that touches it to the last. That is coarse, and it
-//! is what `plan-memory` promises. Where a thread team runs the program, a barrier must stand between.
+//! An array is in use from the first root of the schedule tree that touches it to the last, or to the end where the
+//! artifact reads it after the run. That is coarse, and it is what `plan-memory` promises. Where a thread team runs the program, a barrier must stand between.
 
 use crate::deps::parameter_arrays;
 use crate::legality::workers::Team;
@@ -60,12 +60,16 @@ fn uses(program: &Program, paths: &HashMap<StatementId, Path>, team: Option<&Tea
             parameter_arrays(program, statement).into_iter().for_each(&mut touch);
         }
     }
+    for (id, _) in program.arrays().filter(|(_, a)| program.params.read_array(&a.name)) {
+        out.entry(id).and_modify(|range| range.last = program.schedule.roots.len());
+    }
     out
 }
 
 #[cfg(test)]
 mod tests {
     use crate::legality::check;
+    use crate::param::ParamDef;
     use crate::program::{Placement, Program, StatementKind};
     use crate::schedule_tree::Node;
     use crate::testing::*;
@@ -84,6 +88,22 @@ mod tests {
         }
         assert!(check(&p).unwrap().is_ok());
         p.array_mut(arrays[1]).placement = Some(Placement::Slot(0));
+        let violation = check(&p).unwrap().unwrap_err();
+        assert_eq!(violation.to_string(), "A0 and A1 share slot 0 while both are in use");
+    }
+
+    /// The artifact compares every computed parameter with its bounds when all is done.
+    #[test]
+    fn what_a_parameter_is_read_from_stays_to_the_end() {
+        let mut p = Program::default();
+        let arrays = [array(&mut p, "count", &[]), array(&mut p, "later", &[])];
+        for a in arrays {
+            let s = statement(&mut p, &[], StatementKind::Assign, at(a, &[]), zero());
+            p.schedule.roots.push(Node::Leaf(s));
+            p.array_mut(a).placement = Some(Placement::Slot(0));
+        }
+        assert!(check(&p).unwrap().is_ok());
+        p.params.derived(ParamDef::Value { array: "count".into() });
         let violation = check(&p).unwrap().unwrap_err();
         assert_eq!(violation.to_string(), "A0 and A1 share slot 0 while both are in use");
     }

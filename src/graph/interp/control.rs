@@ -54,6 +54,9 @@ pub fn repeat<'g>(machine: &mut Machine<'g>, node: &'g Node, inputs: &[Option<Rc
         }
         count += 1;
     }
+    for collected in node.outputs.iter().skip(carried.len()).flatten() {
+        machine.bind_steps(*collected, count);
+    }
     let ids = &body.outputs[body.outputs.len() - scans..];
     for (id, list) in ids.iter().zip(&collected) {
         carried.push(Rc::new(if list.is_empty() { empty_stack(machine, *id)? } else { stack(list)? }));
@@ -65,7 +68,7 @@ pub fn repeat<'g>(machine: &mut Machine<'g>, node: &'g Node, inputs: &[Option<Rc
 fn empty_stack(machine: &Machine, id: crate::graph::TensorId) -> Result<Value> {
     let tensor = machine.graph.tensor(id);
     let mut shape = vec![0];
-    shape.extend(machine.shape(id).unwrap_or_else(|| vec![0; tensor.rank()]));
+    shape.extend(machine.known_extents(id).into_iter().map(|extent| extent.unwrap_or(0)));
     Value::zeros(tensor.dtype, &shape)
 }
 

@@ -61,13 +61,14 @@ pub fn split(call: &Call) -> Result<Vec<Value>> {
     sizes.into_iter().map(piece).collect()
 }
 
-/// First index and number of elements of `start:end:step` in an extent of `n`, clamped as numpy does.
+/// First index and number of elements of `start:end:step` in an extent of `n`. The standard clamps the start of a
+/// backward slice to the first element, where numpy goes one further and takes none.
 fn steps(start: i64, end: i64, step: i64, n: usize) -> (i64, usize) {
     let n = n as i64;
     // In the direction of `step`, a position before the first element is -1 or 0, one after the last n - 1 or n.
     let (low, high) = if step > 0 { (0, n) } else { (-1, n - 1) };
-    let place = |v: i64| (if v < 0 { v.saturating_add(n) } else { v }).clamp(low, high);
-    let (start, end) = (place(start), place(end));
+    let place = |v: i64, low: i64| (if v < 0 { v.saturating_add(n) } else { v }).max(low).min(high);
+    let (start, end) = (place(start, 0), place(end, low));
     let distance = if step > 0 { end - start } else { start - end };
     let count = if distance <= 0 { 0 } else { (distance - 1) / step.saturating_abs() + 1 };
     (start, count as usize)
@@ -227,6 +228,7 @@ mod tests {
         assert_eq!(slice(-1, i64::MIN, -2), [4, 2, 0]);
         assert_eq!(slice(-2, i64::MAX, 1), [3, 4]);
         assert_eq!(slice(10, 0, -3), [4, 1]);
+        assert_eq!(slice(-9, i64::MIN, -1), [0]);
         assert_eq!(slice(3, 1, 1), [0i64; 0]);
         assert_eq!(slice(0, 5, i64::MIN), [0i64; 0]);
         let old = [("starts", ints(&[1])), ("ends", ints(&[-1]))];

@@ -120,8 +120,22 @@ impl<'g> Machine<'g> {
 
     /// The inferred shape with the parameters as far as they are known now.
     pub fn shape(&self, id: TensorId) -> Option<Vec<usize>> {
+        self.known_extents(id).into_iter().collect()
+    }
+
+    /// The same, extent by extent.
+    pub fn known_extents(&self, id: TensorId) -> Vec<Option<usize>> {
         let extents = self.graph.tensor(id).shape.iter();
         extents.map(|a| usize::try_from(self.evaluate(a)?).ok()).collect()
+    }
+
+    /// A loop ran `steps` times: the length of `collected`, a result that has an element for each step.
+    pub fn bind_steps(&mut self, collected: TensorId, steps: i64) {
+        let Some(id) = self.graph.tensor(collected).shape.first().and_then(Aff::as_param) else { return };
+        let counts = |array: &String| !self.graph.tensors.iter().any(|t| t.name == *array);
+        if matches!(&self.graph.params.get(id).def, ParamDef::Value { array } if counts(array)) {
+            self.params[id.0 as usize] = Some(steps);
+        }
     }
 
     /// The value of `aff`; `None` when one of its parameters is not known yet.

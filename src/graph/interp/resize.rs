@@ -70,12 +70,13 @@ fn plan(call: &Call, x: &Value, old: bool) -> Result<Vec<Axis>> {
         (None, Some(sizes)) => {
             let sizes = sizes.floats();
             call.require(sizes.len() == axes.len(), || format!("{} sizes", sizes.len()))?;
-            let scales: Vec<f64> = sizes.iter().enumerate().map(|(n, s)| s / extent(n)).collect();
+            let scale = |(n, size): (usize, &f64)| if extent(n) == *size { 1.0 } else { size / extent(n) };
+            let scales: Vec<f64> = sizes.iter().enumerate().map(scale).collect();
             keep_aspect(call, scales, sizes, &extent)
         }
         _ => return Err(call.invalid("neither scales nor sizes are given")),
     };
-    call.require(!x.is_empty(), || format!("a resize of shape {:?}", x.shape))?;
+    call.require(!x.is_empty() || sizes.contains(&0.0), || format!("a resize of shape {:?}", x.shape))?;
     let valid = scales.iter().all(|s| *s > 0.0 && s.is_finite()) && sizes.iter().all(|s| *s >= 0.0);
     call.require(valid, || format!("scales {scales:?}"))?;
     let roi = call.optional(1).filter(|_| !old).map(Value::floats).unwrap_or_default();

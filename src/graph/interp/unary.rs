@@ -194,11 +194,11 @@ pub fn cast(call: &Call) -> Result<Vec<Value>> {
     Ok(vec![Value::from_floats(to, &x.shape, &clamped)?])
 }
 
-/// `BitCast`: the same bytes as another type of the same size.
+/// `BitCast`: the same bytes as another type of the same size. A `bool` is a byte of 0 or 1; other bytes make none.
 pub fn bit_cast(call: &Call) -> Result<Vec<Value>> {
     let x = call.input(0)?;
     let to = call.dtype("to")?.ok_or_else(|| call.invalid("attribute `to` is missing"))?;
-    let same = to.size() == x.dtype.size() && to != DType::Bool && x.dtype != DType::Bool;
+    let same = to.size() == x.dtype.size() && (to != DType::Bool || x.dtype == DType::Bool);
     call.require(same, || format!("BitCast from {} to {to}", x.dtype))?;
     Ok(vec![Value::new(to, x.shape.clone(), x.bytes.clone())?])
 }

@@ -88,9 +88,10 @@ fn cut(site: &mut Site, axis: usize, extent: &Aff, start: &Aff, end: &Aff, step:
         return Err(site.invalid(format!("a slice cannot have step {step}")));
     }
     let zero = Aff::constant(0);
-    // Forward slices clamp to 0..=extent, backward ones to -1..=extent-1.
-    let (low, high) = if step > 0 { (zero, extent.clone()) } else { (Aff::constant(-1), extent.clone() - 1.into()) };
-    let start = bound(site, start, extent, &low, &high)?;
+    // Forward slices clamp to 0..=extent, backward ones to -1..=extent-1; but no slice starts before the first element.
+    let (low, high) =
+        if step > 0 { (zero.clone(), extent.clone()) } else { (Aff::constant(-1), extent.clone() - 1.into()) };
+    let start = bound(site, start, extent, &zero, &high)?;
     let end = bound(site, end, extent, &low, &high)?;
     let span = if step > 0 { end - start.clone() } else { start.clone() - end };
     let stride = step.abs();
@@ -106,7 +107,7 @@ fn bound(site: &mut Site, value: &Aff, extent: &Aff, low: &Aff, high: &Aff) -> S
     const FAR: i64 = i32::MAX as i64;
     match value.as_constant() {
         Some(v) if v >= FAR => return Ok(high.clone()),
-        Some(v) if v <= -FAR => return Ok(low.clone()),
+        Some(v) if v <= -FAR => return Ok(site.cx.min(low, high)),
         _ => {}
     }
     let value = match site.cx.range(value) {
