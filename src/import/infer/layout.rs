@@ -64,10 +64,6 @@ fn reshape(site: &mut Site) -> Step {
 
 /// A reshape whose dimensions may turn out to be 0 (as the input's) or -1 (the rest): both as arithmetic.
 fn reshape_to_amounts(site: &mut Site, input: &[Aff], wanted: &[Aff], keep_zero: bool) -> Step {
-    if input.iter().any(|extent| site.cx.uses_amount(extent)) {
-        let message = "a tensor whose extents are data is reshaped to extents that may be 0 or -1";
-        return Err(site.unsupported(message));
-    }
     let (zero, one) = (Aff::constant(0), Aff::constant(1));
     let total = site.cx.product(input);
     let (mut known, mut open) = (Vec::new(), Vec::new());

@@ -123,7 +123,12 @@ impl<'b, 'c> Body<'b, 'c> {
 
     /// `name = value`, a scalar of the body's float type.
     pub fn scalar(&mut self, name: &str, value: f64) {
-        let id = self.literal(Constant::scalar(value, self.float));
+        self.constant(name, Constant::scalar(value, self.float));
+    }
+
+    /// A constant tensor.
+    pub fn constant(&mut self, name: &str, constant: Constant) {
+        let id = self.literal(constant);
         self.names.insert(name.to_string(), id);
     }
 

@@ -19,8 +19,10 @@ mod recurrence;
 mod rotary;
 mod scatter;
 mod signal;
+mod spectrum;
 mod text;
 mod training;
+mod tree;
 
 use super::context::{Context, Step};
 use crate::graph::Node;
@@ -36,7 +38,7 @@ pub struct Function {
     pub body: fn(&mut Body) -> Step,
 }
 
-const FAMILIES: [&[Function]; 14] = [
+const FAMILIES: [&[Function]; 16] = [
     attention::FUNCTIONS,
     contrib::FUNCTIONS,
     convolution::FUNCTIONS,
@@ -50,7 +52,9 @@ const FAMILIES: [&[Function]; 14] = [
     rotary::FUNCTIONS,
     scatter::FUNCTIONS,
     signal::FUNCTIONS,
+    spectrum::FUNCTIONS,
     training::FUNCTIONS,
+    tree::FUNCTIONS,
 ];
 
 /// Domain and name of every function.
