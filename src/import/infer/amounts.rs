@@ -7,7 +7,7 @@
 //! the amount ([`ParamDef::Value`]); the workspace then needs an upper bound, from the operator or by convention.
 //! Operators that find out how large their result is (`NonZero`) get one more output, the count.
 
-use super::assume::{Fact, Range};
+use super::assume::{Fact, Range, Same};
 use super::context::{Context, State, Step, Stop};
 use super::site::Site;
 use crate::graph::interp;
@@ -106,6 +106,9 @@ impl Context<'_> {
         };
         let name = |id: &TensorId| self.graph.tensor(*id).name.clone();
         let ancestors = self.producers.ancestors(wanted);
+        if let Some(empty) = self.inputs.iter().filter(|id| ancestors.contains(id)).find_map(|id| self.is_empty(*id)) {
+            return Some(Fact::Same(empty, Same::Fixed(0)));
+        }
         let given: Vec<String> =
             self.inputs.iter().filter(|id| ancestors.contains(id)).filter(open).map(name).collect();
         if !given.is_empty() {
@@ -113,6 +116,14 @@ impl Context<'_> {
         }
         let computed = self.producers.main.contains(&wanted) && open(&&wanted);
         computed.then(|| Fact::Amounts(vec![name(&wanted)]))
+    }
+
+    /// The dimension that makes an input an empty vector, if the file means its 0: its contents are asked for, and
+    /// nothing else says how many they are.
+    fn is_empty(&self, input: TensorId) -> Option<String> {
+        let [extent] = self.graph.tensor(input).shape.as_slice() else { return None };
+        let name = &self.graph.params.get(extent.as_param()?).name;
+        self.zeros.contains(name).then(|| name.clone())
     }
 
     /// Gives graph input number `input` contents where it is an amount; `fixed` are elements given by the user.
@@ -239,6 +250,17 @@ impl Context<'_> {
         }
         let range = (Some(low - offset), None);
         Err(Stop::Restart(Fact::Range { branch: None, dim: param.name.clone(), range }))
+    }
+
+    /// Asks for an amount inside these bounds, where `aff` is one: the artifact then refuses others by name.
+    pub fn within(&self, aff: &Aff, low: i64, high: i64) -> Step {
+        let Some(p) = aff.as_param() else { return Ok(()) };
+        let (least, most) = self.range(aff);
+        if least.is_some_and(|l| l >= low) && most.is_some_and(|m| m <= high) {
+            return Ok(());
+        }
+        let (dim, range) = (self.graph.params.get(p).name.clone(), (Some(low), Some(high)));
+        Err(Stop::Restart(Fact::Range { branch: None, dim, range }))
     }
 
     /// A computed parameter that leaves `aff` without an upper bound in the caller's dimensions.

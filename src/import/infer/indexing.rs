@@ -40,7 +40,7 @@ fn tensor_scatter(site: &mut Site) -> Step {
 struct Cut {
     axis: usize,
     start: Aff,
-    step: i64,
+    step: Aff,
     count: Aff,
 }
 
@@ -72,13 +72,16 @@ fn cuts(site: &mut Site, shape: &[Aff]) -> Step<Vec<Cut>> {
         (None, false) => all,
     };
     let axes = site.axes(&axes, shape.len())?;
-    let steps = if site.has(4) { site.need_ints(4, "steps")? } else { vec![1; axes.len()] };
+    let steps = if site.has(4) { site.need_affs(4, "steps")? } else { list(&vec![1; axes.len()]) };
     if starts.len() != axes.len() || ends.len() != axes.len() || steps.len() != axes.len() {
         return Err(site.invalid("starts, ends, axes and steps have different lengths"));
     }
     let mut cuts = Vec::new();
     for (n, &axis) in axes.iter().enumerate() {
-        cuts.push(cut(site, axis, &shape[axis], &starts[n], &ends[n], steps[n])?);
+        cuts.push(match steps[n].as_constant() {
+            Some(step) => cut(site, axis, &shape[axis], &starts[n], &ends[n], step)?,
+            None => cut_by(site, axis, &shape[axis], [&starts[n], &ends[n], &steps[n]])?,
+        });
     }
     Ok(cuts)
 }
@@ -97,7 +100,26 @@ fn cut(site: &mut Site, axis: usize, extent: &Aff, start: &Aff, end: &Aff, step:
     let count = (span + Aff::constant(stride - 1)).floor_div(stride);
     let count = site.cx.simplify(&count);
     let count = site.cx.max(&count, &Aff::constant(0));
-    Ok(Cut { axis, start, step, count })
+    Ok(Cut { axis, start, step: Aff::constant(step), count })
+}
+
+/// A cut whose step is data, and may go in either direction.
+fn cut_by(site: &mut Site, axis: usize, extent: &Aff, [start, end, step]: [&Aff; 3]) -> Step<Cut> {
+    let (zero, one) = (Aff::constant(0), Aff::constant(1));
+    let backward = site.cx.is_negative(step);
+    let stride = site.cx.max(step, &-step.clone());
+    let missing = site.cx.max(&(one.clone() - stride.clone()), &zero);
+    site.same(&missing, &zero)?;
+    let (low, high) = (-backward.clone(), extent.clone() - backward.clone());
+    let start = bound(site, start, extent, &low, &high)?;
+    let end = bound(site, end, extent, &low, &high)?;
+    let forward = one.clone() - backward * 2;
+    let span = site.cx.mul(&(end - start.clone()), &forward);
+    let divisor = site.cx.max(&stride, &one);
+    let count = site.cx.div(&(span + stride - one), &divisor);
+    let count = site.cx.max(&count, &zero);
+    let count = site.cx.min(&count, extent);
+    Ok(Cut { axis, start, step: step.clone(), count })
 }
 
 /// A start or end: negative values count from the end, then the result is clamped.
@@ -129,7 +151,7 @@ fn slice_contents(site: &Site, input: &[Aff], output: &[Aff], cuts: &[Cut]) -> O
     let mut steps = vec![1; from.len()];
     for cut in cuts {
         starts[cut.axis] = cut.start.as_constant()?;
-        steps[cut.axis] = cut.step;
+        steps[cut.axis] = cut.step.as_constant()?;
     }
     contents::gather(&values, &to, |index| {
         Some(index.iter().enumerate().map(|(d, i)| (starts[d] + i * steps[d]) * strides[d]).sum())

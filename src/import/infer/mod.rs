@@ -8,6 +8,7 @@
 mod amounts;
 mod arithmetic;
 mod assume;
+mod axes;
 mod batch_scan;
 mod carried;
 mod compose;

@@ -96,6 +96,9 @@ fn symbolic(context: &mut Context, dim: &Named, all: &[Named], options: &ImportO
     if let Some(n) = all.iter().filter(same).find_map(given) {
         return Aff::constant(*n);
     }
+    if *dim.dim == DeclaredDim::Zero {
+        context.zeros.push(root.clone());
+    }
     let params = &mut context.graph.params;
     let id = params.find(&root).unwrap_or_else(|| {
         let def = ParamDef::Input { input: dim.input, axis: dim.axis };

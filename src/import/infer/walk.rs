@@ -1,5 +1,6 @@
 //! Inference over the nodes of a block, in order.
 
+use super::axes;
 use super::context::{Context, State, Step, Stop};
 use super::function;
 use super::legacy;
@@ -91,6 +92,7 @@ impl Context<'_> {
             return Err(sequence::error(&node).into());
         }
         legacy::modernize(self, &mut node, out)?;
+        axes::settle(self, &mut node, out)?;
         if let Some(function) = function::find(&node) {
             return function.expand(&node, self, out);
         }
