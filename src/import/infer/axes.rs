@@ -69,7 +69,9 @@ pub fn without(cx: &mut Context, shape: &[Aff], axes: &[Aff]) -> Step<Vec<Aff>> 
     for (d, extent) in shape.iter().enumerate() {
         let stays = Aff::constant(1) - named[d].clone();
         // At most all named dimensions lie before this one.
-        for (place, sum) in kept.iter_mut().enumerate().filter(|(place, _)| (d.saturating_sub(axes.len())..=d).contains(place)) {
+        for (place, sum) in
+            kept.iter_mut().enumerate().filter(|(place, _)| (d.saturating_sub(axes.len())..=d).contains(place))
+        {
             let here = cx.is_equal(&before, &(place as i64).into());
             let here = cx.mul(&here, &stays);
             *sum = sum.clone() + cx.mul(&here, extent);
@@ -89,7 +91,9 @@ pub fn with_ones(cx: &mut Context, shape: &[Aff], axes: &[Aff]) -> Step<Vec<Aff>
     for (d, is_new) in named.into_iter().enumerate() {
         let mut extent = is_new.clone();
         let stays = Aff::constant(1) - is_new;
-        for (from, old) in shape.iter().enumerate().filter(|(from, _)| (d.saturating_sub(axes.len())..=d).contains(from)) {
+        for (from, old) in
+            shape.iter().enumerate().filter(|(from, _)| (d.saturating_sub(axes.len())..=d).contains(from))
+        {
             let here = cx.is_equal(&before, &(from as i64).into());
             let here = cx.mul(&here, &stays);
             extent = extent + cx.mul(&here, old);
