@@ -2,7 +2,7 @@
 
 use crate::extract;
 use crate::graph::{self, Graph};
-use crate::import::{self, Given, ImportOptions};
+use crate::import::{self, Dimension, Given, ImportOptions};
 use crate::report::{forms, session::Session, work};
 use sirius_lowering::Target;
 use sirius_lowering::artifact::{ArtifactOptions, WeightsPolicy, tag_of, write_artifact};
@@ -30,8 +30,8 @@ pub struct CompileOptions {
     pub output: Output,
     /// LLVM's name of the processor, or `native`.
     pub cpu: String,
-    /// Dimensions that are fixed, by name.
-    pub dims: BTreeMap<String, i64>,
+    /// Dimensions that are fixed or bounded, by name.
+    pub dims: BTreeMap<String, Dimension>,
     /// Inputs whose contents are fixed, by name.
     pub values: BTreeMap<String, Given>,
     pub threads: Option<usize>,

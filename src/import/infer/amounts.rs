@@ -7,11 +7,12 @@
 //! the amount ([`ParamDef::Value`]); the workspace then needs an upper bound, from the operator or by convention.
 //! Operators that find out how large their result is (`NonZero`) get one more output, the count.
 
-use super::assume::{Fact, Range, Same};
+use super::assume::{Fact, Range, Same, intersect};
 use super::context::{Context, State, Step, Stop};
 use super::site::Site;
 use crate::graph::interp;
 use crate::graph::{Block, Graph, Node, Tensor, TensorId};
+use crate::import::Dimension;
 use crate::import::inputs::{DeclaredDim, DeclaredInput, identifier};
 use crate::import::tensor::Constant;
 use crate::run::value::Value;
@@ -126,20 +127,25 @@ impl Context<'_> {
         self.zeros.contains(name).then(|| name.clone())
     }
 
-    /// Gives graph input number `input` contents where it is an amount; `fixed` are elements given by the user.
-    pub fn declare_amount(&mut self, input: usize, id: TensorId, fixed: impl Fn(&str) -> Option<i64>) {
+    /// Gives graph input number `input` contents where it is an amount; `given` are elements
+    /// that the user fixes or bounds.
+    pub fn declare_amount(&mut self, input: usize, id: TensorId, given: impl Fn(&str) -> Option<Dimension>) {
         let tensor = self.graph.tensor(id).clone();
         let Some(count) = tensor_count(&tensor) else { return };
         let names: Vec<String> = (0..count).map(|k| element_name(&tensor.name, tensor.rank(), k)).collect();
-        if !self.known.is_amount(&tensor.name) && names.iter().all(|n| fixed(n).is_none()) {
+        if !self.known.is_amount(&tensor.name) && names.iter().all(|n| given(n).is_none()) {
             return;
         }
         let mut contents = Vec::new();
         for (at, name) in names.into_iter().enumerate() {
-            let value = fixed(&name);
-            let range = value.map_or_else(|| self.known_range(&name), |v| (Some(v), Some(v)));
+            let given = given(&name);
+            let range = given.map_or((None, None), |given| given.range());
+            let range = intersect(range, self.known_range(&name));
             let param = self.amount_param(name, ParamDef::Content { input, at }, range);
-            contents.push(value.map_or(Aff::param(param), Aff::constant));
+            if let Some(typical) = given.and_then(|given| given.typical()) {
+                self.graph.params.get_mut(param).hint = typical;
+            }
+            contents.push(given.and_then(|given| given.fixed()).map_or(Aff::param(param), Aff::constant));
         }
         self.graph.tensor_mut(id).symbolic = Some(contents);
     }

@@ -46,6 +46,7 @@ use super::ImportOptions;
 use super::build::Draft;
 use crate::graph::Graph;
 use assume::Known;
+pub use assume::Range;
 use context::{Context, Stop};
 use sirius_polyhedral::{Error, Result};
 

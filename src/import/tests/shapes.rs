@@ -126,13 +126,13 @@ fn a_table_bounds_the_sequence_from_above() {
 #[test]
 fn dimensions_can_be_fixed_by_name() {
     let mut options = ImportOptions::default();
-    options.dims.insert("n".into(), 7);
+    options.dims.insert("n".into(), 7.into());
     let fixed = import_with(&positions(), &options).unwrap();
     assert_eq!(show(&fixed, fixed.main.outputs[0]), "y f32[7, 8]");
     assert!(fixed.params.is_empty());
-    options.dims.insert("n".into(), 513);
+    options.dims.insert("n".into(), 513.into());
     assert!(import_with(&positions(), &options).unwrap_err().to_string().contains("513"));
-    options.dims.insert("m".into(), 1);
+    options.dims.insert("m".into(), 1.into());
     let error = import_with(&positions(), &options).unwrap_err();
     assert_eq!(error.diagnostic().help.as_deref(), Some("it has n"));
 }
@@ -225,7 +225,7 @@ fn contents_of_small_inputs_are_parameters() {
     // 6 columns are expanded to 6 or by 1; the best k are at most 6.
     assert_eq!(found[0], "y f32[n, 6]");
     assert!(found[1].starts_with("best f32[n, d"), "{found:?}");
-    let options = ImportOptions { dims: [("k_value".to_string(), 2)].into(), ..ImportOptions::default() };
+    let options = ImportOptions { dims: [("k_value".to_string(), 2.into())].into(), ..ImportOptions::default() };
     let nodes = vec![node("Unsqueeze", "k zero", "list", vec![]), node("TopK", "x list", "best at", vec![])];
     let fixed = import_with(&model(graph(inputs(), all, nodes, "best")), &options).unwrap();
     assert_eq!(show(&fixed, fixed.main.outputs[0]), "best f32[n, 2]");
