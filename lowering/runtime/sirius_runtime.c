@@ -380,6 +380,17 @@ static int report_extents(sirius_context *c, DLTensor *out) {
   return SIRIUS_OK;
 }
 
+/* Marks that the run left where it met data that the model has no answer for. */
+static int check_marks(sirius_context *c) {
+  const sirius_descriptor *d = c->model->descriptor;
+  for (int64_t i = 0; i < d->n_params; i++) {
+    const param_info *p = &d->params[i];
+    if (p->kind == PARAM_MISTAKE && read_integer(c->arrays[p->source], p->part))
+      return complain(c, SIRIUS_MODEL_ERROR, "%s", p->name);
+  }
+  return SIRIUS_OK;
+}
+
 /* The code on the context's team; alone where there is none, as in the child of a fork. */
 static int32_t run_body(sirius_context *c) {
   const sirius_descriptor *d = c->model->descriptor;
@@ -404,6 +415,8 @@ ENTRY int sirius_rt_run(sirius_context *c, const DLTensor *in, size_t n_in, DLTe
   memcpy(c->params, c->planned, 8 * (size_t)d->n_params);
   int32_t result = run_body(c);
   if (result) return complain(c, SIRIUS_MODEL_ERROR, "the model stopped with code %d", (int64_t)result);
+  status = check_marks(c);
+  if (status) return status;
   for (int64_t i = 0; i < d->n_params; i++)
     if (d->params[i].kind == PARAM_VALUE) return report_extents(c, out);
   return SIRIUS_OK;

@@ -6,7 +6,7 @@
 
 use crate::features::Feature;
 use crate::prepare::SizeProgram;
-use sirius_polyhedral::{Aff, Array, DType, LoopNest, Param, ParamDef, Params, Role};
+use sirius_polyhedral::{Aff, Array, DType, LoopNest, Nest, Param, ParamDef, Params, Role};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -142,14 +142,14 @@ impl Ir {
     fn params_table(&mut self, facts: &Facts) {
         let mut rows = Vec::new();
         for (_, param) in facts.nest.params.iter() {
-            let required = required(param, &facts.nest.params);
+            let required = required(param, &facts.nest.params).or_else(|| mistake(param, facts.nest));
             let name = self.string(required.as_ref().unwrap_or(&param.name));
             let (kind, source, part) = match &param.def {
                 ParamDef::Input { input, axis } => (0, *input, *axis),
                 ParamDef::Content { input, at } => (3, *input, *at),
                 ParamDef::Value { array } => {
                     let at = facts.nest.arrays.iter().position(|a| a.name == *array).unwrap_or_default();
-                    (2, at, facts.nest.arrays[at].dtype.size())
+                    (if required.is_some() { 5 } else { 2 }, at, facts.nest.arrays[at].dtype.size())
                 }
                 _ if required.is_some() => (4, 0, 0),
                 _ => (1, 0, 0),
@@ -243,6 +243,23 @@ fn required(param: &Param, params: &Params) -> Option<String> {
     let ParamDef::Mul(difference, _) = &param.def else { return None };
     let known = !is_known_after_run(difference, params);
     (known && param.min == 0 && param.max == Some(0)).then(|| extent_text(difference, params))
+}
+
+/// What is wrong with the data when an integer that the run computes, and that must be 0, is not: the node that
+/// computes it says where.
+fn mistake(param: &Param, nest: &LoopNest) -> Option<String> {
+    let ParamDef::Value { array } = &param.def else { return None };
+    let mut writer = None;
+    let mut visit = |n: &Nest| {
+        if let Nest::Compute { target, origin, .. } = n
+            && nest.arrays[target.array.0 as usize].name == *array
+        {
+            writer.get_or_insert(origin.clone());
+        }
+    };
+    nest.body.iter().for_each(|n| n.visit(&mut visit));
+    let origin = writer.filter(|_| param.min == 0 && param.max == Some(0))?;
+    Some(format!("node \"{}\" ({}): an index lies outside the dimension that it goes into", origin.node, origin.op))
 }
 
 /// Does the extent depend on an integer that the model computes itself?

@@ -27,6 +27,7 @@ mod names;
 mod normalize;
 mod padding;
 mod pool;
+mod positions;
 mod quantize;
 mod random;
 mod recurrent;

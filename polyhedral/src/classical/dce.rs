@@ -1,11 +1,12 @@
 //! `dce`: remove statements whose results nobody reads.
 //!
 //! An array is live when it is a graph output, when it decides whether a loop goes on, when it holds a
-//! run-time parameter that a live statement uses, or when a live statement reads it; a statement is live when
+//! run-time parameter (the caller compares it with its bounds after the run), or when a live statement reads it; a statement is live when
 //! its target is. Computed backwards to a fixpoint, so chains and cycles through loop-carried state die too.
 //! Source: mark and sweep over the data-flow graph (Muchnick 1997, section 18.10).
 
 use crate::error::Result;
+use crate::param::ParamDef;
 use crate::pass::{Pass, PassContext};
 use crate::program::{ArrayId, Program, Role, StatementId};
 use crate::schedule::group;
@@ -44,6 +45,10 @@ fn live_arrays(program: &Program) -> HashSet<ArrayId> {
     let outputs = program.arrays().filter(|(_, a)| matches!(a.role, Role::Output(_))).map(|(id, _)| id);
     let mut live = HashSet::new();
     let mut work: Vec<ArrayId> = outputs.collect();
+    work.extend(program.params.iter().filter_map(|(_, p)| match &p.def {
+        ParamDef::Value { array } => program.arrays().find(|(_, a)| a.name == *array).map(|(id, _)| id),
+        _ => None,
+    }));
     while let Some(array) = work.pop() {
         if !live.insert(array) {
             continue;

@@ -11,9 +11,9 @@ pub const RULES: Family = &[
     ("Gather", gather),
     ("GatherElements", gather_elements),
     ("GatherND", gather_nd),
-    ("Scatter", like_data),
-    ("ScatterElements", like_data),
-    ("ScatterND", like_data),
+    ("Scatter", scatter_elements),
+    ("ScatterElements", scatter_elements),
+    ("ScatterND", scatter_nd),
     ("ReverseSequence", like_data),
     ("TensorScatter", tensor_scatter),
 ];
@@ -21,6 +21,37 @@ pub const RULES: Family = &[
 fn like_data(site: &mut Site) -> Step {
     let (dtype, shape) = (site.dtype(0)?, site.shape(0)?);
     site.set(0, dtype, shape)
+}
+
+/// No index fits into an empty dimension, so there may be none.
+fn need_elements(site: &mut Site, indices: &[Aff], extents: &[Aff]) -> Step {
+    for extent in extents.iter().filter(|e| !e.is_constant(1)) {
+        let (zero, one) = (Aff::constant(0), Aff::constant(1));
+        let missing = site.cx.max(&(one - extent.clone()), &zero);
+        let unfit = site.cx.product(&[&[missing], indices].concat());
+        match site.cx.equal(&unfit, &zero) {
+            Some(true) => {}
+            Some(false) => return Err(site.invalid("there are indices into a dimension of extent 0")),
+            None => site.cx.require_zero(&unfit),
+        }
+    }
+    Ok(())
+}
+
+fn scatter_elements(site: &mut Site) -> Step {
+    let (data, indices) = (site.shape(0)?, site.shape(1)?);
+    let axis = site.axis_attribute(0, data.len())?;
+    need_elements(site, &indices, &data[axis..=axis])?;
+    like_data(site)
+}
+
+fn scatter_nd(site: &mut Site) -> Step {
+    let (data, indices) = (site.shape(0)?, site.shape(1)?);
+    let depth = indices.last().and_then(Aff::as_constant).and_then(|n| usize::try_from(n).ok());
+    let depth = depth.filter(|n| *n <= data.len());
+    let depth = depth.ok_or_else(|| site.invalid("the last dimension of the indices must be known"))?;
+    need_elements(site, &indices[..indices.len() - 1], &data[..depth])?;
+    like_data(site)
 }
 
 /// Cache and update agree but for the axis.
@@ -161,6 +192,7 @@ fn slice_contents(site: &Site, input: &[Aff], output: &[Aff], cuts: &[Cut]) -> O
 fn gather(site: &mut Site) -> Step {
     let (dtype, data, indices) = (site.dtype(0)?, site.shape(0)?, site.shape(1)?);
     let axis = site.axis_attribute(0, data.len())?;
+    need_elements(site, &indices, &data[axis..=axis])?;
     let mut shape = data[..axis].to_vec();
     shape.extend(indices.iter().cloned());
     shape.extend(data[axis + 1..].iter().cloned());
@@ -193,6 +225,9 @@ fn gather_elements(site: &mut Site) -> Step {
     if shape.len() != site.rank(0)? {
         return Err(site.invalid("data and indices have different ranks"));
     }
+    let data = site.shape(0)?;
+    let axis = site.axis_attribute(0, data.len())?;
+    need_elements(site, &shape, &data[axis..=axis])?;
     site.set(0, dtype, shape)
 }
 
@@ -204,6 +239,7 @@ fn gather_nd(site: &mut Site) -> Step {
     if batch + depth > data.len() || batch >= indices.len() {
         return Err(site.invalid(format!("indices of length {depth} do not fit rank {}", data.len())));
     }
+    need_elements(site, &indices[..indices.len() - 1], &data[batch..batch + depth])?;
     let mut shape = indices[..indices.len() - 1].to_vec();
     shape.extend(data[batch + depth..].iter().cloned());
     site.set(0, dtype, shape)

@@ -53,7 +53,8 @@ fn reduce_any(site: &mut Site, dtype: DType, shape: &[Aff], axes: &[Aff]) -> Ste
     let chosen = site.cx.chosen(axes, shape.len())?;
     let mut kept = Vec::new();
     for (named, extent) in axes::any(&chosen, shape.len()).iter().zip(shape) {
-        kept.push(extent.clone() + site.cx.mul(named, &(Aff::constant(1) - extent.clone())));
+        let stays = Aff::constant(1) - named.clone();
+        kept.push(site.cx.mul(&stays, extent) + named.clone());
     }
     site.set(0, dtype, kept)
 }

@@ -124,6 +124,37 @@ fn a_table_bounds_the_sequence_from_above() {
 }
 
 #[test]
+fn a_range_of_the_user_meets_the_models_own() {
+    let ranged = |text: &str| {
+        let options = ImportOptions { dims: [("n".to_string(), text.parse().unwrap())].into(), ..Default::default() };
+        import_with(&positions(), &options)
+    };
+    let bounds = |text: &str| {
+        let imported = ranged(text).unwrap();
+        let n = imported.params.get(imported.params.find("n").unwrap());
+        (n.min, n.max, n.hint)
+    };
+    assert_eq!(bounds("2..128:100"), (2, Some(128), 100));
+    assert_eq!(bounds("1..4096:600"), (1, Some(512), 512));
+    assert_eq!(bounds("0.."), (0, Some(512), 1));
+    let error = ranged("600..700").unwrap_err();
+    assert!(error.to_string().contains("given as 600..700, and the model leaves from 600 to 512"), "{error}");
+}
+
+#[test]
+fn no_index_fits_into_an_empty_dimension() {
+    let inputs = vec![value("x", FLOAT, &["n", "3"]), value("at", INT64, &["m"])];
+    let file = model(graph(inputs, vec![], vec![node("Gather", "x at", "y", vec![])], "y"));
+    let checks = |low: &str| {
+        let dims = ["n", "m"].map(|name| (name.to_string(), low.parse().unwrap()));
+        let options = ImportOptions { dims: dims.into(), ..Default::default() };
+        let imported = import_with(&file, &options).unwrap();
+        imported.params.iter().filter(|(_, p)| (p.min, p.max) == (0, Some(0))).count()
+    };
+    assert_eq!((checks("1.."), checks("0..")), (0, 1));
+}
+
+#[test]
 fn dimensions_can_be_fixed_by_name() {
     let mut options = ImportOptions::default();
     options.dims.insert("n".into(), 7.into());
