@@ -137,7 +137,6 @@ fn extract_results(builder: &mut Builder, node: &Node) -> Result<()> {
         "ConvInteger" => conv::conv_integer(builder, node),
         "Col2Im" => unpool::col2im(builder, node),
         "Compress" => counted::compress(builder, node),
-        "ConvTranspose" => conv::conv_transpose(builder, node),
         "CumProd" | "CumSum" => cumulative::cumulative(builder, node),
         "DeformConv" => deform::deform_conv(builder, node),
         "Det" => determinant::determinant(builder, node),

@@ -22,6 +22,7 @@ mod signal;
 mod spectrum;
 mod text;
 mod training;
+mod transposed;
 mod tree;
 
 use super::context::{Context, Step};
@@ -38,7 +39,7 @@ pub struct Function {
     pub body: fn(&mut Body) -> Step,
 }
 
-const FAMILIES: [&[Function]; 16] = [
+const FAMILIES: [&[Function]; 17] = [
     attention::FUNCTIONS,
     contrib::FUNCTIONS,
     convolution::FUNCTIONS,
@@ -54,6 +55,7 @@ const FAMILIES: [&[Function]; 16] = [
     signal::FUNCTIONS,
     spectrum::FUNCTIONS,
     training::FUNCTIONS,
+    transposed::FUNCTIONS,
     tree::FUNCTIONS,
 ];
 
