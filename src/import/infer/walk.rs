@@ -9,6 +9,7 @@ use super::site::{MAX_CONTENTS, Site};
 use super::table;
 use crate::graph::fold::fold_small;
 use crate::graph::{Attribute, Block, Node, TensorId};
+use crate::import::catalog;
 use sirius_polyhedral::{Aff, DType, Error};
 
 impl Context<'_> {
@@ -87,6 +88,10 @@ impl Context<'_> {
     fn supported_node(&mut self, mut node: Node, out: &mut Vec<Node>) -> Step {
         if !is_known(&node) {
             return Err(unknown(&node).into());
+        }
+        if node.domain.is_empty() {
+            let known = node.input(0).filter(|id| self.state(*id) == State::Known);
+            catalog::check(&node.op, node.version, known.map(|id| self.graph.tensor(id).dtype))?;
         }
         if sequence::refuses(self, &node) {
             return Err(sequence::error(&node).into());
