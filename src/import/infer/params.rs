@@ -72,7 +72,7 @@ pub fn declare(context: &mut Context, draft: &Draft, options: &ImportOptions) ->
                 DeclaredDim::Fixed(n) => Aff::constant(*n),
                 _ => {
                     let found = named.iter().find(|n| n.input == number && n.axis == axis);
-                    found.map_or(Ok(Aff::constant(1)), |n| symbolic(context, n, &named, options))?
+                    found.map_or(Aff::constant(1), |n| symbolic(context, n, &named, options))
                 }
             });
         }
@@ -80,45 +80,35 @@ pub fn declare(context: &mut Context, draft: &Draft, options: &ImportOptions) ->
         context.declare_amount(number, input.id, |name| options.dims.get(name).copied());
     }
     context.apply_ranges(None);
-    agree(context, options)
+    Ok(agree(context, options)?)
 }
 
-/// The model may need bounds that the user's leave no extent in.
-fn agree(context: &Context, options: &ImportOptions) -> std::result::Result<(), Stop> {
+/// The model may need bounds that the user's leave nothing in.
+fn agree(context: &Context, options: &ImportOptions) -> Result<()> {
     for (_, param) in context.graph.params.iter() {
         if let (Some(given), Some(max)) = (options.dims.get(&param.name), param.max)
             && max < param.min
         {
-            return Err(contradiction(&param.name, given, &format!("from {} to {max}", param.min)).into());
+            let (name, min) = (&param.name, param.min);
+            let message = format!("\"{name}\" is given as {given}, and the model leaves from {min} to {max}");
+            let help = format!("give --dim {name} a value or a range that the model admits, or leave it out");
+            return Err(Error::invalid("E107", message).help(help));
         }
     }
     Ok(())
 }
 
-fn contradiction(name: &str, given: &Dimension, needed: &str) -> Error {
-    Error::invalid("E107", format!("dimension \"{name}\" is given as {given}, and the model leaves {needed}"))
-        .help(format!("give --dim {name} an extent or a range that the model admits, or leave it out"))
-}
-
 /// The parameter that stands for a dimension; a number where the user or the model fixes it.
-fn symbolic(
-    context: &mut Context,
-    dim: &Named,
-    all: &[Named],
-    options: &ImportOptions,
-) -> std::result::Result<Aff, Stop> {
+fn symbolic(context: &mut Context, dim: &Named, all: &[Named], options: &ImportOptions) -> Aff {
     let given = |n: &Named| options.dims.get(&n.original).or_else(|| options.dims.get(&n.identifier));
     let root = match context.known.resolve(&dim.identifier) {
-        Same::Fixed(n) => match given(dim).filter(|given| !given.admits(n)) {
-            Some(given) => return Err(contradiction(&dim.original, given, &format!("only {n}")).into()),
-            None => return Ok(Aff::constant(n)),
-        },
+        Same::Fixed(n) => return Aff::constant(n),
         Same::Dim(root) => root,
     };
     let same = |n: &&Named| matches!(context.known.resolve(&n.identifier), Same::Dim(r) if r == root);
     let dimensions: Vec<&Dimension> = all.iter().filter(same).filter_map(given).collect();
     if let Some(n) = dimensions.iter().find_map(|d| d.fixed()) {
-        return Ok(Aff::constant(n));
+        return Aff::constant(n);
     }
     let (low, max) = dimensions.iter().fold((None, None), |range, d| intersect(range, d.range()));
     let typical = dimensions.iter().find_map(|d| d.typical());
@@ -132,10 +122,10 @@ fn symbolic(
         let hint = typical.unwrap_or(hint(dim)).clamp(min, max.unwrap_or(i64::MAX).max(min));
         params.push(Param { name: root.clone(), def, min, max, hint })
     });
-    Ok(match context.known.multiple(&root) {
+    match context.known.multiple(&root) {
         Some(of) => multiple(&mut context.graph.params, id, of),
         None => Aff::param(id),
-    })
+    }
 }
 
 /// `of * (dim / of)`: the artifact compares it with the extent that it is given, so other extents are refused.

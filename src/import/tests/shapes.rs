@@ -138,7 +138,12 @@ fn a_range_of_the_user_meets_the_models_own() {
     assert_eq!(bounds("1..4096:600"), (1, Some(512), 512));
     assert_eq!(bounds("0.."), (0, Some(512), 1));
     let error = ranged("600..700").unwrap_err();
-    assert!(error.to_string().contains("given as 600..700, and the model leaves from 600 to 512"), "{error}");
+    assert!(error.to_string().contains("dimensions n and 512 must be equal"), "{error}");
+    let inputs = vec![value("x", FLOAT, &["n", "3"]), value("axes", INT64, &["1"])];
+    let file = model(graph(inputs, vec![], vec![node("ReduceSum", "x axes", "y", vec![])], "y"));
+    let dims = [("axes_value0".to_string(), "5..9".parse().unwrap())];
+    let error = import_with(&file, &ImportOptions { dims: dims.into(), ..Default::default() }).unwrap_err();
+    assert!(error.to_string().contains("given as 5..9, and the model leaves from 5 to 1"), "{error}");
 }
 
 #[test]
