@@ -94,13 +94,14 @@ static int64_t plan(sirius_context *c) {
   size_tables tables = {c->planned, c->dims, c->slots, 1};
   c->is_planned = 0;
   params_reset(d, c->planned_for, c->planned);
-  if (!size_run(d, &tables)) return -1;
+  int is_defined = size_run(d, &tables);
   for (int64_t i = 0; i < d->n_params; i++)
     if (d->params[i].kind == PARAM_REQUIRED && c->planned[i]) {
       complain(c, SIRIUS_INVALID_ARGUMENT, "the inputs' sizes do not fit together: %s is %d, wanted 0", d->params[i].name,
                c->planned[i]);
       return -1;
     }
+  if (!is_defined) return -1;
   int64_t bytes = slots_place(d, c->slots);
   c->is_planned = bytes >= 0;
   return bytes;

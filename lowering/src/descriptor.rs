@@ -242,7 +242,30 @@ pub fn dlpack_type(dtype: DType) -> (u8, u8) {
 fn required(param: &Param, params: &Params) -> Option<String> {
     let ParamDef::Mul(difference, _) = &param.def else { return None };
     let known = !is_known_after_run(difference, params);
-    (known && param.min == 0 && param.max == Some(0)).then(|| extent_text(difference, params))
+    if !known || param.min != 0 || param.max != Some(0) {
+        return None;
+    }
+    /// A longer formula tells less than the names in it.
+    const READABLE: usize = 80;
+    let text = extent_text(difference, params);
+    if text.len() <= READABLE {
+        return Some(text);
+    }
+    let mut names = Vec::new();
+    given_names(difference, params, &mut names);
+    Some(format!("what follows from {}", names.join(", ")))
+}
+
+/// The named dimensions and amounts that an expression follows from.
+fn given_names(aff: &Aff, params: &Params, names: &mut Vec<String>) {
+    aff.visit_params(&mut |id| match &params.get(id).def {
+        ParamDef::Mul(a, b) | ParamDef::FloorDiv(a, b) | ParamDef::Max(a, b) | ParamDef::Min(a, b) => {
+            given_names(a, params, names);
+            given_names(b, params, names);
+        }
+        _ if names.contains(&params.get(id).name) => {}
+        _ => names.push(params.get(id).name.clone()),
+    });
 }
 
 /// What is wrong with the data when an integer that the run computes, and that must be 0, is not: the node that
@@ -327,4 +350,29 @@ fn thunks(tag: &str, manifest: &str) -> String {
     line(format!("define i32 @sirius_{tag}_abi_version() nounwind {{\n  ret i32 {}\n}}", crate::artifact::ABI_VERSION));
     line(format!("define ptr @sirius_{tag}_manifest_json() nounwind {{\n  ret {manifest}\n}}"));
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `min(.. min(a, b) .., b) - 1` must be 0.
+    fn said(depth: usize) -> Option<String> {
+        let mut params = Params::default();
+        let mut given = |name: &str, at| {
+            let def = ParamDef::Content { input: 0, at };
+            Aff::param(params.push(Param { name: name.into(), def, min: 0, max: None, hint: 1 }))
+        };
+        let (a, b) = (given("a", 0), given("b", 1));
+        let nested =
+            (0..depth).fold(a, |inner, _| Aff::param(params.derived(ParamDef::Min(inner, b.clone() + 1.into()))));
+        let def = ParamDef::Mul(nested - 1.into(), 1.into());
+        required(&Param { name: "d".into(), def, min: 0, max: Some(0), hint: 0 }, &params)
+    }
+
+    #[test]
+    fn a_rule_is_spelt_out_while_that_can_be_read() {
+        assert_eq!(said(1).as_deref(), Some("min(a, b + 1) - 1"));
+        assert_eq!(said(30).as_deref(), Some("what follows from a, b"));
+    }
 }
