@@ -2,7 +2,7 @@
 
 use crate::extract;
 use crate::graph::{self, Graph};
-use crate::import::{self, Given, ImportOptions};
+use crate::import::{self, Dimension, Given, ImportOptions};
 use crate::report::{forms, session::Session, work};
 use sirius_lowering::Target;
 use sirius_lowering::artifact::{ArtifactOptions, WeightsPolicy, tag_of, write_artifact};
@@ -10,7 +10,7 @@ use sirius_lowering::code::{Code, compile_body};
 use sirius_lowering::metadata::Manifest;
 use sirius_lowering::nvptx::{self, GpuArtifact};
 use sirius_polyhedral::driver::{DriverOptions, Report, run_passes};
-use sirius_polyhedral::{Error, LoopNest, Pass, Program, Result, astgen, pipeline};
+use sirius_polyhedral::{Error, LoopNest, Param, ParamDef, Pass, Program, Result, astgen, pipeline};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -30,8 +30,8 @@ pub struct CompileOptions {
     pub output: Output,
     /// LLVM's name of the processor, or `native`.
     pub cpu: String,
-    /// Dimensions that are fixed, by name.
-    pub dims: BTreeMap<String, i64>,
+    /// Dimensions that are fixed or bounded, by name.
+    pub dims: BTreeMap<String, Dimension>,
     /// Inputs whose contents are fixed, by name.
     pub values: BTreeMap<String, Given>,
     pub threads: Option<usize>,
@@ -119,6 +119,7 @@ pub fn compile_gpu(
     let target = target(options)?;
     let graph = import(path, options, session)?;
     let mut program = extract(&graph, session)?;
+    drop_marks(&mut program);
     let report = optimize(&mut program, &target, options, session)?;
     let mut nest = loop_nest(&program, session)?;
     let name = artifact_name(path, options);
@@ -127,6 +128,14 @@ pub fn compile_gpu(
     let mut artifact = session.phase("code", |_| nvptx::lower(&nest, &target))?;
     session.phase("write", |_| nvptx::write_artifact(&nest, &mut artifact, &name, dir))?;
     Ok((artifact, report))
+}
+
+/// Nothing of ours runs beside a launch plan that could look at the marks of wrong data after the run, so no kernel
+/// makes them: what must be 0 is taken to be.
+fn drop_marks(program: &mut Program) {
+    let is_mark = |p: &Param| matches!(p.def, ParamDef::Value { .. }) && (p.min, p.max) == (0, Some(0));
+    let marks: Vec<_> = program.params.iter().filter(|(_, p)| is_mark(p)).map(|(id, _)| id).collect();
+    marks.into_iter().for_each(|id| program.params.get_mut(id).def = ParamDef::Mul(0.into(), 0.into()));
 }
 
 /// How far results may differ from evaluating every operator in order, in its own type.

@@ -90,6 +90,29 @@ fn a_wrong_input_is_refused_by_the_artifact_itself() {
 }
 
 #[test]
+fn a_range_bounds_what_the_artifact_takes_and_names_what_it_is_tuned_for() {
+    let dir = tempfile::tempdir().unwrap();
+    expect(&compile_dense(dir.path(), &["--dim", "batch=0..64:32"]), 0, "symbolic dimensions: batch");
+    let artifact = dir.path().display().to_string();
+    let said = "from 0 to 64, tuned for 32";
+    expect(&sirius(&["inspect", &artifact]), 0, &format!("dim batch {said}"));
+    let header = std::fs::read_to_string(dir.path().join("dense.h")).unwrap();
+    assert!(header.contains(&format!("dim batch: {said}")), "{header}");
+    let run = |rows: usize| {
+        let x = sirius::run::Value::from_f32(&[rows, 4], &vec![1.0; 4 * rows]).unwrap();
+        sirius::run::pb::write(&dir.path().join("input_0.pb"), "x", &x).unwrap();
+        sirius(&["run", &artifact, "--data", &artifact])
+    };
+    expect(&run(65), 1, "input \"x\": dimension 0 (batch): wanted 0 to 64, got 65");
+    expect(&run(64), 0, "y: f32[64, 3]");
+    expect(&run(0), 0, "y: f32[0, 3]");
+    // Made-up inputs have the extent that the code is tuned for.
+    expect(&sirius(&["run", &artifact]), 0, "y: f32[32, 3]");
+    expect(&compile_dense(dir.path(), &["--dim", "batch=8..4"]), 2, "ends before it begins");
+    expect(&compile_dense(dir.path(), &["--dim", "rows=1..4"]), 1, "no symbolic dimension \"rows\"");
+}
+
+#[test]
 fn bench_prints_one_json_object() {
     let dir = tempfile::tempdir().unwrap();
     expect(&compile_dense(dir.path(), &[]), 0, "dense.so");

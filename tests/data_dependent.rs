@@ -5,7 +5,9 @@
 mod check;
 
 use check::check;
-use sirius::run::Value;
+use sirius::compile::{CompileOptions, compile};
+use sirius::report::session::Session;
+use sirius::run::{Value, load::Loaded};
 
 fn f32s(shape: &[usize], values: &[f32]) -> Value {
     Value::from_f32(shape, values).unwrap()
@@ -246,4 +248,114 @@ main (t0) -> (t1, t2, t3, t4) {
 "#;
     let p: Vec<f32> = (0..150).map(|i| (i % 10) as f32 / 10.0).collect();
     check("random", source, &[vec![f32s(&[3, 50], &p)], vec![f32s(&[3, 50], &p)]]);
+}
+
+/// Compiles a graph and runs it on data that it must refuse: what it says.
+fn refusal(name: &str, source: &str, inputs: &[Value]) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.graph");
+    std::fs::write(&path, source).unwrap();
+    let options = CompileOptions { verify_each: true, ..CompileOptions::default() };
+    compile(&path, &options, &mut Session::default(), dir.path()).unwrap();
+    let loaded = Loaded::open(dir.path()).unwrap();
+    match loaded.run(inputs) {
+        Ok(results) => panic!("{name}: not refused, but {results:?}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn i64s(shape: &[usize], values: &[i64]) -> Value {
+    let values: Vec<i128> = values.iter().map(|v| i128::from(*v)).collect();
+    Value::from_ints(sirius_polyhedral::DType::I64, shape, &values).unwrap()
+}
+
+#[test]
+fn indices_outside_are_refused_by_name() {
+    let source = |op: &str, positions: &str, result: &str| {
+        format!(
+            r#"graph "g"
+param n = input(0, 0) min 0 hint 4
+param m = input(1, 0) min 0 hint 4
+t0 "x" f32[n, 3]
+t1 "at" i64[{positions}]
+t2 "y" f32[{result}]
+main (t0, t1) -> (t2) {{
+  {op} "look" (t0, t1) -> (t2)
+}}
+"#
+        )
+    };
+    let (rows, elements) = (source("Gather@13", "m", "m, 3"), source("GatherElements@13", "m, 3", "m, 3"));
+    let subscripts = source("GatherND@13", "m, 2", "m");
+    check("gather", &rows, &[vec![mixed(&[4, 3]), i64s(&[3], &[-4, 0, 3])], vec![mixed(&[0, 3]), i64s(&[0], &[])]]);
+    check("subscripts", &subscripts, &[vec![mixed(&[4, 3]), i64s(&[2, 2], &[-4, 2, 3, -3])]]);
+    for (source, n, at) in [
+        (&rows, 4, i64s(&[2], &[4, 0])),
+        (&rows, 4, i64s(&[1], &[-5])),
+        (&elements, 2, i64s(&[1, 3], &[0, 1, 2])),
+        (&subscripts, 4, i64s(&[2, 2], &[0, 0, 3, 3])),
+        (&subscripts, 4, i64s(&[2, 2], &[0, 0, -5, 0])),
+    ] {
+        let said = refusal("outside", source, &[mixed(&[n, 3]), at]);
+        assert!(said.contains("node \"look\" (Gather") && said.contains("outside the dimension"), "{said}");
+    }
+}
+
+/// A step that never comes does not count; one in a loop does.
+#[test]
+fn indices_in_loops_and_branches_count_where_they_run() {
+    let source = r#"graph "g"
+t0 "x" f32[4]
+t1 "at" i64[3]
+t2 "go" bool[]
+t3 "y" f32[3]
+t4 "trips" i64[] = [3]
+t5 "all" f32[3]
+t6 "i" i64[]
+t7 "on" bool[]
+t8 "one" i64[]
+t9 "found" f32[]
+t10 "still" bool[]
+t11 "zeros" f32[3] = [0.0, 0.0, 0.0]
+t12 "none" f32[3]
+main (t0, t1, t2) -> (t3) {
+  If@13 "if" (t2) -> (t3)
+    : then_branch () -> (t5) {
+      Loop@17 "loop" (t4, _) -> (t5)
+        : body (t6, t7) -> (t10, t9) {
+          Identity@13 "go_on" (t7) -> (t10)
+          Gather@13 "which" (t1, t6) -> (t8)
+          Gather@13 "look" (t0, t8) -> (t9)
+        }
+    }
+    : else_branch () -> (t12) {
+      Identity@13 "nothing" (t11) -> (t12)
+    }
+}
+"#;
+    let inputs = |at: [i64; 3], go: bool| vec![mixed(&[4]), i64s(&[3], &at), Value::from_bools(&[], &[go]).unwrap()];
+    check("loop", source, &[inputs([0, -1, 3], true), inputs([9, 9, 9], false)]);
+    let said = refusal("loop", source, &inputs([0, 1, 4], true));
+    assert!(said.contains("node \"look\" (Gather)"), "{said}");
+}
+
+/// The workspace has room for a bounded amount; a larger one is refused, not cut off.
+#[test]
+fn an_amount_beyond_its_bound_is_refused() {
+    let source = r#"graph "g"
+param c = value("count") min 0 max 8 hint 4
+t0 "x" f32[2]
+t1 "sum" f32[]
+t2 "count" i64[]
+t3 "known" i64[1] ~ [c]
+t4 "y" f32[c]
+main (t0) -> (t4) {
+  ReduceSum@13 "sum" (t0) -> (t1) {keepdims = 0}
+  Cast@13 "count" (t1) -> (t2) {to = 7}
+  ConstantOfShape@9 "fill" (t3) -> (t4)
+}
+"#;
+    check("amount", source, &[vec![f32s(&[2], &[3.0, 5.0])], vec![f32s(&[2], &[0.0, 0.0])]]);
+    let said = refusal("amount", source, &[f32s(&[2], &[3.0, 6.0])]);
+    assert!(said.contains("outside 0 to 8"), "{said}");
 }

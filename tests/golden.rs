@@ -10,7 +10,7 @@ mod support;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use sirius::graph::{self, Graph};
-use sirius::import::{self, ImportOptions};
+use sirius::import::{self, Dimension, ImportOptions};
 use sirius_lowering::Target;
 use sirius_lowering::{code, nvptx};
 use sirius_polyhedral::driver::{DriverOptions, run_passes};
@@ -166,7 +166,7 @@ fn import(golden: &Golden) -> std::result::Result<String, Failed> {
     let mut options = ImportOptions::default();
     for dim in golden.option("dims").unwrap_or_default().split(',').filter(|d| !d.trim().is_empty()) {
         let (name, value) = dim.split_once('=').ok_or("a dimension is written NAME=VALUE")?;
-        options.dims.insert(name.trim().into(), value.trim().parse()?);
+        options.dims.insert(name.trim().into(), value.trim().parse::<Dimension>()?);
     }
     let here = format!("{}/", path.parent().unwrap_or(&path).display());
     let text = import::load(&path, &options).map_or_else(|error| error.to_string(), |graph| graph::text::print(&graph));

@@ -1,4 +1,5 @@
-//! Real models through compiled code: one named case per model, level and data set.
+//! Real models through compiled code: one named case per model, level and data set, and one that proves the schedule
+//! legal as it is extracted.
 //!
 //! A model is a folder with `model.onnx` and `test_data_set_K/{input,output}_J.pb`. Looked at are
 //! `models/fetched` (filled by `models/fetch.py`, `models/restore.py` and `models/answers.py`), the small committed
@@ -11,8 +12,11 @@ mod artifact;
 
 use artifact::Artifact;
 use libtest_mimic::{Arguments, Failed, Trial};
+use sirius::extract::extract;
+use sirius::import::{ImportOptions, load};
 use sirius::run::compare::{Tolerance, compare};
 use sirius::run::pb;
+use sirius_polyhedral::legality;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -99,7 +103,8 @@ fn cases(model: &Path) -> Vec<Trial> {
     }
     let bytes = std::fs::metadata(model.join("model.onnx")).map_or(u64::MAX, |file| file.len());
     let levels: &[u8] = if bytes <= SMALL_BYTES { &[0, 3] } else { &[3] };
-    let mut trials = Vec::new();
+    let file = model.join("model.onnx");
+    let mut trials = vec![Trial::test(format!("{name}/legal"), move || legal(&file))];
     for &level in levels {
         let artifact = Arc::new(Artifact::new(&model.join("model.onnx"), level));
         for set in &data {
@@ -125,6 +130,13 @@ fn absent() -> Vec<Trial> {
 /// An ignored case whose kind says what to run first.
 fn missing(name: &str, how: &str) -> Trial {
     Trial::test(name, || Ok(())).with_kind(format!("needs {how} {name}")).with_ignored_flag(true)
+}
+
+/// The program as extracted, before any pass: all its dependences go forward.
+fn legal(model: &Path) -> Result<(), Failed> {
+    let graph = load(model, &ImportOptions::default()).map_err(|e| e.to_string())?;
+    let program = extract(&graph).map_err(|e| e.to_string())?;
+    Ok(legality::check(&program).map_err(|e| e.to_string())?.map_err(|v| v.to_string())?)
 }
 
 fn check(artifact: &Artifact, name: &str, data: &Path) -> Result<(), Failed> {

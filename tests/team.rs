@@ -1,6 +1,6 @@
 //! Results do not depend on the number of workers: real models, bit for bit.
 //!
-//! `SIRIUS_MODELS` names folders of models as in `real_models`; `SIRIUS_CASES` keeps the models whose names contain
+//! `SIRIUS_MODELS` names folders of models as in `models`; `SIRIUS_CASES` keeps the models whose names contain
 //! one of its words. Without them nothing runs.
 
 use sirius::compile::{CompileOptions, compile};

@@ -20,13 +20,14 @@ typedef struct {
   int64_t kind;     /* DIM_CAPACITY: known only after the run; the caller's extent is an upper limit */
 } dim_info;
 
-enum { PARAM_INPUT = 0, PARAM_DERIVED = 1, PARAM_VALUE = 2, PARAM_CONTENT = 3, PARAM_REQUIRED = 4 };
+enum { PARAM_INPUT = 0, PARAM_DERIVED = 1, PARAM_VALUE = 2, PARAM_CONTENT = 3, PARAM_REQUIRED = 4, PARAM_MISTAKE = 5 };
 
 typedef struct {
   const char *name;
   int64_t kind;
-  /* PARAM_REQUIRED: derived, and wanted to be 0. PARAM_INPUT: input and axis whose extent is the value. PARAM_CONTENT: input and element. PARAM_VALUE: number of the array whose first element
-   * is the value after a run, and the bytes of that element. */
+  /* PARAM_INPUT: input and axis whose extent is the value. PARAM_CONTENT: input and element. PARAM_VALUE: number of
+   * the array whose first element is the value after a run, and the bytes of that element. PARAM_REQUIRED: derived,
+   * and wanted to be 0. PARAM_MISTAKE: as PARAM_VALUE, wanted to be 0; the name says what is wrong otherwise. */
   int64_t source, part;
   int64_t min, max;
 } param_info;

@@ -94,13 +94,14 @@ static int64_t plan(sirius_context *c) {
   size_tables tables = {c->planned, c->dims, c->slots, 1};
   c->is_planned = 0;
   params_reset(d, c->planned_for, c->planned);
-  if (!size_run(d, &tables)) return -1;
+  int is_defined = size_run(d, &tables);
   for (int64_t i = 0; i < d->n_params; i++)
     if (d->params[i].kind == PARAM_REQUIRED && c->planned[i]) {
       complain(c, SIRIUS_INVALID_ARGUMENT, "the inputs' sizes do not fit together: %s is %d, wanted 0", d->params[i].name,
                c->planned[i]);
       return -1;
     }
+  if (!is_defined) return -1;
   int64_t bytes = slots_place(d, c->slots);
   c->is_planned = bytes >= 0;
   return bytes;
@@ -380,6 +381,17 @@ static int report_extents(sirius_context *c, DLTensor *out) {
   return SIRIUS_OK;
 }
 
+/* Marks that the run left where it met data that the model has no answer for. */
+static int check_marks(sirius_context *c) {
+  const sirius_descriptor *d = c->model->descriptor;
+  for (int64_t i = 0; i < d->n_params; i++) {
+    const param_info *p = &d->params[i];
+    if (p->kind == PARAM_MISTAKE && read_integer(c->arrays[p->source], p->part))
+      return complain(c, SIRIUS_MODEL_ERROR, "%s", p->name);
+  }
+  return SIRIUS_OK;
+}
+
 /* The code on the context's team; alone where there is none, as in the child of a fork. */
 static int32_t run_body(sirius_context *c) {
   const sirius_descriptor *d = c->model->descriptor;
@@ -404,6 +416,8 @@ ENTRY int sirius_rt_run(sirius_context *c, const DLTensor *in, size_t n_in, DLTe
   memcpy(c->params, c->planned, 8 * (size_t)d->n_params);
   int32_t result = run_body(c);
   if (result) return complain(c, SIRIUS_MODEL_ERROR, "the model stopped with code %d", (int64_t)result);
+  status = check_marks(c);
+  if (status) return status;
   for (int64_t i = 0; i < d->n_params; i++)
     if (d->params[i].kind == PARAM_VALUE) return report_extents(c, out);
   return SIRIUS_OK;

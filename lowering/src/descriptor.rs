@@ -6,7 +6,7 @@
 
 use crate::features::Feature;
 use crate::prepare::SizeProgram;
-use sirius_polyhedral::{Aff, Array, DType, LoopNest, Param, ParamDef, Params, Role};
+use sirius_polyhedral::{Aff, Array, DType, LoopNest, Nest, Param, ParamDef, Params, Role};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -142,14 +142,14 @@ impl Ir {
     fn params_table(&mut self, facts: &Facts) {
         let mut rows = Vec::new();
         for (_, param) in facts.nest.params.iter() {
-            let required = required(param, &facts.nest.params);
+            let required = required(param, &facts.nest.params).or_else(|| mistake(param, facts.nest));
             let name = self.string(required.as_ref().unwrap_or(&param.name));
             let (kind, source, part) = match &param.def {
                 ParamDef::Input { input, axis } => (0, *input, *axis),
                 ParamDef::Content { input, at } => (3, *input, *at),
                 ParamDef::Value { array } => {
                     let at = facts.nest.arrays.iter().position(|a| a.name == *array).unwrap_or_default();
-                    (2, at, facts.nest.arrays[at].dtype.size())
+                    (if required.is_some() { 5 } else { 2 }, at, facts.nest.arrays[at].dtype.size())
                 }
                 _ if required.is_some() => (4, 0, 0),
                 _ => (1, 0, 0),
@@ -242,7 +242,47 @@ pub fn dlpack_type(dtype: DType) -> (u8, u8) {
 fn required(param: &Param, params: &Params) -> Option<String> {
     let ParamDef::Mul(difference, _) = &param.def else { return None };
     let known = !is_known_after_run(difference, params);
-    (known && param.min == 0 && param.max == Some(0)).then(|| extent_text(difference, params))
+    if !known || param.min != 0 || param.max != Some(0) {
+        return None;
+    }
+    /// A longer formula tells less than the names in it.
+    const READABLE: usize = 80;
+    let text = extent_text(difference, params);
+    if text.len() <= READABLE {
+        return Some(text);
+    }
+    let mut names = Vec::new();
+    given_names(difference, params, &mut names);
+    Some(format!("what follows from {}", names.join(", ")))
+}
+
+/// The named dimensions and amounts that an expression follows from.
+fn given_names(aff: &Aff, params: &Params, names: &mut Vec<String>) {
+    aff.visit_params(&mut |id| match &params.get(id).def {
+        ParamDef::Mul(a, b) | ParamDef::FloorDiv(a, b) | ParamDef::Max(a, b) | ParamDef::Min(a, b) => {
+            given_names(a, params, names);
+            given_names(b, params, names);
+        }
+        _ if names.contains(&params.get(id).name) => {}
+        _ => names.push(params.get(id).name.clone()),
+    });
+}
+
+/// What is wrong with the data when an integer that the run computes, and that must be 0, is not: the node that
+/// computes it says where.
+fn mistake(param: &Param, nest: &LoopNest) -> Option<String> {
+    let ParamDef::Value { array } = &param.def else { return None };
+    let mut writer = None;
+    let mut visit = |n: &Nest| {
+        if let Nest::Compute { target, origin, .. } = n
+            && nest.arrays[target.array.0 as usize].name == *array
+        {
+            writer.get_or_insert(origin.clone());
+        }
+    };
+    nest.body.iter().for_each(|n| n.visit(&mut visit));
+    let origin = writer.filter(|_| param.min == 0 && param.max == Some(0))?;
+    Some(format!("node \"{}\" ({}): an index lies outside the dimension that it goes into", origin.node, origin.op))
 }
 
 /// Does the extent depend on an integer that the model computes itself?
@@ -310,4 +350,29 @@ fn thunks(tag: &str, manifest: &str) -> String {
     line(format!("define i32 @sirius_{tag}_abi_version() nounwind {{\n  ret i32 {}\n}}", crate::artifact::ABI_VERSION));
     line(format!("define ptr @sirius_{tag}_manifest_json() nounwind {{\n  ret {manifest}\n}}"));
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `min(.. min(a, b) .., b) - 1` must be 0.
+    fn said(depth: usize) -> Option<String> {
+        let mut params = Params::default();
+        let mut given = |name: &str, at| {
+            let def = ParamDef::Content { input: 0, at };
+            Aff::param(params.push(Param { name: name.into(), def, min: 0, max: None, hint: 1 }))
+        };
+        let (a, b) = (given("a", 0), given("b", 1));
+        let nested =
+            (0..depth).fold(a, |inner, _| Aff::param(params.derived(ParamDef::Min(inner, b.clone() + 1.into()))));
+        let def = ParamDef::Mul(nested - 1.into(), 1.into());
+        required(&Param { name: "d".into(), def, min: 0, max: Some(0), hint: 0 }, &params)
+    }
+
+    #[test]
+    fn a_rule_is_spelt_out_while_that_can_be_read() {
+        assert_eq!(said(1).as_deref(), Some("min(a, b + 1) - 1"));
+        assert_eq!(said(30).as_deref(), Some("what follows from a, b"));
+    }
 }

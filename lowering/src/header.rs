@@ -50,8 +50,7 @@ pub fn header(manifest: &Manifest) -> String {
     describe(&mut text, "in ", &manifest.inputs);
     describe(&mut text, "out", &manifest.outputs);
     for dim in &manifest.dims {
-        let to = dim.max.map_or("".to_string(), |max| format!(" to {max}"));
-        line(&mut text, &format!(" * dim {}: from {}{to}", dim.name, dim.min));
+        line(&mut text, &format!(" * dim {}: {}", dim.name, dim.bounds()));
     }
     line(&mut text, &format!(" */\n#ifndef {guard}\n#define {guard}\n"));
     text.push_str(ABI_TYPES);

@@ -62,6 +62,9 @@ pub struct DimInfo {
     pub min: i64,
     /// Absent when only memory limits it.
     pub max: Option<i64>,
+    /// The value that the code is tuned for.
+    #[serde(default)]
+    pub typical: Option<i64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -103,6 +106,17 @@ pub struct KernelInfo {
     pub nodes: Vec<String>,
 }
 
+impl DimInfo {
+    /// `from 1 to 512, tuned for 128`, for people.
+    pub fn bounds(&self) -> String {
+        let from = if self.min == i64::MIN { String::new() } else { format!("from {}", self.min) };
+        let to = self.max.map_or(String::new(), |max| format!("to {max}"));
+        let bounds = [from, to].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
+        let bounds = if bounds.is_empty() { "any".to_string() } else { bounds };
+        self.typical.map_or(bounds.clone(), |typical| format!("{bounds}, tuned for {typical}"))
+    }
+}
+
 /// What the manifest says about one tensor.
 pub fn tensor_info(nest: &LoopNest, id: ArrayId, name: &str) -> TensorInfo {
     let array = &nest.arrays[id.0 as usize];
@@ -122,7 +136,8 @@ pub fn dim_infos(nest: &LoopNest) -> Vec<DimInfo> {
             ParamDef::Content { input, at } => (*input, *at, true),
             _ => return None,
         };
-        Some(DimInfo { name: p.name.clone(), input, axis, content, min: p.min, max: p.max })
+        let typical = Some(p.hint);
+        Some(DimInfo { name: p.name.clone(), input, axis, content, min: p.min, max: p.max, typical })
     });
     named.collect()
 }

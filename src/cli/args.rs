@@ -1,7 +1,7 @@
 //! Arguments of every command, and the help that teaches them.
 
 use crate::compile::{CompileOptions, Output};
-use crate::import::Given;
+use crate::import::{Dimension, Given};
 use crate::run::pb;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sirius_lowering::artifact::WeightsPolicy;
@@ -57,9 +57,9 @@ pub struct CompilerArgs {
     /// LLVM's processor name: native, x86-64-v3 (AVX2), x86-64-v4 (AVX-512), znver4 ...
     #[arg(long, default_value = "native", value_name = "CPU")]
     pub target_cpu: String,
-    /// Fix a named dimension; others stay symbolic. May be repeated
-    #[arg(long = "dim", value_name = "NAME=VALUE", value_parser = parse_dim)]
-    pub dims: Vec<(String, i64)>,
+    /// Fix a named dimension (batch=1), or bound it and say what to tune for (seq=1..512:128). May be repeated
+    #[arg(long = "dim", value_name = "NAME=VALUE|LO..HI[:TYPICAL]", value_parser = parse_dim)]
+    pub dims: Vec<(String, Dimension)>,
     /// Fix the contents of an input that decides shapes: numbers (axes=0,2) or a .pb or .npy file. May be repeated
     #[arg(long = "value", value_name = "INPUT=VALUES", value_parser = parse_value)]
     pub values: Vec<(String, Given)>,
@@ -145,12 +145,10 @@ impl CompilerArgs {
     }
 }
 
-fn parse_dim(text: &str) -> Result<(String, i64), String> {
-    let (name, value) = text.split_once('=').ok_or("wanted NAME=VALUE, for example batch=1")?;
-    match value.parse() {
-        Ok(n) if n >= 1 && !name.is_empty() => Ok((name.to_string(), n)),
-        _ => Err(format!("\"{value}\" is not a positive integer")),
-    }
+fn parse_dim(text: &str) -> Result<(String, Dimension), String> {
+    let named = text.split_once('=').filter(|(name, _)| !name.is_empty());
+    let (name, value) = named.ok_or("wanted NAME=VALUE or NAME=LO..HI, for example batch=1")?;
+    Ok((name.to_string(), value.parse()?))
 }
 
 /// `axes=0,2`, `scale=0.5`, `shape=` (no elements), or `axes=FILE.pb`.
@@ -173,6 +171,7 @@ fn parse_value(text: &str) -> Result<(String, Given), String> {
 #[command(after_help = "Examples:
   sirius compile bert.onnx -o out                      symbolic batch and sequence stay symbolic
   sirius compile bert.onnx -o out --dim batch=1        fixes one dimension
+  sirius compile bert.onnx -o out --dim seq=1..512:128 refuses others, and is tuned for 128
   sirius compile m.onnx -o out --target-cpu x86-64-v3  for any processor with AVX2
   sirius compile m.onnx -o out --remarks missed        what could not be fused, and why
   sirius compile m.onnx -o out --dump-dir dumps        every form on the way")]
@@ -234,8 +233,8 @@ pub struct RunArgs {
 pub struct CheckArgs {
     /// The ONNX file
     pub model: PathBuf,
-    #[arg(long = "dim", value_name = "NAME=VALUE", value_parser = parse_dim, help = "Fix a named dimension")]
-    pub dims: Vec<(String, i64)>,
+    #[arg(long = "dim", value_name = "NAME=VALUE|LO..HI", value_parser = parse_dim, help = "Fix or bound a named dimension")]
+    pub dims: Vec<(String, Dimension)>,
     #[arg(long = "value", value_name = "INPUT=VALUES", value_parser = parse_value, help = "Fix the contents of an input")]
     pub values: Vec<(String, Given)>,
 }
@@ -366,7 +365,7 @@ mod tests {
         let cli = Cli::parse_from(line.split(' '));
         let Command::Compile(args) = cli.command else { panic!("not compile") };
         let options = args.compiler.options();
-        assert_eq!((options.level, options.dims["n"]), (0, 4));
+        assert_eq!((options.level, options.dims["n"]), (0, Dimension::Fixed(4)));
         assert_eq!(options.disabled.len(), 2);
         assert_eq!(args.compiler.remarks, Some(RemarksArg::All));
         assert!(Cli::try_parse_from("sirius compile m.onnx -o d --dim n=0".split(' ')).is_err());

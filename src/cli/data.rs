@@ -2,6 +2,7 @@
 
 use crate::cli::args::DataArgs;
 use crate::graph::{Graph, TensorId};
+use crate::import::Dimension;
 use crate::run::{Value, formula, pb};
 use sirius_lowering::metadata::Manifest;
 use sirius_polyhedral::{Aff, DType, Error, Params, Result};
@@ -92,8 +93,8 @@ pub fn graph_signature(graph: &Graph) -> Signature {
     graph.main.inputs.iter().enumerate().map(one).collect()
 }
 
-/// Extents of an artifact's inputs where named dimensions take the values of `dims`, else their minimum.
-pub fn manifest_signature(manifest: &Manifest, dims: &[(String, i64)]) -> Result<Signature> {
+/// Extents of an artifact's inputs where named dimensions take the values of `dims`, else those that it is tuned for.
+pub fn manifest_signature(manifest: &Manifest, dims: &[(String, Dimension)]) -> Result<Signature> {
     for (name, _) in dims {
         if manifest.dims.iter().all(|d| d.name != *name) {
             let known: Vec<&str> = manifest.dims.iter().map(|d| d.name.as_str()).collect();
@@ -101,9 +102,9 @@ pub fn manifest_signature(manifest: &Manifest, dims: &[(String, i64)]) -> Result
                 .help(format!("its dimensions are: {}", known.join(", "))));
         }
     }
-    let given = |name: &str| dims.iter().find(|(n, _)| n == name).map(|(_, v)| *v);
-    let least = |name: &str| manifest.dims.iter().find(|d| d.name == name).map(|d| d.min.max(1));
-    let value = |name: &str| given(name).or_else(|| least(name));
+    let given = |name: &str| dims.iter().find(|(n, _)| n == name).and_then(|(_, dim)| dim.typical());
+    let usual = |name: &str| manifest.dims.iter().find(|d| d.name == name).map(|d| d.typical.unwrap_or(d.min.max(1)));
+    let value = |name: &str| given(name).or_else(|| usual(name));
     let mut signature = Vec::new();
     for info in &manifest.inputs {
         let dtype = DType::parse(&info.dtype)

@@ -85,8 +85,7 @@ fn artifact_summary(m: &Manifest) -> String {
         }
     }
     for d in &m.dims {
-        let max = d.max.map_or("".to_string(), |max| format!(" to {max}"));
-        text.push_str(&format!("  dim {} from {}{max}\n", d.name, d.min));
+        text.push_str(&format!("  dim {} {}\n", d.name, d.bounds()));
     }
     let place = m.weights.file.clone().unwrap_or_else(|| "inside the library".to_string());
     text.push_str(&format!("  weights: {} ({place})\n", compile::size(m.weights.bytes)));

@@ -91,19 +91,23 @@ fn host_scalar(b: &mut Builder, node: &Node, param: &Param, name: &str, value: E
     Ok(array)
 }
 
-/// Does the value of `aff` depend on data?
-pub fn is_data(b: &Builder, aff: &Aff) -> bool {
-    let mut found = false;
-    aff.visit_params(&mut |p| {
-        found |= match &b.program.params.get(p).def {
-            ParamDef::Input { .. } => false,
-            ParamDef::Content { .. } | ParamDef::Value { .. } => true,
-            ParamDef::Mul(x, y) | ParamDef::FloorDiv(x, y) | ParamDef::Max(x, y) | ParamDef::Min(x, y) => {
-                is_data(b, x) || is_data(b, y)
-            }
-        }
+/// A mark that the run leaves where the node meets wrong data: 0, or 1 once a statement has raised it. A parameter
+/// that must be 0 makes the artifact look at it after the run.
+pub fn flag(b: &mut Builder, node: &Node) -> ArrayId {
+    let mut name: String = node.name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    name.insert_str(0, "wrong_");
+    while b.program.params.find(&name).is_some() {
+        name.push('_');
+    }
+    let flag = b.before_all(|b| {
+        let flag = b.temp(&name, DType::I64, vec![]);
+        let clear = b.assign(&[], flag, vec![], Expr::int(0));
+        b.emit_perfect(clear, 0);
+        flag
     });
-    found
+    let def = ParamDef::Value { array: b.program.array(flag).name.clone() };
+    b.program.params.push(Param { name, def, min: 0, max: Some(0), hint: 0 });
+    flag
 }
 
 /// A loop bound that the program computes: at least 0, and no tensor is as large.

@@ -49,6 +49,8 @@ pub struct Builder<'g> {
     pub scope: Scope,
     /// The node being extracted.
     pub origin: Origin,
+    /// What runs before everything else.
+    preamble: Vec<ScheduleNode>,
     /// Every node that could not be extracted.
     pub unsupported: Vec<Error>,
     views: HashMap<TensorId, View>,
@@ -68,6 +70,7 @@ impl<'g> Builder<'g> {
             program,
             scope: Scope::default(),
             origin: Origin::default(),
+            preamble: Vec::new(),
             unsupported: Vec::new(),
             views: HashMap::new(),
             prefixes: Vec::new(),
@@ -334,6 +337,15 @@ impl<'g> Builder<'g> {
         result
     }
 
+    /// Extracts `body` at the beginning of the program, outside of all loops and branches.
+    pub fn before_all<T>(&mut self, body: impl FnOnce(&mut Self) -> T) -> T {
+        let here = std::mem::take(&mut self.scope);
+        let result = body(self);
+        self.preamble.append(&mut self.scope.roots);
+        self.scope = here;
+        result
+    }
+
     // ----- the end ---------------------------------------------------------------------------------------
 
     /// The finished program: every graph output has an array of its own.
@@ -345,7 +357,8 @@ impl<'g> Builder<'g> {
             };
             self.program.outputs.push(id);
         }
-        self.program.schedule.roots = std::mem::take(&mut self.scope.roots);
+        self.program.schedule.roots = std::mem::take(&mut self.preamble);
+        self.program.schedule.roots.append(&mut self.scope.roots);
         self.settle_counts();
         Ok(self.program)
     }

@@ -1,11 +1,11 @@
-//! `Conv` and `ConvInteger` in one to three spatial dimensions, and `ConvTranspose`.
+//! `Conv` and `ConvInteger` in one to three spatial dimensions.
 //!
 //! The nest is `n, g, m, o.. | c, k..`: images, groups, result channels of the group and places, then the
 //! summed channels and kernel elements. Dimensions of extent one are left out, so a depthwise convolution has
 //! no `m` and no `c`, and an ordinary one has no `g`.
 
 use super::arguments::*;
-use super::builder::{Builder, Dims, View, leaf};
+use super::builder::{Builder, Dims, View};
 use super::contraction::{Reduction, reduction};
 use super::padding::{Window, padded};
 use super::terms::*;
@@ -64,7 +64,7 @@ pub fn convolve(
 ) -> Result<()> {
     let target = output(node, 0)?;
     let (image, weights, result) = (b.shape(operands.image.1), b.shape(operands.weights.1), b.shape(target));
-    let sizes = sizes(node, &image, &weights, 0)?;
+    let sizes = sizes(node, &image, &weights)?;
     let kernel = kernel(node, &weights)?;
     let window = Window::new(node, kernel, &image[2..], &result[2..])?;
     let name = b.graph.tensor(target).name.clone();
@@ -113,9 +113,8 @@ fn prepare(b: &mut Builder, operands: &Operands, image: &[Aff], window: &Window,
     padded(b, &format!("{name}_padded"), &operands.image.0, image, (&window.before, &after), fill)
 }
 
-/// Group sizes. Dimension `split` of the weights' first two counts the channels of all groups together: result
-/// channels for `Conv` (0), summed ones for `ConvTranspose` (1, counting from the result's side).
-fn sizes(node: &Node, image: &[Aff], weights: &[Aff], split: usize) -> Result<Sizes> {
+/// Group sizes. The weights' first dimension counts the result channels of all groups together.
+fn sizes(node: &Node, image: &[Aff], weights: &[Aff]) -> Result<Sizes> {
     let groups = node.int("group").unwrap_or(1);
     let fixed = |e: Option<&Aff>| e.and_then(Aff::as_constant);
     let (Some(a), Some(c), true) = (fixed(weights.first()), fixed(weights.get(1)), image.len() > 2) else {
@@ -124,7 +123,7 @@ fn sizes(node: &Node, image: &[Aff], weights: &[Aff], split: usize) -> Result<Si
     if groups <= 0 || a % groups != 0 || image.len() != weights.len() {
         return Err(invalid(node, format!("{groups} groups do not fit weights with {a} channels")));
     }
-    Ok(if split == 0 { Sizes { groups, m: a / groups, c } } else { Sizes { groups, m: c, c: a / groups } })
+    Ok(Sizes { groups, m: a / groups, c })
 }
 
 fn kernel(node: &Node, weights: &[Aff]) -> Result<Vec<i64>> {
@@ -158,102 +157,6 @@ fn loops(b: &Builder, result: &[Aff], sizes: &Sizes, window: &Window) -> Loops {
     let c = dimension(b, &mut dims, "c", sizes.c.into());
     let taps = (0..rank).map(|d| dimension(b, &mut dims, spatial("k", d, rank), window.kernel[d].into())).collect();
     Loops { dims, n, g, m, places, parallel, c, taps }
-}
-
-/// `ConvTranspose`: every input element is added to the places it reaches, `o = i * stride + k * dilation -
-/// pad`, restricted to places that exist; the result's statement adds the bias.
-pub fn conv_transpose(b: &mut Builder, node: &Node) -> Result<()> {
-    let (image, weights, target) = (input(node, 0)?, input(node, 1)?, output(node, 0)?);
-    let (out, acc) = (b.dtype(target), wide(b.dtype(target)));
-    let result = b.shape(target);
-    let s = Spread::new(b, node, &b.shape(image), &b.shape(weights), &result)?;
-    let x = convert(out, acc, b.read(image, &s.image)?);
-    let w = convert(out, acc, b.read(weights, &s.weights)?);
-    let channels = [s.n.clone(), s.channel.clone()];
-    let at = |places: &[Aff]| channels.iter().chain(places).cloned().map(index).collect::<Vec<Expr>>();
-    let sum = b.temp(&format!("{}_acc", b.graph.tensor(target).name), acc, result.clone());
-    let first = b.assign(&s.kept, sum, at(&s.places), lit(0.0, acc));
-    let next = b.reduce(BinaryOp::Add, &s.all, sum, at(&s.reached), mul(x, w));
-    for (place, extent) in s.reached.iter().zip(&result[2..]) {
-        let last = extent.clone() - 1.into() - place.clone();
-        b.program.statement_mut(next).constraints.extend([place.clone(), last]);
-    }
-    let mut total = b.load(sum, at(&s.places));
-    if let Some(bias) = node.input(2) {
-        total = add(total, convert(out, acc, b.read(bias, &[index(s.channel.clone())])?));
-    }
-    let array = b.define(target);
-    let last = b.assign(&s.kept, array, at(&s.places), convert(acc, out, total));
-    let parts = [(first, s.kept.len()), (next, s.all.len()), (last, s.kept.len())];
-    let body = parts.into_iter().flat_map(|(id, rank)| b.bands(s.shared..rank, vec![leaf(id)])).collect();
-    let nest = b.bands(0..s.shared, body);
-    b.emit(nest);
-    Ok(())
-}
-
-/// The loops of a transposed convolution: `n, g, m` shared, then places, or input elements and taps.
-struct Spread {
-    shared: usize,
-    kept: Dims,
-    all: Dims,
-    n: Aff,
-    /// Result channel.
-    channel: Aff,
-    places: Vec<Aff>,
-    /// The place that an input element and a tap reach.
-    reached: Vec<Aff>,
-    image: Vec<Expr>,
-    weights: Vec<Expr>,
-}
-
-impl Spread {
-    fn new(b: &Builder, node: &Node, image: &[Aff], weights: &[Aff], result: &[Aff]) -> Result<Spread> {
-        let sizes = sizes(node, image, weights, 1)?;
-        let before = transposed_pads(node, image, weights, result)?;
-        let mut plain = node.clone();
-        plain.attributes.shift_remove("auto_pad");
-        plain.attributes.shift_remove("pads");
-        let window = Window::new(&plain, kernel(node, weights)?, &image[2..], &result[2..])?;
-        let rank = window.kernel.len();
-        let mut all = Dims::new();
-        let n = dimension(b, &mut all, "n", result[0].clone());
-        let g = dimension(b, &mut all, "g", sizes.groups.into());
-        let m = dimension(b, &mut all, "m", sizes.m.into());
-        let (shared, mut kept) = (all.len(), all.clone());
-        let spatial_dims = |dims: &mut Dims, prefix: &str, extents: &[Aff]| -> Vec<Aff> {
-            (0..rank).map(|d| dimension(b, dims, spatial(prefix, d, rank), extents[d].clone())).collect()
-        };
-        let places = spatial_dims(&mut kept, "o", &result[2..]);
-        let c = dimension(b, &mut all, "c", sizes.c.into());
-        let from = spatial_dims(&mut all, "i", &image[2..]);
-        let taps = spatial_dims(&mut all, "k", &weights[2..]);
-        let reach = |d: usize| window.position(d, from[d].clone(), taps[d].clone()) - before[d].into();
-        let reached = (0..rank).map(reach).collect();
-        let source = g.clone() * sizes.c + c;
-        let list = |head: [Aff; 2], tail: Vec<Aff>| head.into_iter().chain(tail).map(index).collect();
-        let (image, weights) = (list([n.clone(), source.clone()], from), list([source, m.clone()], taps));
-        Ok(Spread { shared, kept, all, channel: g * sizes.m + m, n, places, reached, image, weights })
-    }
-}
-
-/// The padding at the beginning of every spatial dimension, which `output_shape` or `auto_pad` may imply.
-fn transposed_pads(node: &Node, image: &[Aff], weights: &[Aff], result: &[Aff]) -> Result<Vec<i64>> {
-    let rank = image.len() - 2;
-    let automatic = node.string("auto_pad").is_some_and(|m| m.starts_with("SAME"));
-    if node.ints("output_shape").is_none() && !automatic {
-        return Ok(node.ints("pads").map_or_else(|| vec![0; rank], |p| p[..rank.min(p.len())].to_vec()));
-    }
-    let entry = |name: &str, d: usize, default: i64| node.ints(name).and_then(|l| l.get(d).copied()).unwrap_or(default);
-    let kernel = kernel(node, weights)?;
-    (0..rank)
-        .map(|d| {
-            let reach = (kernel[d] - 1) * entry("dilations", d, 1) + 1 + entry("output_padding", d, 0);
-            let whole = (image[d + 2].clone() - 1.into()) * entry("strides", d, 1) + reach.into();
-            let total = (whole - result[d + 2].clone()).as_constant().map(|t| t.max(0));
-            let total = total.ok_or_else(|| unsupported_form(node, "`auto_pad` needs constant spatial extents"))?;
-            Ok(if node.string("auto_pad") == Some("SAME_UPPER") { total / 2 } else { total - total / 2 })
-        })
-        .collect()
 }
 
 /// `ConvInteger`: both operands as 32-bit integers after subtracting their zero points.

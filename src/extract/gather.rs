@@ -2,54 +2,13 @@
 //!
 //! Subscripts are ordinary expressions, exact in code; dependences take the whole dimension for them.
 
-use super::amounts;
 use super::arguments::*;
 use super::builder::{Builder, dims};
 use super::layout::from_end;
+use super::positions::{Source, place, watch};
 use super::terms::*;
 use crate::graph::{Node, TensorId};
 use sirius_polyhedral::{Aff, BinaryOp, DType, Expr, Result, StatementKind};
-
-/// A position read from `tensor`, counted from the front of a dimension of `extent`. Constant positions on
-/// an even grid become affine.
-fn position(b: &mut Builder, tensor: TensorId, at: &[Expr], extent: &Aff) -> Result<Expr> {
-    if let Some(aff) = grid(b, tensor, at, extent) {
-        return Ok(index(aff));
-    }
-    let value = convert(b.dtype(tensor), DType::I64, b.read(tensor, at)?);
-    match b.graph.tensor(tensor).ints() {
-        Some(list) if list.iter().all(|v| *v >= 0) => Ok(value),
-        Some(_) => Ok(from_end(value, extent)),
-        None => Ok(inside(b, value, extent)),
-    }
-}
-
-/// A position from run-time data, kept inside its dimension: wrong data must not reach other memory.
-fn inside(b: &Builder, position: Expr, extent: &Aff) -> Expr {
-    let mut is_data = false;
-    position.visit_loads(&mut |_| is_data = true);
-    position.visit_affs(&mut |a| is_data |= amounts::is_data(b, a));
-    let wrapped = from_end(position, extent);
-    if !is_data {
-        return wrapped;
-    }
-    max(Expr::int(0), min(wrapped, index(extent.clone() - 1.into())))
-}
-
-/// Constant positions `start + step * i` of a vector, all counted from the same end.
-fn grid(b: &Builder, tensor: TensorId, at: &[Expr], extent: &Aff) -> Option<Aff> {
-    let list = b.graph.tensor(tensor).ints()?;
-    let (start, step) = (*list.first()?, list.get(1).map_or(0, |second| second - list[0]));
-    let even = list.iter().enumerate().all(|(i, v)| *v == start + step * i as i64);
-    let same_side = list.iter().all(|v| (*v < 0) == (start < 0));
-    if !even || !same_side || b.shape(tensor).iter().filter(|e| !e.is_constant(1)).count() > 1 {
-        return None;
-    }
-    let i = at.iter().zip(b.shape(tensor)).find(|(_, e)| !e.is_constant(1));
-    let i = i.map_or(Some(Aff::constant(0)), |(i, _)| i.as_aff())?;
-    let base = if start < 0 { extent.clone() + start.into() } else { start.into() };
-    Some(base + i * step)
-}
 
 /// `Gather`: a view when the positions are affine, a statement otherwise.
 pub fn gather(b: &mut Builder, node: &Node) -> Result<()> {
@@ -58,9 +17,13 @@ pub fn gather(b: &mut Builder, node: &Node) -> Result<()> {
     let along = axis(node, "axis", 0, shape.len())?;
     let count = b.shape(positions).len();
     let all = b.iters(b.shape(target).len());
-    let here = position(b, positions, &all[along..along + count], &shape[along])?;
-    let here = b.simplify(here, &b.shape(target));
+    let from = Source { tensor: positions, part: None, extent: &shape[along] };
+    let place = place(b, node, &from, &all[along..along + count], &b.shape(target))?;
+    let here = b.simplify(place.at, &b.shape(target));
     let affine = here.as_aff().is_some();
+    if place.is_open {
+        watch(b, node, &[from])?;
+    }
     let mut at = all[..along].to_vec();
     at.push(here);
     at.extend_from_slice(&all[along + count..]);
@@ -77,10 +40,21 @@ pub fn gather_elements(b: &mut Builder, node: &Node) -> Result<()> {
     let shape = b.shape(source);
     let along = axis(node, "axis", 0, shape.len())?;
     let mut at = b.iters(shape.len());
-    at[along] = position(b, positions, &at, &shape[along])?;
+    at[along] = element_place(b, node, positions, &shape[along])?;
     let value = b.read(source, &at)?;
     b.pointwise(target, value);
     Ok(())
+}
+
+/// The position that stands at the same place as the element of the result or update.
+fn element_place(b: &mut Builder, node: &Node, positions: TensorId, extent: &Aff) -> Result<Expr> {
+    let own = b.shape(positions);
+    let from = Source { tensor: positions, part: None, extent };
+    let place = place(b, node, &from, &b.iters(own.len()), &own)?;
+    if place.is_open {
+        watch(b, node, &[from])?;
+    }
+    Ok(place.at)
 }
 
 /// `GatherND`: the last dimension of the positions is a whole subscript after the batch dimensions.
@@ -90,7 +64,8 @@ pub fn gather_nd(b: &mut Builder, node: &Node) -> Result<()> {
     let outer = b.shape(positions).len().saturating_sub(1);
     let all = b.iters(b.shape(target).len());
     let mut at = all[..batch].to_vec();
-    at.extend(subscript(b, node, positions, &all[..outer], source, batch)?);
+    let own = b.shape(target);
+    at.extend(subscript(b, node, positions, &all[..outer], &own, source, batch)?);
     at.extend_from_slice(&all[outer..]);
     let value = b.read(source, &at)?;
     b.pointwise(target, value);
@@ -103,6 +78,7 @@ fn subscript(
     node: &Node,
     positions: TensorId,
     row: &[Expr],
+    own: &[Aff],
     data: TensorId,
     skip: usize,
 ) -> Result<Vec<Expr>> {
@@ -112,13 +88,15 @@ fn subscript(
     if length < 0 || length as usize + skip > shape.len() {
         return Err(invalid(node, format!("subscripts of length {length} into rank {}", shape.len())));
     }
-    let mut out = Vec::new();
-    for d in 0..length as usize {
-        let mut at = row.to_vec();
-        at.push(Expr::int(d as i64));
-        let value = convert(b.dtype(positions), DType::I64, b.read(positions, &at)?);
-        out.push(inside(b, value, &shape[d + skip]));
+    let length = length as usize;
+    let (mut out, mut open) = (Vec::new(), Vec::new());
+    for (d, extent) in shape[skip..skip + length].iter().enumerate() {
+        let from = Source { tensor: positions, part: Some((d, length)), extent };
+        let place = place(b, node, &from, row, own)?;
+        out.push(place.at);
+        open.extend(place.is_open.then_some(from));
     }
+    watch(b, node, &open)?;
     Ok(out)
 }
 
@@ -142,7 +120,7 @@ pub fn scatter_elements(b: &mut Builder, node: &Node) -> Result<()> {
     let value = b.read(data, &all)?;
     let array = b.pointwise(target, value);
     let mut at = all.clone();
-    at[along] = position(b, positions, &all, &shape[along])?;
+    at[along] = element_place(b, node, positions, &shape[along])?;
     let value = b.read(updates, &all)?;
     let over = dims("i", &b.shape(updates));
     let id = b.statement(scatter_kind(node)?, &over, array, at, value);
@@ -158,7 +136,7 @@ pub fn scatter_nd(b: &mut Builder, node: &Node) -> Result<()> {
     let shape = b.shape(updates);
     let outer = b.shape(positions).len().saturating_sub(1);
     let all = b.iters(shape.len());
-    let mut at = subscript(b, node, positions, &all[..outer], data, 0)?;
+    let mut at = subscript(b, node, positions, &all[..outer], &shape, data, 0)?;
     at.extend_from_slice(&all[outer..]);
     let value = b.read(updates, &all)?;
     let over = dims("i", &shape);

@@ -107,14 +107,19 @@ pub fn slice(b: &mut Builder, node: &Node) -> Result<()> {
     let all: Vec<i64> = (0..starts.len() as i64).collect();
     let along = int_list(b, node, "axes", 3)?.unwrap_or(all);
     let steps = match node.input(4) {
-        Some(_) => int_list(b, node, "steps", 4)?.unwrap_or_default(),
-        None => vec![1; starts.len()],
+        Some(_) => aff_list(b, node, "steps", 4).ok_or_else(|| at_run_time(b, node, "steps", 4))?,
+        None => vec![Aff::constant(1); starts.len()],
     };
     let mut index = b.iters(old.len());
     for ((start, d), step) in starts.into_iter().zip(along).zip(steps) {
         let d = from_front(node, d, old.len())?;
-        let first = first_position(b, start, &old[d], &new[d], step);
-        index[d] = add(first, mul(b.iter(d), Expr::int(step)));
+        index[d] = match step.as_constant() {
+            Some(step) => {
+                let first = first_position(b, start, &old[d], &new[d], step);
+                add(first, mul(b.iter(d), Expr::int(step)))
+            }
+            None => stepped(b, d, start, &old[d], step),
+        };
     }
     b.alias(target, source, &index)
 }
@@ -142,6 +147,14 @@ fn first_position(b: &Builder, start: Expr, extent: &Aff, result: &Aff, step: i6
     let raised = max(wrapped, Expr::int(0));
     let clamped = if upward { raised } else { min(raised, index(extent.clone() - 1.into())) };
     b.simplify(clamped, &[])
+}
+
+/// Where a slice is at its own iterator `d` when the step is data. Its first position is inside the dimension, in
+/// whatever direction it goes: a slice that begins outside is empty.
+fn stepped(b: &Builder, d: usize, start: Expr, extent: &Aff, step: Aff) -> Expr {
+    let last = index(extent.clone() - 1.into());
+    let first = max(Expr::int(0), min(from_end(start, extent), last));
+    add(first, mul(b.iter(d), index(step)))
 }
 
 /// A position that counts from the end where it is negative.

@@ -27,6 +27,7 @@ mod names;
 mod normalize;
 mod padding;
 mod pool;
+mod positions;
 mod quantize;
 mod random;
 mod recurrent;
@@ -136,7 +137,6 @@ fn extract_results(builder: &mut Builder, node: &Node) -> Result<()> {
         "ConvInteger" => conv::conv_integer(builder, node),
         "Col2Im" => unpool::col2im(builder, node),
         "Compress" => counted::compress(builder, node),
-        "ConvTranspose" => conv::conv_transpose(builder, node),
         "CumProd" | "CumSum" => cumulative::cumulative(builder, node),
         "DeformConv" => deform::deform_conv(builder, node),
         "Det" => determinant::determinant(builder, node),

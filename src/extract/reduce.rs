@@ -1,7 +1,7 @@
 //! `Reduce*`, `ArgMax`, `ArgMin`.
 
 use super::arguments::*;
-use super::builder::{Builder, leaf};
+use super::builder::{Builder, dims, leaf};
 use super::contraction::{Reduction, accumulate, reduction};
 use super::softmax::Rows;
 use super::terms::*;
@@ -15,6 +15,17 @@ struct Shape {
     place: Vec<Expr>,
     /// Extents that are reduced.
     reduced: Vec<Aff>,
+}
+
+/// Axes that are data: a dimension is kept (its loop over the result goes through it, the loop that reduces has one
+/// step) or reduced (the other way round), so the sum of both loops is the subscript.
+fn any_shape(b: &Builder, source: TensorId, target: TensorId) -> Shape {
+    let (extents, kept) = (b.shape(source), b.shape(target));
+    let rank = extents.len();
+    let reduced: Vec<Aff> = extents.iter().zip(&kept).map(|(n, k)| n.clone() - k.clone() + 1.into()).collect();
+    let dims = dims("i", &kept).into_iter().chain(dims("r", &reduced)).collect();
+    let index = (0..rank).map(|d| index(b.aff(d) + b.aff(rank + d))).collect();
+    Shape { rows: Rows { dims, outer: rank, index }, place: b.iters(rank), reduced }
 }
 
 fn shape(b: &Builder, source: TensorId, target: TensorId, inner: &[usize]) -> Shape {
@@ -46,8 +57,11 @@ fn reduced_axes(b: &Builder, node: &Node, rank: usize) -> Result<Vec<usize>> {
 
 pub fn reduce(b: &mut Builder, node: &Node) -> Result<()> {
     let (source, target) = (input(node, 0)?, output(node, 0)?);
-    let inner = reduced_axes(b, node, b.shape(source).len())?;
-    let s = shape(b, source, target, &inner);
+    let open = node.input(1).is_some_and(|axes| b.graph.tensor(axes).ints().is_none());
+    let s = match open {
+        true => any_shape(b, source, target),
+        false => shape(b, source, target, &reduced_axes(b, node, b.shape(source).len())?),
+    };
     let out = b.dtype(target);
     let t = wide(out);
     let x = convert(b.dtype(source), t, b.read(source, &s.rows.index)?);

@@ -103,9 +103,13 @@ impl<'a> Mode<'a> {
         taps.iter().map(|(i, w)| ((*i).clamp(0, from - 1), w / sum)).collect()
     }
 
+    pub fn cubic_parameter(&self) -> f64 {
+        f64::from(self.node.float("cubic_coeff_a").unwrap_or(-0.75))
+    }
+
     /// Keys' cubic convolution kernel with parameter `a`.
     fn cubic(&self, x: f64) -> f64 {
-        let a = f64::from(self.node.float("cubic_coeff_a").unwrap_or(-0.75));
+        let a = self.cubic_parameter();
         if x <= 1.0 {
             ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0
         } else if x < 2.0 {

@@ -5,6 +5,7 @@ use super::arguments::unsupported_form;
 use super::builder::{Builder, dims};
 use super::resize::{Mode, Tap};
 use super::terms::*;
+use crate::graph::sources;
 use sirius_polyhedral::{Aff, DType, Expr, Result, UnaryOp};
 
 const REAL: DType = DType::F64;
@@ -18,26 +19,59 @@ pub struct Resized<'a> {
 }
 
 pub fn taps(b: &mut Builder, mode: &Mode, r: &Resized) -> Result<Vec<Tap>> {
-    let nearest = mode.interpolation == "nearest";
-    let filters = ["antialias", "exclude_outside"].iter().any(|name| mode.node.int(name) == Some(1));
-    if !nearest && (mode.interpolation != "linear" || filters) {
-        let what = format!("dimension {} is symbolic and not resized to its nearest or two nearest neighbours", r.d);
-        return Err(unsupported_form(mode.node, what).help("fix the dimension with --dim"));
-    }
     let at = source(mode, r, real(b.iter(0)));
-    if nearest {
+    if mode.interpolation == "nearest" {
         let position = rounded(mode, at);
         return Ok(vec![Tap { at: tabulated(b, r, "position", clamped(position, r)), weight: None }]);
     }
-    // At a place of the source itself the weights are 0 and 1.
-    let first = sub(ceil(at.clone()), lit(1.0, REAL));
-    let taps = [0.0, 1.0].map(|offset| {
-        let place = add(first.clone(), lit(offset, REAL));
-        let weight = sub(lit(1.0, REAL), abs(sub(place.clone(), at.clone())));
+    if mode.node.int("antialias") == Some(1) {
+        let what = format!("dimension {} is symbolic, so the reach of the antialias filter is not known", r.d);
+        let sizes = mode.node.input(3).map(|id| sources::advice(b.graph, &b.graph.params, id));
+        let advice = sizes.unwrap_or_else(|| "fix the dimension with --dim".to_string());
+        return Err(unsupported_form(mode.node, what).help(advice));
+    }
+    let weighted = weighted(mode, r, &at);
+    let tap = |(place, weight): (Expr, Expr)| {
         let weight = tabulated(b, r, "weight", Expr::cast(DType::F32, weight));
         Tap { at: tabulated(b, r, "position", clamped(place, r)), weight: Some(weight) }
-    });
-    Ok(taps.into())
+    };
+    Ok(weighted.into_iter().map(tap).collect())
+}
+
+/// The neighbours of `at`, two (linear) or four (cubic), with their weights. At a place of the source itself all
+/// weights but its own are 0.
+fn weighted(mode: &Mode, r: &Resized, at: &Expr) -> Vec<(Expr, Expr)> {
+    let cubic = mode.interpolation == "cubic";
+    let reach = if cubic { 2.0 } else { 1.0 };
+    let first = sub(ceil(at.clone()), lit(reach, REAL));
+    let exclude = mode.node.int("exclude_outside") == Some(1);
+    let tap = |n: u8| {
+        let place = add(first.clone(), lit(f64::from(n), REAL));
+        let distance = abs(sub(place.clone(), at.clone()));
+        let weight = if cubic { keys(mode, distance) } else { sub(lit(1.0, REAL), distance) };
+        let last = real(index(r.from.clone() - 1.into()));
+        let inside = and(ge(place.clone(), lit(0.0, REAL)), le(place.clone(), last));
+        let weight = if exclude { Expr::select(inside, weight, lit(0.0, REAL)) } else { weight };
+        (place, weight)
+    };
+    let mut taps: Vec<(Expr, Expr)> = (0..2 * reach as u8).map(tap).collect();
+    if exclude {
+        let sum = taps.iter().map(|(_, w)| w.clone()).reduce(add).unwrap_or_else(|| lit(1.0, REAL));
+        taps.iter_mut().for_each(|(_, w)| *w = div(w.clone(), sum.clone()));
+    }
+    taps
+}
+
+/// Keys' cubic convolution kernel, as `Mode::cubic` has it for known extents; distances are at most 2.
+fn keys(mode: &Mode, x: Expr) -> Expr {
+    let a = mode.cubic_parameter();
+    let polynomial = |coefficients: [f64; 4]| {
+        let c = coefficients.map(|c| lit(c, REAL));
+        c.into_iter().reduce(|value, c| add(mul(value, x.clone()), c)).unwrap_or_else(|| lit(0.0, REAL))
+    };
+    let near = polynomial([a + 2.0, -(a + 3.0), 0.0, 1.0]);
+    let far = polynomial([a, -5.0 * a, 8.0 * a, -4.0 * a]);
+    Expr::select(le(x.clone(), lit(1.0, REAL)), near, far)
 }
 
 /// An array of one value for every place; the element of the current place of the result.

@@ -8,6 +8,7 @@ use super::compact::compact;
 use super::{Attribute, Block, Graph, Node, Tensor, TensorId, interp};
 use crate::run::value::Value;
 use sirius_polyhedral::{Aff, ConstantData, DType, Result};
+use std::collections::HashSet;
 
 /// Results up to this size are always folded.
 const ALWAYS_BYTES: usize = 16 << 20;
@@ -23,7 +24,10 @@ pub struct Folded {
 
 pub fn fold_constants(graph: &mut Graph) -> Result<Folded> {
     let mut folded = Folded::default();
-    graph.tensors.iter_mut().for_each(materialize);
+    // An input stays one, also where its contents are known.
+    let inputs: HashSet<TensorId> = graph.main.inputs.iter().copied().collect();
+    let tensors = graph.tensors.iter_mut().enumerate();
+    tensors.filter(|(n, _)| !inputs.contains(&TensorId(*n as u32))).for_each(|(_, tensor)| materialize(tensor));
     let mut main = std::mem::take(&mut graph.main);
     fold_block(graph, &mut main, &mut folded)?;
     let mut live: Vec<bool> = graph.tensors.iter().map(|t| graph.defines_param(&t.name)).collect();

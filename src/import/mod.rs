@@ -23,6 +23,7 @@
 mod attribute;
 mod build;
 mod catalog;
+mod dimension;
 pub(crate) mod external;
 mod file;
 mod fixed;
@@ -37,6 +38,7 @@ pub(crate) mod tensor;
 mod tests;
 
 pub use catalog::{NEWEST, Operator, catalog};
+pub use dimension::Dimension;
 pub use fixed::Given;
 pub use operators::{OperatorUse, inputs as input_names, operators};
 
@@ -48,8 +50,8 @@ use std::path::Path;
 /// How to import a model.
 #[derive(Clone, Debug, Default)]
 pub struct ImportOptions {
-    /// `--dim name=value`: dimensions that the user fixes, by ONNX name or by parameter name.
-    pub dims: BTreeMap<String, i64>,
+    /// `--dim name=..`: dimensions that the user fixes or bounds, by ONNX name or by parameter name.
+    pub dims: BTreeMap<String, Dimension>,
     /// `--value name=..`: inputs whose contents are fixed.
     pub values: BTreeMap<String, Given>,
     pub limits: Limits,

@@ -43,6 +43,12 @@ impl Constant {
         };
         Constant { dtype, shape: Vec::new(), data: ConstantData::new(data) }
     }
+
+    /// A float vector, rounded to `dtype`.
+    pub fn reals(values: &[f64], dtype: DType) -> Constant {
+        let data = values.iter().flat_map(|value| Constant::scalar(*value, dtype).data.bytes().to_vec());
+        Constant { dtype, shape: vec![values.len() as i64], data: ConstantData::new(data.collect::<Vec<u8>>()) }
+    }
 }
 
 /// Our element type to `TensorProto.DataType`.

@@ -29,7 +29,12 @@ pub const WIDENED: &[(&str, Allowed, &str)] = &[
     ("node/test_training_dropout_default", Allowed::AnyValue, GENERATOR),
     ("node/test_training_dropout_default_mask", Allowed::AnyValue, GENERATOR),
     ("node/test_training_dropout_mask", Allowed::AnyValue, GENERATOR),
+    ("node/test_dft_inverse", Allowed::Within { relative: 1e-3, absolute: 1e-6 }, CANCELLED),
+    ("node/test_dft_inverse_opset19", Allowed::Within { relative: 1e-3, absolute: 1e-6 }, CANCELLED),
 ];
+
+/// Sums of numbers up to 99 whose exact value is 0.
+const CANCELLED: &str = "where the exact result is 0, the answer keeps numpy's rounding error of 1.9e-7";
 
 /// The answers are numpy's random numbers; the reference runner leaves these cases to the backend, too.
 const GENERATOR: &str = "the standard leaves the random generator open; the answer is one draw of numpy's";

@@ -2,7 +2,8 @@
 //!
 //! An array is live when it is a graph output, when it decides whether a loop goes on, when it holds a
 //! run-time parameter (the artifact compares each with its bounds after the run), or when a live statement reads it;
-//! a statement is live when its target is. Computed backwards to a fixpoint, so chains and cycles through loop-carried state die too.
+//! a statement is live when its target is. Computed backwards to a fixpoint, so chains and cycles through loop-carried
+//! state die too.
 //! Source: mark and sweep over the data-flow graph (Muchnick 1997, section 18.10).
 
 use crate::error::Result;
@@ -60,8 +61,7 @@ fn live_arrays(program: &Program) -> HashSet<ArrayId> {
 #[cfg(test)]
 mod tests {
     use super::live_arrays;
-    use crate::param::ParamDef;
-    use crate::program::{Program, StatementKind};
+        use crate::program::{Program, StatementKind};
     use crate::schedule_tree::Node;
     use crate::testing::*;
 

@@ -55,6 +55,6 @@ pub fn evaluate(node: &Node, inputs: &[Option<&Value>], tensors: &[Tensor]) -> R
 #[cfg(test)]
 mod fuzz;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

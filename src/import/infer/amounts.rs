@@ -7,11 +7,12 @@
 //! the amount ([`ParamDef::Value`]); the workspace then needs an upper bound, from the operator or by convention.
 //! Operators that find out how large their result is (`NonZero`) get one more output, the count.
 
-use super::assume::{Fact, Range};
+use super::assume::{Fact, Range, Same, intersect};
 use super::context::{Context, State, Step, Stop};
 use super::site::Site;
 use crate::graph::interp;
 use crate::graph::{Block, Graph, Node, Tensor, TensorId};
+use crate::import::Dimension;
 use crate::import::inputs::{DeclaredDim, DeclaredInput, identifier};
 use crate::import::tensor::Constant;
 use crate::run::value::Value;
@@ -106,6 +107,9 @@ impl Context<'_> {
         };
         let name = |id: &TensorId| self.graph.tensor(*id).name.clone();
         let ancestors = self.producers.ancestors(wanted);
+        if let Some(empty) = self.inputs.iter().filter(|id| ancestors.contains(id)).find_map(|id| self.is_empty(*id)) {
+            return Some(Fact::Same(empty, Same::Fixed(0)));
+        }
         let given: Vec<String> =
             self.inputs.iter().filter(|id| ancestors.contains(id)).filter(open).map(name).collect();
         if !given.is_empty() {
@@ -115,20 +119,33 @@ impl Context<'_> {
         computed.then(|| Fact::Amounts(vec![name(&wanted)]))
     }
 
-    /// Gives graph input number `input` contents where it is an amount; `fixed` are elements given by the user.
-    pub fn declare_amount(&mut self, input: usize, id: TensorId, fixed: impl Fn(&str) -> Option<i64>) {
+    /// The dimension that makes an input an empty vector, if the file means its 0: its contents are asked for, and
+    /// nothing else says how many they are.
+    fn is_empty(&self, input: TensorId) -> Option<String> {
+        let [extent] = self.graph.tensor(input).shape.as_slice() else { return None };
+        let name = &self.graph.params.get(extent.as_param()?).name;
+        self.zeros.contains(name).then(|| name.clone())
+    }
+
+    /// Gives graph input number `input` contents where it is an amount; `given` are elements
+    /// that the user fixes or bounds.
+    pub fn declare_amount(&mut self, input: usize, id: TensorId, given: impl Fn(&str) -> Option<Dimension>) {
         let tensor = self.graph.tensor(id).clone();
         let Some(count) = tensor_count(&tensor) else { return };
         let names: Vec<String> = (0..count).map(|k| element_name(&tensor.name, tensor.rank(), k)).collect();
-        if !self.known.is_amount(&tensor.name) && names.iter().all(|n| fixed(n).is_none()) {
+        if !self.known.is_amount(&tensor.name) && names.iter().all(|n| given(n).is_none()) {
             return;
         }
         let mut contents = Vec::new();
         for (at, name) in names.into_iter().enumerate() {
-            let value = fixed(&name);
-            let range = value.map_or_else(|| self.known_range(&name), |v| (Some(v), Some(v)));
+            let given = given(&name);
+            let range = given.map_or((None, None), |given| given.range());
+            let range = intersect(range, self.known_range(&name));
             let param = self.amount_param(name, ParamDef::Content { input, at }, range);
-            contents.push(value.map_or(Aff::param(param), Aff::constant));
+            if let Some(typical) = given.and_then(|given| given.typical()) {
+                self.graph.params.get_mut(param).hint = typical;
+            }
+            contents.push(given.and_then(|given| given.fixed()).map_or(Aff::param(param), Aff::constant));
         }
         self.graph.tensor_mut(id).symbolic = Some(contents);
     }
@@ -239,6 +256,17 @@ impl Context<'_> {
         }
         let range = (Some(low - offset), None);
         Err(Stop::Restart(Fact::Range { branch: None, dim: param.name.clone(), range }))
+    }
+
+    /// Asks for an amount inside these bounds, where `aff` is one: the artifact then refuses others by name.
+    pub fn within(&self, aff: &Aff, low: i64, high: i64) -> Step {
+        let Some(p) = aff.as_param() else { return Ok(()) };
+        let (least, most) = self.range(aff);
+        if least.is_some_and(|l| l >= low) && most.is_some_and(|m| m <= high) {
+            return Ok(());
+        }
+        let (dim, range) = (self.graph.params.get(p).name.clone(), (Some(low), Some(high)));
+        Err(Stop::Restart(Fact::Range { branch: None, dim, range }))
     }
 
     /// A computed parameter that leaves `aff` without an upper bound in the caller's dimensions.

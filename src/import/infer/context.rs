@@ -53,6 +53,8 @@ pub struct Context<'a> {
     pub wholes: HashMap<TensorId, Vec<Aff>>,
     /// Unsupported nodes, all to be reported together.
     pub problems: Vec<Error>,
+    /// Dimensions of inputs that the file declares as 0: an empty tensor, or "any".
+    pub zeros: Vec<String>,
     /// The graph's inputs, and what its tensors follow from.
     pub inputs: Vec<TensorId>,
     pub producers: Producers,
@@ -80,6 +82,7 @@ impl<'a> Context<'a> {
             conditions: HashMap::new(),
             wholes: HashMap::new(),
             problems: Vec::new(),
+            zeros: Vec::new(),
             branches: Vec::new(),
             ranges: Vec::new(),
         }

@@ -2,7 +2,7 @@
 
 use super::assume::{Fact, hull};
 use super::context::{Context, State, Step, Stop};
-use super::{carried, counter, grow, sequence, single};
+use super::{batch_scan, carried, counter, grow, sequence, single};
 use crate::graph::{Block, Node, TensorId};
 use crate::import::inputs::identifier;
 use sirius_polyhedral::{Aff, DType, Error, Param, ParamDef};
@@ -301,7 +301,8 @@ impl Context<'_> {
     /// Inputs: states, then sequences. Outputs: final states, then sequences.
     pub fn scan_node(&mut self, mut node: Node, out: &mut Vec<Node>) -> Step {
         if node.version < 9 {
-            return Err(Error::unsupported("E110", "Scan before opset 9 is not supported").into());
+            let node = batch_scan::modernize(self, node)?;
+            return self.scan_node(node, out);
         }
         let body = Self::take_block(&mut node, "body")?;
         let sequences = usize::try_from(node.int("num_scan_inputs").unwrap_or(0)).unwrap_or(0);

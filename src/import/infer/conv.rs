@@ -9,7 +9,6 @@ pub const RULES: Family = &[
     ("Conv", |s| conv(s, None, 1)),
     ("ConvInteger", |s| conv(s, Some(DType::I32), 1)),
     ("QLinearConv", qlinear_conv),
-    ("ConvTranspose", conv_transpose),
     ("MaxPool", max_pool),
     ("AveragePool", pool),
     ("LpPool", pool),
@@ -144,8 +143,9 @@ fn qlinear_conv(site: &mut Site) -> Step {
     conv(site, Some(dtype), 3)
 }
 
-fn conv_transpose(site: &mut Site) -> Step {
-    let (dtype, x, w) = (site.dtype(0)?, site.shape(0)?, site.shape(1)?);
+/// The shape of the result of `ConvTranspose`, which is a function.
+pub fn transposed_shape(site: &mut Site) -> Step<Vec<Aff>> {
+    let (x, w) = (site.shape(0)?, site.shape(1)?);
     if x.len() != w.len() || x.len() < 3 {
         return Err(site.invalid(format!("input of rank {} and weight of rank {}", x.len(), w.len())));
     }
@@ -172,7 +172,27 @@ fn conv_transpose(site: &mut Site) -> Step {
             }
         });
     }
-    site.set(0, dtype, shape)
+    Ok(shape)
+}
+
+/// The padding at the beginning of every spatial dimension of `ConvTranspose`, which the result's shape may imply.
+pub fn transposed_pads(site: &mut Site, result: &[Aff]) -> Step<Vec<i64>> {
+    let (x, w) = (site.shape(0)?, site.shape(1)?);
+    let kernel = kernel_of(site, &w)?;
+    let window = window(site, kernel)?;
+    let spatial = window.kernel.len();
+    if site.node.ints("output_shape").is_none() && !window.same {
+        return Ok(window.pads[..spatial].to_vec());
+    }
+    let upper = site.node.string("auto_pad") == Some("SAME_UPPER");
+    let extra = |d: usize| site.node.ints("output_padding").and_then(|l| l.get(d).copied()).unwrap_or(0);
+    let pad = |d: usize| {
+        let all = (x[d + 2].clone() - 1.into()) * window.strides[d] + (window.reach(d) + extra(d)).into();
+        let total = (all - result[d + 2].clone()).as_constant().map(|total| total.max(0));
+        let total = total.ok_or_else(|| site.unsupported("these pads need a fixed input size (--dim)"))?;
+        Ok(if upper { total / 2 } else { total - total / 2 })
+    };
+    (0..spatial).map(pad).collect()
 }
 
 fn pooled(site: &mut Site) -> Step<Vec<Aff>> {

@@ -11,9 +11,9 @@ pub const RULES: Family = &[
     ("Gather", gather),
     ("GatherElements", gather_elements),
     ("GatherND", gather_nd),
-    ("Scatter", like_data),
-    ("ScatterElements", like_data),
-    ("ScatterND", like_data),
+    ("Scatter", scatter_elements),
+    ("ScatterElements", scatter_elements),
+    ("ScatterND", scatter_nd),
     ("ReverseSequence", like_data),
     ("TensorScatter", tensor_scatter),
 ];
@@ -21,6 +21,37 @@ pub const RULES: Family = &[
 fn like_data(site: &mut Site) -> Step {
     let (dtype, shape) = (site.dtype(0)?, site.shape(0)?);
     site.set(0, dtype, shape)
+}
+
+/// No index fits into an empty dimension, so there may be none.
+fn need_elements(site: &mut Site, indices: &[Aff], extents: &[Aff]) -> Step {
+    for extent in extents.iter().filter(|e| !e.is_constant(1)) {
+        let (zero, one) = (Aff::constant(0), Aff::constant(1));
+        let missing = site.cx.max(&(one - extent.clone()), &zero);
+        let unfit = site.cx.product(&[&[missing], indices].concat());
+        match site.cx.equal(&unfit, &zero) {
+            Some(true) => {}
+            Some(false) => return Err(site.invalid("there are indices into a dimension of extent 0")),
+            None => site.cx.require_zero(&unfit),
+        }
+    }
+    Ok(())
+}
+
+fn scatter_elements(site: &mut Site) -> Step {
+    let (data, indices) = (site.shape(0)?, site.shape(1)?);
+    let axis = site.axis_attribute(0, data.len())?;
+    need_elements(site, &indices, &data[axis..=axis])?;
+    like_data(site)
+}
+
+fn scatter_nd(site: &mut Site) -> Step {
+    let (data, indices) = (site.shape(0)?, site.shape(1)?);
+    let depth = indices.last().and_then(Aff::as_constant).and_then(|n| usize::try_from(n).ok());
+    let depth = depth.filter(|n| *n <= data.len());
+    let depth = depth.ok_or_else(|| site.invalid("the last dimension of the indices must be known"))?;
+    need_elements(site, &indices[..indices.len() - 1], &data[..depth])?;
+    like_data(site)
 }
 
 /// Cache and update agree but for the axis.
@@ -40,7 +71,7 @@ fn tensor_scatter(site: &mut Site) -> Step {
 struct Cut {
     axis: usize,
     start: Aff,
-    step: i64,
+    step: Aff,
     count: Aff,
 }
 
@@ -72,13 +103,16 @@ fn cuts(site: &mut Site, shape: &[Aff]) -> Step<Vec<Cut>> {
         (None, false) => all,
     };
     let axes = site.axes(&axes, shape.len())?;
-    let steps = if site.has(4) { site.need_ints(4, "steps")? } else { vec![1; axes.len()] };
+    let steps = if site.has(4) { site.need_affs(4, "steps")? } else { list(&vec![1; axes.len()]) };
     if starts.len() != axes.len() || ends.len() != axes.len() || steps.len() != axes.len() {
         return Err(site.invalid("starts, ends, axes and steps have different lengths"));
     }
     let mut cuts = Vec::new();
     for (n, &axis) in axes.iter().enumerate() {
-        cuts.push(cut(site, axis, &shape[axis], &starts[n], &ends[n], steps[n])?);
+        cuts.push(match steps[n].as_constant() {
+            Some(step) => cut(site, axis, &shape[axis], &starts[n], &ends[n], step)?,
+            None => cut_by(site, axis, &shape[axis], [&starts[n], &ends[n], &steps[n]])?,
+        });
     }
     Ok(cuts)
 }
@@ -98,7 +132,26 @@ fn cut(site: &mut Site, axis: usize, extent: &Aff, start: &Aff, end: &Aff, step:
     let count = (span + Aff::constant(stride - 1)).floor_div(stride);
     let count = site.cx.simplify(&count);
     let count = site.cx.max(&count, &Aff::constant(0));
-    Ok(Cut { axis, start, step, count })
+    Ok(Cut { axis, start, step: Aff::constant(step), count })
+}
+
+/// A cut whose step is data, and may go in either direction.
+fn cut_by(site: &mut Site, axis: usize, extent: &Aff, [start, end, step]: [&Aff; 3]) -> Step<Cut> {
+    let (zero, one) = (Aff::constant(0), Aff::constant(1));
+    let backward = site.cx.is_negative(step);
+    let stride = site.cx.max(step, &-step.clone());
+    let missing = site.cx.max(&(one.clone() - stride.clone()), &zero);
+    site.same(&missing, &zero)?;
+    let (low, high) = (-backward.clone(), extent.clone() - backward.clone());
+    let start = bound(site, start, extent, &low, &high)?;
+    let end = bound(site, end, extent, &low, &high)?;
+    let forward = one.clone() - backward * 2;
+    let span = site.cx.mul(&(end - start.clone()), &forward);
+    let divisor = site.cx.max(&stride, &one);
+    let count = site.cx.div(&(span + stride - one), &divisor);
+    let count = site.cx.max(&count, &zero);
+    let count = site.cx.min(&count, extent);
+    Ok(Cut { axis, start, step: step.clone(), count })
 }
 
 /// A start or end: negative values count from the end, then the result is clamped.
@@ -130,7 +183,7 @@ fn slice_contents(site: &Site, input: &[Aff], output: &[Aff], cuts: &[Cut]) -> O
     let mut steps = vec![1; from.len()];
     for cut in cuts {
         starts[cut.axis] = cut.start.as_constant()?;
-        steps[cut.axis] = cut.step;
+        steps[cut.axis] = cut.step.as_constant()?;
     }
     contents::gather(&values, &to, |index| {
         Some(index.iter().enumerate().map(|(d, i)| (starts[d] + i * steps[d]) * strides[d]).sum())
@@ -140,6 +193,7 @@ fn slice_contents(site: &Site, input: &[Aff], output: &[Aff], cuts: &[Cut]) -> O
 fn gather(site: &mut Site) -> Step {
     let (dtype, data, indices) = (site.dtype(0)?, site.shape(0)?, site.shape(1)?);
     let axis = site.axis_attribute(0, data.len())?;
+    need_elements(site, &indices, &data[axis..=axis])?;
     let mut shape = data[..axis].to_vec();
     shape.extend(indices.iter().cloned());
     shape.extend(data[axis + 1..].iter().cloned());
@@ -172,6 +226,9 @@ fn gather_elements(site: &mut Site) -> Step {
     if shape.len() != site.rank(0)? {
         return Err(site.invalid("data and indices have different ranks"));
     }
+    let data = site.shape(0)?;
+    let axis = site.axis_attribute(0, data.len())?;
+    need_elements(site, &shape, &data[axis..=axis])?;
     site.set(0, dtype, shape)
 }
 
@@ -183,6 +240,7 @@ fn gather_nd(site: &mut Site) -> Step {
     if batch + depth > data.len() || batch >= indices.len() {
         return Err(site.invalid(format!("indices of length {depth} do not fit rank {}", data.len())));
     }
+    need_elements(site, &indices[..indices.len() - 1], &data[batch..batch + depth])?;
     let mut shape = indices[..indices.len() - 1].to_vec();
     shape.extend(data[batch + depth..].iter().cloned());
     site.set(0, dtype, shape)

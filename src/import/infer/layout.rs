@@ -1,8 +1,9 @@
 //! Operators that only rearrange: reshape, transpose, concatenate, split, pad, tile.
 
+use super::axes;
 use super::contents;
 use super::context::Step;
-use super::site::Site;
+use super::site::{Axes, Site};
 use super::table::Family;
 use sirius_polyhedral::{Aff, DType};
 
@@ -64,10 +65,6 @@ fn reshape(site: &mut Site) -> Step {
 
 /// A reshape whose dimensions may turn out to be 0 (as the input's) or -1 (the rest): both as arithmetic.
 fn reshape_to_amounts(site: &mut Site, input: &[Aff], wanted: &[Aff], keep_zero: bool) -> Step {
-    if input.iter().any(|extent| site.cx.uses_amount(extent)) {
-        let message = "a tensor whose extents are data is reshaped to extents that may be 0 or -1";
-        return Err(site.unsupported(message));
-    }
     let (zero, one) = (Aff::constant(0), Aff::constant(1));
     let total = site.cx.product(input);
     let (mut known, mut open) = (Vec::new(), Vec::new());
@@ -123,8 +120,9 @@ fn flatten(site: &mut Site) -> Step {
 
 fn squeeze(site: &mut Site) -> Step {
     let input = site.shape(0)?;
-    let axes = match site.ints_attribute_or_input("axes", 1)? {
-        Some(axes) => site.axes(&axes, input.len())?,
+    let axes = match site.listed_axes(1)? {
+        Some(Axes::Known(axes)) => site.axes(&axes, input.len())?,
+        Some(Axes::Open(axes)) => return squeeze_any(site, &input, &axes),
         None => (0..input.len()).filter(|&a| input[a].is_constant(1)).collect(),
     };
     for &axis in &axes {
@@ -138,11 +136,31 @@ fn squeeze(site: &mut Site) -> Step {
     same_elements(site, kept)
 }
 
+/// Axes that are data: the run checks that the extents there are 1.
+fn squeeze_any(site: &mut Site, input: &[Aff], axes: &[Aff]) -> Step {
+    if axes.len() > input.len() {
+        return Err(site.invalid(format!("{} axes of a tensor of rank {}", axes.len(), input.len())));
+    }
+    let chosen = site.cx.chosen(axes, input.len())?;
+    for (named, extent) in axes::any(&chosen, input.len()).iter().zip(input) {
+        let excess = site.cx.mul(named, &(extent.clone() - 1.into()));
+        site.same(&excess, &0.into())?;
+    }
+    let kept = axes::without(site.cx, input, axes)?;
+    same_elements(site, kept)
+}
+
 fn unsqueeze(site: &mut Site) -> Step {
-    let mut input = site.shape(0)?.into_iter();
-    let Some(axes) = site.ints_attribute_or_input("axes", 1)? else {
-        return Err(site.invalid("axes are missing"));
+    let shape = site.shape(0)?;
+    let axes = match site.listed_axes(1)? {
+        Some(Axes::Known(axes)) => axes,
+        Some(Axes::Open(axes)) => {
+            let shape = axes::with_ones(site.cx, &shape, &axes)?;
+            return same_elements(site, shape);
+        }
+        None => return Err(site.invalid("axes are missing")),
     };
+    let mut input = shape.into_iter();
     let rank = input.len() + axes.len();
     let axes = site.axes(&axes, rank)?;
     let shape: Vec<Aff> =

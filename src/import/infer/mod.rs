@@ -8,6 +8,8 @@
 mod amounts;
 mod arithmetic;
 mod assume;
+mod axes;
+mod batch_scan;
 mod carried;
 mod compose;
 mod contents;
@@ -44,6 +46,7 @@ use super::ImportOptions;
 use super::build::Draft;
 use crate::graph::Graph;
 use assume::Known;
+pub use assume::Range;
 use context::{Context, Stop};
 use sirius_polyhedral::{Error, Result};
 

@@ -1,11 +1,11 @@
 //! The dimensions of graph inputs: constants, or parameters that are read from the inputs' shapes.
 
 use super::amounts;
-use super::assume::Same;
+use super::assume::{Same, intersect};
 use super::context::{Context, Stop};
-use crate::import::ImportOptions;
 use crate::import::build::Draft;
 use crate::import::inputs::{DeclaredDim, DeclaredInput, identifier};
+use crate::import::{Dimension, ImportOptions};
 use sirius_polyhedral::{Aff, Error, Param, ParamDef, ParamId, Params, Result};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -47,7 +47,7 @@ fn named(inputs: &[DeclaredInput]) -> Vec<Named<'_>> {
 pub fn check_options(draft: &Draft, options: &ImportOptions) -> Result<()> {
     let named = named(&draft.inputs);
     let elements: Vec<String> = draft.inputs.iter().flat_map(amounts::declared_elements).collect();
-    for (name, value) in &options.dims {
+    for name in options.dims.keys() {
         if elements.contains(name) {
             continue;
         }
@@ -57,9 +57,6 @@ pub fn check_options(draft: &Draft, options: &ImportOptions) -> Result<()> {
             let help = if names.is_empty() { "it has none".into() } else { format!("it has {}", names.join(", ")) };
             let message = format!("the model has no symbolic dimension \"{name}\"");
             return Err(Error::invalid("E107", message).help(help));
-        }
-        if *value < 1 {
-            return Err(Error::invalid("E107", format!("dimension \"{name}\" must be at least 1, not {value}")));
         }
     }
     Ok(())
@@ -83,24 +80,47 @@ pub fn declare(context: &mut Context, draft: &Draft, options: &ImportOptions) ->
         context.declare_amount(number, input.id, |name| options.dims.get(name).copied());
     }
     context.apply_ranges(None);
+    Ok(agree(context, options)?)
+}
+
+/// The model may need bounds that the user's leave nothing in.
+fn agree(context: &Context, options: &ImportOptions) -> Result<()> {
+    for (_, param) in context.graph.params.iter() {
+        if let (Some(given), Some(max)) = (options.dims.get(&param.name), param.max)
+            && max < param.min
+        {
+            let (name, min) = (&param.name, param.min);
+            let message = format!("\"{name}\" is given as {given}, and the model leaves from {min} to {max}");
+            let help = format!("give --dim {name} a value or a range that the model admits, or leave it out");
+            return Err(Error::invalid("E107", message).help(help));
+        }
+    }
     Ok(())
 }
 
+/// The parameter that stands for a dimension; a number where the user or the model fixes it.
 fn symbolic(context: &mut Context, dim: &Named, all: &[Named], options: &ImportOptions) -> Aff {
+    let given = |n: &Named| options.dims.get(&n.original).or_else(|| options.dims.get(&n.identifier));
     let root = match context.known.resolve(&dim.identifier) {
         Same::Fixed(n) => return Aff::constant(n),
         Same::Dim(root) => root,
     };
     let same = |n: &&Named| matches!(context.known.resolve(&n.identifier), Same::Dim(r) if r == root);
-    let given = |n: &Named| options.dims.get(&n.original).or_else(|| options.dims.get(&n.identifier));
-    if let Some(n) = all.iter().filter(same).find_map(given) {
-        return Aff::constant(*n);
+    let dimensions: Vec<&Dimension> = all.iter().filter(same).filter_map(given).collect();
+    if let Some(n) = dimensions.iter().find_map(|d| d.fixed()) {
+        return Aff::constant(n);
+    }
+    let (low, max) = dimensions.iter().fold((None, None), |range, d| intersect(range, d.range()));
+    let typical = dimensions.iter().find_map(|d| d.typical());
+    if *dim.dim == DeclaredDim::Zero {
+        context.zeros.push(root.clone());
     }
     let params = &mut context.graph.params;
     let id = params.find(&root).unwrap_or_else(|| {
         let def = ParamDef::Input { input: dim.input, axis: dim.axis };
-        let (min, hint) = (i64::from(*dim.dim != DeclaredDim::Zero), hint(dim));
-        params.push(Param { name: root.clone(), def, min, max: None, hint })
+        let min = low.unwrap_or(i64::from(*dim.dim != DeclaredDim::Zero));
+        let hint = typical.unwrap_or(hint(dim)).clamp(min, max.unwrap_or(i64::MAX).max(min));
+        params.push(Param { name: root.clone(), def, min, max, hint })
     });
     match context.known.multiple(&root) {
         Some(of) => multiple(&mut context.graph.params, id, of),
@@ -113,8 +133,10 @@ fn multiple(params: &mut Params, dim: ParamId, of: i64) -> Aff {
     let name = format!("{}_by_{of}", params.get(dim).name);
     let quotient = params.find(&name).unwrap_or_else(|| {
         let def = ParamDef::FloorDiv(Aff::param(dim), Aff::constant(of));
-        let hint = (params.get(dim).hint / of).max(1);
-        params.push(Param { name, def, min: 1, max: None, hint })
+        let whole = params.get(dim);
+        let (min, max) = (i64::from(whole.min > 0), whole.max.map(|max| max / of));
+        let hint = (whole.hint / of).max(min);
+        params.push(Param { name, def, min, max, hint })
     });
     Aff::param(quotient) * of
 }

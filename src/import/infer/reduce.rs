@@ -1,7 +1,8 @@
 //! Reductions, arg-reductions, cumulative sums, top-k.
 
+use super::axes;
 use super::context::Step;
-use super::site::Site;
+use super::site::{Axes, Site};
 use super::table::Family;
 use sirius_polyhedral::{Aff, DType};
 
@@ -30,7 +31,11 @@ fn like_input(site: &mut Site) -> Step {
 
 fn reduce(site: &mut Site) -> Step {
     let (dtype, shape) = (site.dtype(0)?, site.shape(0)?);
-    let axes = site.ints_attribute_or_input("axes", 1)?.unwrap_or_default();
+    let axes = match site.listed_axes(1)? {
+        Some(Axes::Known(axes)) => axes,
+        Some(Axes::Open(axes)) => return reduce_any(site, dtype, &shape, &axes),
+        None => Vec::new(),
+    };
     let mut axes = site.axes(&axes, shape.len())?;
     if axes.is_empty() && !site.flag("noop_with_empty_axes", false) {
         axes = (0..shape.len()).collect();
@@ -41,6 +46,17 @@ fn reduce(site: &mut Site) -> Step {
     let contents = if whole { total(site) } else { None };
     site.set_contents(0, contents);
     Ok(())
+}
+
+/// Axes that are data; `axes::settle` has seen to it that the dimensions are kept.
+fn reduce_any(site: &mut Site, dtype: DType, shape: &[Aff], axes: &[Aff]) -> Step {
+    let chosen = site.cx.chosen(axes, shape.len())?;
+    let mut kept = Vec::new();
+    for (named, extent) in axes::any(&chosen, shape.len()).iter().zip(shape) {
+        let stays = Aff::constant(1) - named.clone();
+        kept.push(site.cx.mul(&stays, extent) + named.clone());
+    }
+    site.set(0, dtype, kept)
 }
 
 fn remove_axes(shape: &[Aff], axes: &[usize], keep: bool) -> Vec<Aff> {

@@ -8,6 +8,12 @@ use sirius_polyhedral::{Aff, DType, Error};
 /// Contents of larger tensors are data, not shapes.
 pub const MAX_CONTENTS: usize = 4096;
 
+/// The axes of a node: numbers, or expressions of amounts that are data.
+pub enum Axes {
+    Known(Vec<i64>),
+    Open(Vec<Aff>),
+}
+
 pub struct Site<'c, 'g> {
     pub node: &'c Node,
     pub cx: &'c mut Context<'g>,
@@ -107,12 +113,17 @@ impl Site<'_, '_> {
         self.axis(self.node.int("axis").unwrap_or(default), rank)
     }
 
-    /// An integer list that is an attribute in old versions and input `n` in new ones.
-    pub fn ints_attribute_or_input(&self, name: &str, n: usize) -> Step<Option<Vec<i64>>> {
-        if let Some(values) = self.node.ints(name) {
-            return Ok(Some(values.to_vec()));
+    /// Axes that are an attribute in old versions and input `n` in new ones.
+    pub fn listed_axes(&self, n: usize) -> Step<Option<Axes>> {
+        if let Some(values) = self.node.ints("axes") {
+            return Ok(Some(Axes::Known(values.to_vec())));
         }
-        if self.has(n) { self.need_ints(n, name).map(Some) } else { Ok(None) }
+        if !self.has(n) {
+            return Ok(None);
+        }
+        let axes = self.need_affs(n, "axes")?;
+        let known: Option<Vec<i64>> = axes.iter().map(Aff::as_constant).collect();
+        Ok(Some(known.map_or(Axes::Open(axes), Axes::Known)))
     }
 
     pub fn flag(&self, name: &str, default: bool) -> bool {

@@ -1,5 +1,6 @@
 //! Inference over the nodes of a block, in order.
 
+use super::axes;
 use super::context::{Context, State, Step, Stop};
 use super::function;
 use super::legacy;
@@ -8,6 +9,7 @@ use super::site::{MAX_CONTENTS, Site};
 use super::table;
 use crate::graph::fold::fold_small;
 use crate::graph::{Attribute, Block, Node, TensorId};
+use crate::import::catalog;
 use sirius_polyhedral::{Aff, DType, Error};
 
 impl Context<'_> {
@@ -87,10 +89,15 @@ impl Context<'_> {
         if !is_known(&node) {
             return Err(unknown(&node).into());
         }
+        if node.domain.is_empty() {
+            let known = node.input(0).filter(|id| self.state(*id) == State::Known);
+            catalog::check(&node.op, node.version, known.map(|id| self.graph.tensor(id).dtype))?;
+        }
         if sequence::refuses(self, &node) {
             return Err(sequence::error(&node).into());
         }
         legacy::modernize(self, &mut node, out)?;
+        axes::settle(self, &mut node, out)?;
         if let Some(function) = function::find(&node) {
             return function.expand(&node, self, out);
         }

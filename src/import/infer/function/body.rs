@@ -113,17 +113,19 @@ impl<'b, 'c> Body<'b, 'c> {
     }
 
     fn contents(&mut self, name: &str, values: Vec<Aff>, shape: Vec<Aff>) -> Step {
-        let id = self.fresh(name);
-        self.cx.set_tensor(id, DType::I64, shape)?;
-        let values = values.iter().map(|v| self.cx.simplify(v)).collect();
-        self.cx.graph.tensor_mut(id).symbolic = Some(values);
+        let id = self.cx.known_contents(format!("{}/{name}", self.node.name), values, shape)?;
         self.names.insert(name.to_string(), id);
         Ok(())
     }
 
     /// `name = value`, a scalar of the body's float type.
     pub fn scalar(&mut self, name: &str, value: f64) {
-        let id = self.literal(Constant::scalar(value, self.float));
+        self.constant(name, Constant::scalar(value, self.float));
+    }
+
+    /// A constant tensor.
+    pub fn constant(&mut self, name: &str, constant: Constant) {
+        let id = self.literal(constant);
         self.names.insert(name.to_string(), id);
     }
 

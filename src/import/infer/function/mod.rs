@@ -19,8 +19,11 @@ mod recurrence;
 mod rotary;
 mod scatter;
 mod signal;
+mod spectrum;
 mod text;
 mod training;
+mod transposed;
+mod tree;
 
 use super::context::{Context, Step};
 use crate::graph::Node;
@@ -36,7 +39,7 @@ pub struct Function {
     pub body: fn(&mut Body) -> Step,
 }
 
-const FAMILIES: [&[Function]; 14] = [
+const FAMILIES: [&[Function]; 17] = [
     attention::FUNCTIONS,
     contrib::FUNCTIONS,
     convolution::FUNCTIONS,
@@ -50,7 +53,10 @@ const FAMILIES: [&[Function]; 14] = [
     rotary::FUNCTIONS,
     scatter::FUNCTIONS,
     signal::FUNCTIONS,
+    spectrum::FUNCTIONS,
     training::FUNCTIONS,
+    transposed::FUNCTIONS,
+    tree::FUNCTIONS,
 ];
 
 /// Domain and name of every function.

@@ -5,6 +5,7 @@ use super::body::Body;
 use crate::import::infer::context::Step;
 use crate::import::tensor;
 use sirius_polyhedral::{Aff, DType};
+use std::f64::consts::{LN_10, TAU};
 
 pub const FUNCTIONS: &[Function] = &[
     Function { domain: "", op: "HannWindow", inputs: &["size"], outputs: &["output"], body: |f| window(f, HANN) },
@@ -46,7 +47,7 @@ fn window(f: &mut Body, [a0, a1, a2]: [f64; 3]) -> Step {
     let intervals = if f.node.int("periodic") == Some(0) { size.clone() - Aff::constant(1) } else { size.clone() };
     f.aff("size_known", size)?;
     f.aff("intervals", intervals)?;
-    for (name, value) in [("turn", std::f64::consts::TAU), ("a0", a0), ("a1", a1), ("a2", a2)] {
+    for (name, value) in [("turn", TAU), ("a0", a0), ("a1", a1), ("a2", a2)] {
         f.scalar(name, value);
     }
     f.add(
@@ -57,45 +58,43 @@ fn window(f: &mut Body, [a0, a1, a2]: [f64; 3]) -> Step {
     f.cast("output", "value", dtype)
 }
 
-/// Triangles over the bins of a spectrum whose corners are equally spaced on the mel scale. All five inputs must
-/// be known, so the corners are computed here.
+/// Triangles over the bins of a spectrum whose corners are equally spaced on the mel scale,
+/// `2595 log10(1 + hertz / 700)`.
 fn mel_weights(f: &mut Body) -> Step {
-    let whole = |f: &mut Body, n: usize, role: &str| -> Step<i64> {
-        f.site().need_ints(n, role)?.first().copied().ok_or_else(|| f.invalid(format!("the {role} is empty")))
+    let count = |f: &mut Body, n: usize, role: &str| -> Step<Aff> {
+        let value = f.site().need_affs(n, role)?.into_iter().next();
+        let value = value.ok_or_else(|| f.invalid(format!("the {role} is empty")))?;
+        f.cx.at_least(&value, 0)?;
+        Ok(value)
     };
-    let (mels, length, rate) =
-        (whole(f, 0, "number of mel bins")?, whole(f, 1, "DFT length")?, whole(f, 2, "sample rate")?);
-    let edge = |f: &mut Body, n: usize| f.site().floats(n).and_then(|v| v.first().copied());
-    let (Some(low), Some(high)) = (edge(f, 3), edge(f, 4)) else {
-        return Err(f.site().unsupported("the edges of the mel scale must be constants"));
-    };
-    if !(0..1 << 20).contains(&mels) || length < 0 || rate <= 0 {
-        return Err(f.invalid("the number of mel bins, the DFT length or the sample rate is out of range"));
+    let (mels, length) = (count(f, 0, "number of mel bins")?, count(f, 1, "DFT length")?);
+    f.aff("bins", length.floor_div(2) + Aff::constant(1))?;
+    f.aff("corners", mels + Aff::constant(2))?;
+    f.aff("hops", length + Aff::constant(1))?;
+    f.float = DType::F64;
+    f.scalar("per_mel", LN_10 / 2595.0);
+    for (name, from) in [("low", "lower_edge_hertz"), ("high", "upper_edge_hertz"), ("rate", "sample_rate")] {
+        f.cast(name, from, DType::F64)?;
     }
-    let corners = mel_corners(mels, length, rate, [low, high]);
-    for (name, from) in [("left", 0), ("centre", 1), ("right", 2)] {
-        let part = corners[from..from + mels as usize].iter().map(|&v| Aff::constant(v));
-        f.affs(name, part.collect())?;
-    }
-    f.aff("bins", Aff::constant(length / 2 + 1))?;
     f.add(
-        "bin = Unsqueeze(Range(0, bins, 1), [1])
-         rise = Div(Cast<to = 1>(Sub(bin, left)), Cast<to = 1>(Max(Sub(centre, left), 1)))
-         fall = Div(Cast<to = 1>(Sub(right, bin)), Cast<to = 1>(Max(Sub(right, centre), 1)))
+        "first = Div(Log(Add(Div(low, 700.0), 1.0)), per_mel)
+         last = Div(Log(Add(Div(high, 700.0), 1.0)), per_mel)
+         step = Div(Sub(last, first), CastLike(corners, rate))
+         mel = Add(Mul(CastLike(Range(0, corners, 1), rate), step), first)
+         hertz = Mul(Sub(Exp(Mul(mel, per_mel)), 1.0), 700.0)
+         corner = Floor(Div(Mul(CastLike(hops, rate), hertz), rate))
+         left = Slice(corner, [0], [-2])
+         centre = Slice(corner, [1], [-1])
+         right = Slice(corner, [2], [9223372036854775807])
+         bin = Unsqueeze(CastLike(Range(0, bins, 1), rate), [1])
+         rise = Div(Sub(bin, left), Max(Sub(centre, left), 1.0))
+         fall = Div(Sub(right, bin), Max(Sub(right, centre), 1.0))
          up = And(GreaterOrEqual(bin, left), Less(bin, centre))
          down = And(GreaterOrEqual(bin, centre), Less(bin, right))
          value = Where(Equal(bin, centre), 1.0, Where(up, rise, Where(down, fall, 0.0)))",
     )?;
     let dtype = type_attribute(f, "output_datatype", DType::F32)?;
     f.cast("output", "value", dtype)
-}
-
-/// The first bin of every triangle, and of the two after the last.
-fn mel_corners(mels: i64, length: i64, rate: i64, [low, high]: [f64; 2]) -> Vec<i64> {
-    let mel = |hertz: f64| 2595.0 * (1.0 + hertz / 700.0).log10();
-    let step = (mel(high) - mel(low)) / (mels + 2) as f64;
-    let hertz = |n: i64| 700.0 * (10f64.powf((n as f64 * step + mel(low)) / 2595.0) - 1.0);
-    (0..mels + 2).map(|n| ((length + 1) as f64 * hertz(n) / rate as f64).floor() as i64).collect()
 }
 
 /// 1 with the probability that the input gives.

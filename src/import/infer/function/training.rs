@@ -46,9 +46,9 @@ pub fn is_inference(node: &Node) -> bool {
 
 /// Elements stay with probability `1 - ratio`, and grow so that their mean stays.
 fn dropout(f: &mut Body) -> Step {
-    let training = f.site().need_ints(2, "training_mode")?;
+    let training = f.site().ints(2).and_then(|mode| mode.first().copied());
     let shape = f.shape("data")?;
-    if training.first().is_none_or(|on| *on == 0) {
+    if training == Some(0) {
         f.affs("shape", shape)?;
         f.add("output = Identity(data)")?;
         return if f.wants("mask") { f.add("mask = Expand(Cast<to = 9>(1), shape)") } else { Ok(()) };
@@ -58,8 +58,13 @@ fn dropout(f: &mut Body) -> Step {
         true => f.add("p = CastLike(ratio, data)")?,
         false => f.scalar("p", 0.5),
     }
-    f.add(&format!("mask = GreaterOrEqual(RandomUniformLike{seed}(data), p)"))?;
-    f.add("output = Where(mask, Div(data, Sub(1.0, p)), 0.0)")
+    let drawn = format!("GreaterOrEqual(RandomUniformLike{seed}(data), p)");
+    if training.is_some() {
+        f.add(&format!("mask = {drawn}"))?;
+        return f.add("output = Where(mask, Div(data, Sub(1.0, p)), 0.0)");
+    }
+    f.add(&format!("mask = Or(Not(training_mode), {drawn})"))?;
+    f.add("output = Where(mask, Where(training_mode, Div(data, Sub(1.0, p)), data), 0.0)")
 }
 
 /// Mean and variance of the batch, which also move the running ones.
