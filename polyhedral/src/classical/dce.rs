@@ -61,7 +61,8 @@ fn live_arrays(program: &Program) -> HashSet<ArrayId> {
 #[cfg(test)]
 mod tests {
     use super::live_arrays;
-        use crate::program::{Program, StatementKind};
+    use crate::param::ParamDef;
+    use crate::program::{Program, StatementKind};
     use crate::schedule_tree::Node;
     use crate::testing::*;
 
