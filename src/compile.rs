@@ -9,10 +9,11 @@ use sirius_lowering::artifact::{ArtifactOptions, WeightsPolicy, tag_of, write_ar
 use sirius_lowering::code::{Code, compile_body};
 use sirius_lowering::metadata::Manifest;
 use sirius_lowering::nvptx::{self, GpuArtifact};
+use sirius_polyhedral::certificate::record::Recorder;
 use sirius_polyhedral::driver::{DriverOptions, Report, run_passes};
 use sirius_polyhedral::{Error, LoopNest, Pass, Program, Result, astgen, pipeline};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What is generated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,6 +47,8 @@ pub struct CompileOptions {
     pub weights: WeightsPolicy,
     /// Stem of the files; from the model's file name where missing.
     pub name: Option<String>,
+    /// Write here what the passes did, in a form that `sirius verify` checks.
+    pub certificate: Option<PathBuf>,
 }
 
 impl Default for CompileOptions {
@@ -63,6 +66,7 @@ impl Default for CompileOptions {
             verify_each: false,
             weights: WeightsPolicy::Auto,
             name: None,
+            certificate: None,
         }
     }
 }
@@ -165,8 +169,10 @@ pub fn optimize(
     session: &mut Session,
 ) -> Result<Report> {
     let passes = passes(options)?;
-    session.phase("passes", |session| {
+    let mut recorder = options.certificate.as_ref().map(|_| Recorder::new(program));
+    let report = session.phase("passes", |session| {
         let mut dump = |_: usize, pass: &str, program: &Program| {
+            recorder.iter_mut().for_each(|r| r.after(pass, program));
             session.dump_file(pass, "poly", |to| forms::save_program(program, to))
         };
         let driver = DriverOptions {
@@ -176,8 +182,15 @@ pub fn optimize(
             dump: Some(&mut dump),
         };
         run_passes(program, &passes, &target.machine, driver)
-    })
+    })?;
+    if let (Some(recorder), Some(path)) = (recorder, &options.certificate) {
+        session.phase("certificate", |_| forms::save_certificate(&recorder.finish(TOOL)?, path))?;
+    }
+    Ok(report)
 }
+
+/// Name and version of the compiler.
+const TOOL: &str = concat!("sirius ", env!("CARGO_PKG_VERSION"));
 
 fn passes(options: &CompileOptions) -> Result<Vec<&'static dyn Pass>> {
     for name in &options.disabled {

@@ -18,6 +18,7 @@
 
 pub mod aff;
 pub mod astgen;
+pub mod certificate;
 pub mod classical;
 pub mod deps;
 pub mod driver;

@@ -42,6 +42,8 @@ pub enum Command {
     Explain(ExplainArgs),
     /// List the operators that the compiler knows, with opset versions and element types
     Ops(OpsArgs),
+    /// Check the certificate of a compilation
+    Verify(VerifyArgs),
     /// Run passes on a `.poly` file and print the result
     Opt(OptArgs),
     /// Check this machine: LLVM, linker, processor, memory
@@ -141,6 +143,7 @@ impl CompilerArgs {
                 WeightsArg::Sidecar => WeightsPolicy::Sidecar,
             },
             name: self.name.clone(),
+            certificate: None,
         }
     }
 }
@@ -182,6 +185,9 @@ pub struct CompileArgs {
     /// Folder of the artifact: NAME.so, NAME.h, NAME.json and, for large weights, NAME.weights
     #[arg(short = 'o', long = "output", value_name = "DIR")]
     pub output: PathBuf,
+    /// Write dependences, schedule and storage maps to this file, for `sirius verify`
+    #[arg(long, value_name = "FILE")]
+    pub certificate: Option<PathBuf>,
     #[command(flatten)]
     pub compiler: CompilerArgs,
 }
@@ -314,6 +320,24 @@ pub struct OpsArgs {
     /// Part of a name
     pub filter: Option<String>,
     /// One JSON object per line
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  sirius compile m.onnx -o out --certificate out/m.cert.json
+  sirius verify --certificate out/m.cert.json
+Exit codes: 0 it holds, 1 it cannot be read, 4 it does not hold (two instances are named), 5 some question was not
+decided within the budget and nothing is known to be wrong. docs/certificate.md says what is proven.")]
+pub struct VerifyArgs {
+    /// The file that `sirius compile --certificate` wrote
+    #[arg(long, value_name = "FILE")]
+    pub certificate: PathBuf,
+    /// isl operations for each question
+    #[arg(long, value_name = "N", default_value_t = sirius_polyhedral::certificate::check::OPERATIONS)]
+    pub budget: u64,
+    /// One JSON object on standard output
     #[arg(long)]
     pub json: bool,
 }

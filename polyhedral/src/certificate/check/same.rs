@@ -1,0 +1,257 @@
+//! Are the instances of the last program those of the base, each once, and do they compute the same?
+//!
+//! A statement keeps its body, and under the map of its instances each of its accesses. Temporaries may have been laid
+//! out anew: their writers tell which element became which, one to one, and all other accesses must agree. A read may
+//! go to a copy instead: a statement that is new, copies element by element, and is the only writer of its array; or
+//! to a rearranged constant, whose contents the certificate cannot show. A statement may be missing when nothing
+//! reads what it wrote.
+
+use super::*;
+use crate::certificate::ArrayRole;
+use std::collections::HashSet;
+
+pub fn check(checker: &mut Checker) -> Result<()> {
+    executed(checker)?;
+    for statement in 0..checker.last.statements.len() {
+        match checker.origins[statement] {
+            Some(_) => instances(checker, statement)?,
+            None => copy(checker, statement)?,
+        }
+    }
+    let moved = moved_arrays(checker)?;
+    for statement in 0..checker.last.statements.len() {
+        if checker.origins[statement].is_some() {
+            accesses(checker, statement, &moved)?;
+        }
+    }
+    Ok(())
+}
+
+/// Every statement of the base is one of the last program, or nobody misses it.
+fn executed(checker: &mut Checker) -> Result<()> {
+    let mut seen = HashSet::new();
+    let twice: Vec<usize> = checker.origins.iter().flatten().map(|(b, _)| *b).filter(|b| !seen.insert(*b)).collect();
+    for base in twice {
+        let id = &checker.base.statements[base].entry.id;
+        checker.say(Rule::Instances, format!("two statements claim to be {id}"));
+    }
+    let read: HashSet<String> =
+        checker.last.statements.iter().flat_map(|s| &s.reads).map(|access| access.array.clone()).collect();
+    for base in (0..checker.base.statements.len()).filter(|b| !seen.contains(b)) {
+        let statement = &checker.base.statements[base];
+        let array = statement.write.array.as_str();
+        let output = checker.base.arrays[array].entry.role == ArrayRole::Output;
+        if output || read.contains(array) {
+            let text = format!("{} is not executed, but {array}, which it writes, is needed", statement.entry.id);
+            checker.say(Rule::Instances, text);
+        }
+    }
+    Ok(())
+}
+
+/// The map of instances is one to one and onto, and the schedule runs each once.
+fn instances(checker: &mut Checker, statement: usize) -> Result<()> {
+    let id = checker.id(statement);
+    checker.ask(
+        || format!("are the instances of {id} those of the base"),
+        |c| {
+            let Some((base, map)) = &c.origins[statement] else { return Ok(None) };
+            let old = &c.base.statements[*base];
+            let image = map.range()?;
+            if !image.is_equal(&old.domain)? {
+                let (name, lost) = (old.entry.id.as_str(), old.domain.subtract(&image)?);
+                let text = match point(&lost, name)? {
+                    Some(at) => format!("{at} of the base is not executed"),
+                    None => format!("{id} executes {}", point(&image.subtract(&old.domain)?, name)?.unwrap_or_default()),
+                };
+                return Ok(Some(Finding { rule: Rule::Instances, text, witness: None }));
+            }
+            match collision(&c.ctx, map)? {
+                Some(bad) => witness(&bad, [id, id], Rule::Instances, || "two instances are one of the base".into()),
+                None => Ok(None),
+            }
+        },
+    )?;
+    once(checker, statement)
+}
+
+/// No two instances have one time.
+fn once(checker: &mut Checker, statement: usize) -> Result<()> {
+    let id = checker.id(statement);
+    checker.ask(
+        || format!("do the instances of {id} have different times"),
+        |c| {
+            let path = &c.last.statements[statement].path;
+            match collision(&c.ctx, &c.time(statement, path.bands.len())?)? {
+                Some(bad) => witness(&bad, [id, id], Rule::Instances, || "two instances have one time".into()),
+                None => Ok(None),
+            }
+        },
+    )
+}
+
+/// A statement without a counterpart: an element-by-element copy into an array of its own.
+fn copy(checker: &mut Checker, statement: usize) -> Result<()> {
+    once(checker, statement)?;
+    let (id, entry) = (checker.id(statement), checker.last.statements[statement].entry);
+    if entry.body != "#0" || entry.kind != "assign" || !entry.values.is_empty() {
+        if entry.kind == "assign" && entry.body.starts_with("#0 if ") {
+            checker.verdict.undecided.push(format!("is the guarded copy {id} there when it is read"));
+        } else {
+            checker.say(Rule::Values, format!("{id} is new, and no copy"));
+        }
+        return Ok(());
+    }
+    let array = checker.last.statements[statement].write.array.clone();
+    let writers = checker.last.statements.iter().filter(|s| s.write.array == array).count();
+    let known = checker.base.arrays.contains_key(array.as_str());
+    let temp = checker.last.arrays[array.as_str()].entry.role == ArrayRole::Temp;
+    if writers != 1 || known || !temp {
+        checker.say(Rule::Values, format!("{id} copies into {array}, which is not its own"));
+    }
+    checker.ask(
+        || format!("does {id} write every element once"),
+        |c| match collision(&c.ctx, &c.last.statements[statement].write.may)? {
+            Some(bad) => witness(&bad, [id, id], Rule::Values, || format!("a copy writes an element of {array} twice")),
+            None => Ok(None),
+        },
+    )
+}
+
+/// What the base accesses, as a map from instances of the last program.
+fn mapped(map: &Map, old: &Access) -> Result<Map> {
+    if !old.exact.domain_is_wrapping()? {
+        return map.apply_range(&old.exact);
+    }
+    // The computed subscripts are the same variables on both sides.
+    let variables = old.exact.domain()?.unwrap()?.dims_out();
+    let names: Vec<String> = (0..variables).map(|n| format!("e{n}")).collect();
+    let tuple = names.join(", ");
+    let same = Map::read(map.ctx(), &format!("{{ [{tuple}] -> [{tuple}] }}"))?;
+    map.product(&same)?.apply_range(&old.exact)
+}
+
+/// What the last program accesses, on its domain.
+fn now(statement: &Statement, access: &Access) -> Result<Map> {
+    mapped(&statement.domain.identity()?, access)
+}
+
+/// Arrays whose elements changed place: from where they were to where they are.
+fn moved_arrays(checker: &mut Checker) -> Result<HashMap<String, Map>> {
+    let mut moved: Vec<String> = Vec::new();
+    for (statement, origin) in checker.origins.iter().enumerate() {
+        let Some((base, map)) = origin else { continue };
+        let (new, old) = (&checker.last.statements[statement], &checker.base.statements[*base]);
+        let pairs = std::iter::once((&new.write, &old.write)).chain(new.reads.iter().zip(&old.reads));
+        for (now_, then) in pairs {
+            let same = now_.array == then.array && !moved.contains(&now_.array);
+            if same && !agree(new, now_, map, then)? {
+                moved.push(now_.array.clone());
+            }
+        }
+    }
+    let mut out = HashMap::new();
+    for array in moved {
+        if let Some(map) = new_places(checker, &array)? {
+            out.insert(array, map);
+        }
+    }
+    Ok(out)
+}
+
+/// Do both accesses touch the same elements, as they are numbered?
+fn agree(new: &Statement, now_: &Access, map: &Map, then: &Access) -> Result<bool> {
+    mapped(map, then)?.is_equal(&now(new, now_)?)
+}
+
+/// Where the elements of a temporary are now, from its writers; `None` after a finding.
+fn new_places(checker: &mut Checker, array: &str) -> Result<Option<Map>> {
+    let mut places: Option<Map> = None;
+    let mut failed = false;
+    let entry = checker.last.arrays[array].entry;
+    for (statement, origin) in checker.origins.iter().enumerate() {
+        let Some((base, map)) = origin else { continue };
+        let (new, old) = (&checker.last.statements[statement], &checker.base.statements[*base]);
+        if new.write.array != array || old.write.array != array || new.write.exact.domain_is_wrapping()? {
+            continue;
+        }
+        let moves = mapped(map, &old.write)?.reverse()?.apply_range(&now(new, &new.write)?)?;
+        places = Some(match places {
+            Some(known) => known.union(&moves)?,
+            None => moves,
+        });
+    }
+    if let Some(map) = &places {
+        failed = !map.is_single_valued()? || !map.is_injective()?;
+    }
+    if entry.role != ArrayRole::Temp || failed || places.is_none() {
+        checker.say(Rule::Values, format!("the accesses of {array} ({}) are not those of the base", entry.name));
+        return Ok(None);
+    }
+    Ok(places)
+}
+
+/// Body, values and accesses of a statement.
+fn accesses(checker: &mut Checker, statement: usize, moved: &HashMap<String, Map>) -> Result<()> {
+    let Some((base, _)) = checker.origins[statement] else { return Ok(()) };
+    let id = checker.id(statement);
+    let (new, old) = (checker.last.statements[statement].entry, checker.base.statements[base].entry);
+    if new.body != old.body || new.kind != old.kind || new.values.len() != old.values.len() {
+        checker.say(Rule::Values, format!("{id} computes `{}`, the base `{}`", new.body, old.body));
+        return Ok(());
+    }
+    if new.reads.len() != old.reads.len() || new.reads.iter().zip(&old.reads).any(|(a, b)| a.by != b.by) {
+        checker.say(Rule::Values, format!("{id} reads other things than in the base"));
+        return Ok(());
+    }
+    for n in 0..new.values.len() {
+        checker.ask(
+            || format!("is value {n} of {id} the same"),
+            |c| {
+                let Some((_, map)) = &c.origins[statement] else { return Ok(None) };
+                let read = |text: &str| Map::read(&c.ctx, text).map_err(malformed);
+                let now = read(&new.values[n])?.intersect_domain(&c.last.statements[statement].domain)?;
+                let same = map.apply_range(&read(&old.values[n])?)?.is_equal(&now)?;
+                let text = || format!("value {n} of {id} is {}, in the base {}", new.values[n], old.values[n]);
+                Ok((!same).then(|| Finding { rule: Rule::Values, text: text(), witness: None }))
+            },
+        )?;
+    }
+    for n in 0..=new.reads.len() {
+        checker.ask(|| format!("does {id} access the same elements"), |c| same_access(c, statement, n, moved))?;
+    }
+    Ok(())
+}
+
+/// Access `n` of a statement: its reads, then its write.
+fn same_access(c: &Checker, statement: usize, n: usize, moved: &HashMap<String, Map>) -> Result<Option<Finding>> {
+    let Some((base, map)) = &c.origins[statement] else { return Ok(None) };
+    let (new, old) = (&c.last.statements[statement], &c.base.statements[*base]);
+    let (here, then) = (new.reads.get(n).unwrap_or(&new.write), old.reads.get(n).unwrap_or(&old.write));
+    let (id, to, from) = (&new.entry.id, here.array.as_str(), then.array.as_str());
+    let mut wanted = mapped(map, then)?;
+    if let Some(places) = moved.get(from) {
+        wanted = wanted.apply_range(places)?;
+    }
+    let found = now(new, here)?;
+    let differs = |text: String| Ok(Some(Finding { rule: Rule::Values, text, witness: None }));
+    if to == from {
+        let same = wanted.is_equal(&found)?;
+        return if same { Ok(None) } else { differs(format!("{id} accesses {found}, in the base {wanted}")) };
+    }
+    let constant = |p: &Program, a: &str| p.arrays[a].entry.role == ArrayRole::Constant;
+    if constant(&c.last, to) && constant(&c.base, from) {
+        // An element of the rearranged constant stands for one element of the constant.
+        let one = found.reverse()?.apply_range(&wanted)?.is_single_valued()?;
+        let text = || format!("{id} reads {to} for {from}, and one element for several");
+        return if one { Ok(None) } else { differs(text()) };
+    }
+    let is_copy = |(s, origin): (&Statement, &Option<(usize, Map)>)| {
+        origin.is_none() && s.write.array == to && s.reads.first().is_some_and(|r| r.array == from)
+    };
+    let copy = c.last.statements.iter().zip(&c.origins).find(|pair| is_copy(*pair));
+    let Some((copy, _)) = copy else { return differs(format!("{id} accesses {to}, in the base {from}")) };
+    let through = found.apply_range(&copy.write.may.reverse()?)?.apply_range(&copy.reads[0].may)?;
+    let text = || format!("{id} reads {through} through {to}, in the base {wanted}");
+    if through.is_equal(&wanted)? { Ok(None) } else { differs(text()) }
+}
