@@ -52,6 +52,7 @@ unsafe extern "C" {
     pub fn isl_set_free(take: *mut RawSet) -> *mut RawSet;
     pub fn isl_set_to_str(keep: *mut RawSet) -> *mut c_char;
     pub fn isl_set_intersect(a: *mut RawSet, b: *mut RawSet) -> *mut RawSet;
+    pub fn isl_set_intersect_params(a: *mut RawSet, b: *mut RawSet) -> *mut RawSet;
     pub fn isl_set_union(a: *mut RawSet, b: *mut RawSet) -> *mut RawSet;
     pub fn isl_set_subtract(a: *mut RawSet, b: *mut RawSet) -> *mut RawSet;
     pub fn isl_set_coalesce(a: *mut RawSet) -> *mut RawSet;

@@ -118,6 +118,7 @@ unsafe fn take_name(raw: *const std::ffi::c_char) -> Option<String> {
 impl Set {
     operations! {
         intersect = isl_set_intersect(other: Set) -> Set;
+        intersect_params = isl_set_intersect_params(params: Set) -> Set;
         union = isl_set_union(other: Set) -> Set;
         subtract = isl_set_subtract(other: Set) -> Set;
         /// The image under `map`.

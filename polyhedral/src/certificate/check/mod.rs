@@ -120,8 +120,8 @@ impl<'c> Checker<'c> {
     fn new(certificate: &'c Certificate, operations: u64) -> Result<Checker<'c>> {
         let ctx = Ctx::new()?;
         let params = Params(&certificate.params);
-        let base = Program::read(&ctx, &certificate.base)?;
-        let last = Program::read(&ctx, &certificate.last)?;
+        let base = Program::read(&ctx, &params, &certificate.base)?;
+        let last = Program::read(&ctx, &params, &certificate.last)?;
         let mut origins = Vec::new();
         for statement in &last.statements {
             let id = statement.entry.id.as_str();

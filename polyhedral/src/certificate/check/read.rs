@@ -4,7 +4,7 @@ use super::order::{Band, Mark, Path, Team};
 use crate::certificate::{ArrayEntry, Listing, ParamEntry, ReadBy, StatementEntry, Tree};
 use crate::error::{Error, Result};
 use crate::isl::{Ctx, Map, Set};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// A certificate that cannot be read.
 pub fn malformed(what: impl std::fmt::Display) -> Error {
@@ -45,6 +45,11 @@ pub struct Access {
 }
 
 impl Statement<'_> {
+    /// The write and the reads.
+    pub fn accesses(&self) -> impl Iterator<Item = &Access> {
+        std::iter::once(&self.write).chain(&self.reads)
+    }
+
     /// The operator of a reduction.
     pub fn reduces(&self) -> Option<&str> {
         Some(self.entry.kind.as_str()).filter(|kind| !matches!(*kind, "assign" | "update"))
@@ -57,10 +62,23 @@ pub struct Params<'c>(pub &'c [ParamEntry]);
 impl Params<'_> {
     /// `[n, m] -> ` for the parameters that occur in `text`, or nothing.
     pub fn header(&self, text: &str) -> String {
-        let words: std::collections::HashSet<&str> =
-            text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).collect();
-        let used: Vec<&str> = self.0.iter().map(|p| p.name.as_str()).filter(|p| words.contains(p)).collect();
+        let used: Vec<&str> = self.used(text).map(|p| p.name.as_str()).collect();
         if used.is_empty() { String::new() } else { format!("[{}] -> ", used.join(", ")) }
+    }
+
+    fn used<'a>(&'a self, text: &'a str) -> impl Iterator<Item = &'a ParamEntry> {
+        let words: HashSet<&str> = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).collect();
+        self.0.iter().filter(move |p| words.contains(p.name.as_str()))
+    }
+
+    /// What is known about the parameters in `text`.
+    pub fn bounds(&self, ctx: &Ctx, text: &str) -> Result<Set> {
+        let mut bounds = vec!["true".to_string()];
+        for p in self.used(text) {
+            bounds.push(format!("{} >= {}", p.name, p.min));
+            bounds.extend(p.max.map(|max| format!("{} <= {max}", p.name)));
+        }
+        Set::read(ctx, &format!("{}{{ : {} }}", self.header(text), bounds.join(" and "))).map_err(malformed)
     }
 }
 
@@ -78,7 +96,7 @@ impl<'c> Statement<'c> {
 }
 
 impl<'c> Program<'c> {
-    pub fn read(ctx: &Ctx, listing: &'c Listing) -> Result<Program<'c>> {
+    pub fn read(ctx: &Ctx, params: &Params, listing: &'c Listing) -> Result<Program<'c>> {
         let mut arrays = HashMap::new();
         for entry in &listing.arrays {
             let shape = Set::read(ctx, &entry.shape).map_err(|e| malformed(format!("{}: {e}", entry.id)))?;
@@ -95,7 +113,7 @@ impl<'c> Program<'c> {
         for entry in &listing.statements {
             let path = paths.remove(entry.id.as_str());
             let path = path.ok_or_else(|| malformed(format!("{} is not in the schedule", entry.id)))?;
-            let statement = program.statement(ctx, entry, path)?;
+            let statement = program.statement(ctx, params, entry, path)?;
             if program.index.insert(entry.id.as_str(), program.statements.len()).is_some() {
                 return Err(malformed(format!("{} is listed twice", entry.id)));
             }
@@ -107,13 +125,22 @@ impl<'c> Program<'c> {
         }
     }
 
-    fn statement(&self, ctx: &Ctx, entry: &'c StatementEntry, path: Path) -> Result<Statement<'c>> {
+    fn statement(
+        &self,
+        ctx: &Ctx,
+        params: &Params,
+        entry: &'c StatementEntry,
+        path: Path,
+    ) -> Result<Statement<'c>> {
         let failed = |e: Error| malformed(format!("{}: {e}", entry.id));
         let domain = Set::read(ctx, &entry.domain).map_err(failed)?;
         if domain.name().as_deref() != Some(&entry.id) {
             return Err(malformed(format!("the domain of {} is not its own", entry.id)));
         }
-        let access = |map: &str, by| self.access(ctx, &entry.id, &domain, map, by).map_err(failed);
+        let access = |map: &str, by| {
+            let bounds = params.bounds(ctx, map)?;
+            self.access(ctx, &entry.id, &domain.intersect_params(&bounds)?, map, by).map_err(failed)
+        };
         let write = access(&entry.write, ReadBy::Value)?;
         let reads = entry.reads.iter().map(|r| access(&r.map, r.by)).collect::<Result<Vec<Access>>>()?;
         Ok(Statement { entry, domain, write, reads, path })

@@ -118,77 +118,79 @@ fn copy(checker: &mut Checker, statement: usize) -> Result<()> {
     )
 }
 
-/// What the base accesses, as a map from instances of the last program.
-fn mapped(map: &Map, old: &Access) -> Result<Map> {
+/// What the base accesses, as a map from instances of the last program. What is outside the array is never read: it
+/// belongs to the side of a select that is not taken.
+fn mapped(map: &Map, program: &Program, old: &Access) -> Result<Map> {
+    let shape = &program.arrays[old.array.as_str()].shape;
     if !old.exact.domain_is_wrapping()? {
-        return map.apply_range(&old.exact);
+        return map.apply_range(&old.exact)?.intersect_range(shape);
     }
     // The computed subscripts are the same variables on both sides.
     let variables = old.exact.domain()?.unwrap()?.dims_out();
     let names: Vec<String> = (0..variables).map(|n| format!("e{n}")).collect();
     let tuple = names.join(", ");
     let same = Map::read(map.ctx(), &format!("{{ [{tuple}] -> [{tuple}] }}"))?;
-    map.product(&same)?.apply_range(&old.exact)
+    map.product(&same)?.apply_range(&old.exact)?.intersect_range(shape)
 }
 
 /// What the last program accesses, on its domain.
-fn now(statement: &Statement, access: &Access) -> Result<Map> {
-    mapped(&statement.domain.identity()?, access)
+fn now(checker: &Checker, statement: &Statement, access: &Access) -> Result<Map> {
+    mapped(&statement.domain.identity()?, &checker.last, access)
 }
 
 /// Arrays whose elements changed place: from where they were to where they are.
 fn moved_arrays(checker: &mut Checker) -> Result<HashMap<String, Map>> {
     let mut moved: Vec<String> = Vec::new();
-    for (statement, origin) in checker.origins.iter().enumerate() {
-        let Some((base, map)) = origin else { continue };
-        let (new, old) = (&checker.last.statements[statement], &checker.base.statements[*base]);
-        let pairs = std::iter::once((&new.write, &old.write)).chain(new.reads.iter().zip(&old.reads));
-        for (now_, then) in pairs {
-            let same = now_.array == then.array && !moved.contains(&now_.array);
-            if same && !agree(new, now_, map, then)? {
-                moved.push(now_.array.clone());
-            }
-        }
+    for statement in 0..checker.last.statements.len() {
+        checker.ask(
+            || "are the arrays laid out as in the base".into(),
+            |c| {
+                let Some((base, map)) = &c.origins[statement] else { return Ok(None) };
+                let (new, old) = (&c.last.statements[statement], &c.base.statements[*base]);
+                for (here, then) in new.accesses().zip(old.accesses()) {
+                    let same = here.array == then.array && !moved.contains(&here.array);
+                    if same && !mapped(map, &c.base, then)?.is_equal(&now(c, new, here)?)? {
+                        moved.push(here.array.clone());
+                    }
+                }
+                Ok(None)
+            },
+        )?;
     }
     let mut out = HashMap::new();
     for array in moved {
-        if let Some(map) = new_places(checker, &array)? {
-            out.insert(array, map);
-        }
+        checker.ask(
+            || format!("where are the elements of {array}"),
+            |c| {
+                let places = new_places(c, &array)?;
+                let name = &c.last.arrays[array.as_str()].entry.name;
+                let text = || format!("the accesses to {array} ({name}) are not those of the base");
+                let found = places.is_some();
+                out.extend(places.map(|map| (array.clone(), map)));
+                Ok((!found).then(|| Finding { rule: Rule::Values, text: text(), witness: None }))
+            },
+        )?;
     }
     Ok(out)
 }
 
-/// Do both accesses touch the same elements, as they are numbered?
-fn agree(new: &Statement, now_: &Access, map: &Map, then: &Access) -> Result<bool> {
-    mapped(map, then)?.is_equal(&now(new, now_)?)
-}
-
-/// Where the elements of a temporary are now, from its writers; `None` after a finding.
-fn new_places(checker: &mut Checker, array: &str) -> Result<Option<Map>> {
+/// Where the elements of a temporary are now, from its writers; `None` when that is not one to one.
+fn new_places(c: &Checker, array: &str) -> Result<Option<Map>> {
     let mut places: Option<Map> = None;
-    let mut failed = false;
-    let entry = checker.last.arrays[array].entry;
-    for (statement, origin) in checker.origins.iter().enumerate() {
+    for (statement, origin) in c.origins.iter().enumerate() {
         let Some((base, map)) = origin else { continue };
-        let (new, old) = (&checker.last.statements[statement], &checker.base.statements[*base]);
+        let (new, old) = (&c.last.statements[statement], &c.base.statements[*base]);
         if new.write.array != array || old.write.array != array || new.write.exact.domain_is_wrapping()? {
             continue;
         }
-        let moves = mapped(map, &old.write)?.reverse()?.apply_range(&now(new, &new.write)?)?;
+        let moves = mapped(map, &c.base, &old.write)?.reverse()?.apply_range(&now(c, new, &new.write)?)?;
         places = Some(match places {
             Some(known) => known.union(&moves)?,
             None => moves,
         });
     }
-    if let Some(map) = &places {
-        failed = !map.is_single_valued()? || !map.is_injective()?;
-    }
-    if entry.role != ArrayRole::Temp || failed || places.is_none() {
-        checker.say(Rule::Values, format!("the accesses of {array} ({}) are not those of the base", entry.name));
-        return Ok(None);
-    }
-    Ok(places)
+    let Some(map) = places.filter(|_| c.last.arrays[array].entry.role == ArrayRole::Temp) else { return Ok(None) };
+    Ok((map.is_single_valued()? && map.is_injective()?).then_some(map))
 }
 
 /// Body, values and accesses of a statement.
@@ -229,11 +231,11 @@ fn same_access(c: &Checker, statement: usize, n: usize, moved: &HashMap<String, 
     let (new, old) = (&c.last.statements[statement], &c.base.statements[*base]);
     let (here, then) = (new.reads.get(n).unwrap_or(&new.write), old.reads.get(n).unwrap_or(&old.write));
     let (id, to, from) = (&new.entry.id, here.array.as_str(), then.array.as_str());
-    let mut wanted = mapped(map, then)?;
+    let mut wanted = mapped(map, &c.base, then)?;
     if let Some(places) = moved.get(from) {
         wanted = wanted.apply_range(places)?;
     }
-    let found = now(new, here)?;
+    let found = now(c, new, here)?;
     let differs = |text: String| Ok(Some(Finding { rule: Rule::Values, text, witness: None }));
     if to == from {
         let same = wanted.is_equal(&found)?;
