@@ -74,9 +74,9 @@ fn touches(checker: &Checker) -> BTreeMap<String, Vec<Touch>> {
 
 /// Two accesses to one array, the first before the second in the base.
 fn pair(checker: &mut Checker, listed: &Listed, first: Touch, second: Touch) -> Result<()> {
-    let (a, b) = (&checker.last.statements[first.statement], &checker.last.statements[second.statement]);
+    let operator = |t: &Touch| checker.last.statements[t.statement].reduces();
     let both_write = first.writes && second.writes;
-    let commute = both_write && a.reduces().is_some() && a.reduces() == b.reduces();
+    let commute = both_write && operator(&first).is_some() && operator(&first) == operator(&second);
     if commute && first.statement > second.statement {
         return Ok(());
     }
@@ -85,6 +85,7 @@ fn pair(checker: &mut Checker, listed: &Listed, first: Touch, second: Touch) -> 
     checker.ask(
         || format!("does {source} come before {sink}"),
         |c| {
+            let (a, b) = (&c.last.statements[first.statement], &c.last.statements[second.statement]);
             let (from, to) = (first.access(c), second.access(c));
             let (earlier, later) = (c.side(first.statement, Some(from)), c.side(second.statement, Some(to)));
             let team = c.last.team.as_ref();
@@ -101,7 +102,7 @@ fn pair(checker: &mut Checker, listed: &Listed, first: Touch, second: Touch) -> 
                 let inside = to.by == ReadBy::Parameter && earlier.path.shared(later.path) > 0;
                 if inside { "true".into() } else { not_over(team, earlier, later) }
             };
-            if relation.is_empty()? {
+            if relation.is_empty()? || (both_write && same::exclusive(c, a, b, &relation)?) {
                 return Ok(None);
             }
             found = true;
@@ -113,7 +114,7 @@ fn pair(checker: &mut Checker, listed: &Listed, first: Touch, second: Touch) -> 
                     return Ok(Some(finding));
                 }
             }
-            let assigns = both_write && a_kind(c, first) == "assign" && a_kind(c, second) == "assign";
+            let assigns = both_write && a.entry.kind == "assign" && b.entry.kind == "assign";
             if !first.writes || commute || assigns {
                 return Ok(None);
             }
@@ -123,10 +124,6 @@ fn pair(checker: &mut Checker, listed: &Listed, first: Touch, second: Touch) -> 
     )?;
     checker.verdict.dependences += usize::from(found);
     Ok(())
-}
-
-fn a_kind<'c>(c: &Checker<'c>, touch: Touch) -> &'c str {
-    &c.last.statements[touch.statement].entry.kind
 }
 
 /// The pairs of instances that the base runs in this order: `None` when there are none, `Some(None)` for all pairs.

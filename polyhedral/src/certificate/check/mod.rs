@@ -135,7 +135,7 @@ impl<'c> Checker<'c> {
             let to = to.filter(|_| from == id).ok_or_else(|| malformed(format!("{text} is no map from {id}")))?;
             origins.push(Some((*to, map.intersect_domain(&statement.domain)?)));
         }
-        Ok(Checker {
+        let mut checker = Checker {
             certificate,
             ctx,
             operations,
@@ -147,7 +147,35 @@ impl<'c> Checker<'c> {
             times: RefCell::default(),
             base_times: RefCell::default(),
             conditions: RefCell::default(),
-        })
+        };
+        checker.find_barriers()?;
+        Ok(checker)
+    }
+
+    /// Which barriers behind a statement are met in every iteration in which it runs?
+    fn find_barriers(&mut self) -> Result<()> {
+        if self.last.team.is_none() {
+            return Ok(());
+        }
+        for statement in 0..self.last.statements.len() {
+            let mut met = vec![false];
+            for level in 1..self.last.statements[statement].path.positions.len() {
+                let mut found = false;
+                for other in &self.last.statements[statement].path.barriers[level] {
+                    let other = self.last.index.get(other.as_str()).copied();
+                    let other = other.ok_or_else(|| malformed("a barrier around a statement that is not there"))?;
+                    found = found || self.iterations(statement, level)?.is_subset(&self.iterations(other, level)?)?;
+                }
+                met.push(found);
+            }
+            self.last.statements[statement].path.meets_barrier = met;
+        }
+        Ok(())
+    }
+
+    /// The iterations of the first `bands` loops in which a statement runs.
+    fn iterations(&self, statement: usize, bands: usize) -> Result<Set> {
+        self.time(statement, bands)?.project_out(bands, 1)?.range()
     }
 
     /// Answers one question within the budget. `what` is said when that does not suffice.

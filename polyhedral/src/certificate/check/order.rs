@@ -3,7 +3,8 @@
 //! Instances are compared on the loops around both statements. A sequential loop orders its iterations; any other
 //! loop does not, save that one worker of a team runs its own iterations in order. Where all loops agree, the place in
 //! the list decides. Workers of a team pass the tree side by side: between two of them only a barrier orders, one that
-//! is around the second instance and was not entered before the first, or that stands among the roots between them.
+//! is around the second instance and was not entered before the first, that stands among the roots between them, or
+//! that stands behind the first in the body of a loop that has gone on since (and is there in every iteration).
 
 use super::read::malformed;
 use crate::certificate::{Listing, Tree};
@@ -51,9 +52,20 @@ pub struct Path {
     /// Number of the node in its list, at each level; one more than there are bands.
     pub positions: Vec<usize>,
     pub bands: Vec<Band>,
+    /// For the list at each level: the statements of every barrier behind the node.
+    pub barriers: Vec<Vec<String>>,
+    /// Is one of them met whenever the node runs?
+    pub meets_barrier: Vec<bool>,
 }
 
 impl Path {
+    /// Is a barrier met after the statement, before the next iteration of loop `d`?
+    fn leaves_through_barrier(&self, d: usize) -> bool {
+        let step = |level: &usize| self.bands[d + 1..*level].iter().all(|b| b.mark == Mark::Barrier);
+        let met = |level: usize| self.meets_barrier.get(level) == Some(&true);
+        (d + 1..=self.bands.len()).take_while(step).any(met)
+    }
+
     /// Number of loops around both.
     pub fn shared(&self, other: &Path) -> usize {
         let same = self.positions.iter().zip(&other.positions).take_while(|(a, b)| a == b).count();
@@ -142,7 +154,7 @@ pub fn not_over(team: Option<&Team>, first: Side, second: Side) -> String {
         match first.path.bands[d].mark {
             Mark::InOrder | Mark::Barrier => {
                 pieces.push(format!("{}b{d} > e{d}", agree(d)));
-                if !second.path.waits_inside(d + 1) {
+                if !second.path.waits_inside(d + 1) && !first.path.leaves_through_barrier(d) {
                     pieces.extend(others(team, n, first, second).map(|o| format!("{}b{d} < e{d} and {o}", agree(d))));
                 }
             }
@@ -172,8 +184,8 @@ pub fn at_once(team: Option<&Team>, first: Side, second: Side) -> String {
     for d in 0..n {
         match first.path.bands[d].mark {
             Mark::InOrder | Mark::Barrier => {
-                for (relation, later) in [("<", second), (">", first)] {
-                    if !later.path.waits_inside(d + 1) {
+                for (relation, sooner, later) in [("<", first, second), (">", second, first)] {
+                    if !later.path.waits_inside(d + 1) && !sooner.path.leaves_through_barrier(d) {
                         pieces.extend(apart.iter().map(|o| format!("{}b{d} {relation} e{d} and {o}", agree(d))));
                     }
                 }

@@ -162,6 +162,15 @@ impl<'c> Program<'c> {
     }
 }
 
+/// The statements inside a node that is a barrier.
+fn barrier_statements(node: &Tree) -> impl Iterator<Item = &String> {
+    let values = match node {
+        Tree::Band { mark, values, .. } if mark == "barrier" => Some(values.keys()),
+        _ => None,
+    };
+    values.into_iter().flatten()
+}
+
 /// Collects the way from the root to every statement.
 fn walk<'c>(
     nodes: &'c [Tree],
@@ -172,6 +181,7 @@ fn walk<'c>(
     for (position, node) in nodes.iter().enumerate() {
         let mut path = path.clone();
         path.positions.push(position);
+        path.barriers.push(nodes[position + 1..].iter().flat_map(barrier_statements).cloned().collect());
         match node {
             Tree::Leaf(id) => {
                 for (mark, values) in around.iter() {

@@ -94,13 +94,13 @@ fn once(checker: &mut Checker, statement: usize) -> Result<()> {
 fn copy(checker: &mut Checker, statement: usize) -> Result<()> {
     once(checker, statement)?;
     let (id, entry) = (checker.id(statement), checker.last.statements[statement].entry);
-    if entry.body != "#0" || entry.kind != "assign" || !entry.values.is_empty() {
-        if entry.kind == "assign" && entry.body.starts_with("#0 if ") {
-            checker.verdict.undecided.push(format!("is the guarded copy {id} there when it is read"));
-        } else {
-            checker.say(Rule::Values, format!("{id} is new, and no copy"));
-        }
+    let (value, guard) = parts(&entry.body);
+    if value != "#0" || entry.kind != "assign" {
+        checker.say(Rule::Values, format!("{id} is new, and no copy"));
         return Ok(());
+    }
+    if guard.is_some() {
+        there_when_read(checker, statement)?;
     }
     let array = checker.last.statements[statement].write.array.clone();
     let writers = checker.last.statements.iter().filter(|s| s.write.array == array).count();
@@ -116,6 +116,96 @@ fn copy(checker: &mut Checker, statement: usize) -> Result<()> {
             None => Ok(None),
         },
     )
+}
+
+/// The value of a body, and the test that decides whether the instance runs.
+fn parts(body: &str) -> (&str, Option<&str>) {
+    body.split_once(" if ").map_or((body, None), |(value, guard)| (value, Some(guard)))
+}
+
+/// A copy that runs only where a test holds: whoever reads it makes the same test on the same values.
+fn there_when_read(checker: &mut Checker, copy: usize) -> Result<()> {
+    let id = checker.id(copy);
+    let array = checker.last.statements[copy].write.array.clone();
+    for reader in 0..checker.last.statements.len() {
+        for n in 0..checker.last.statements[reader].reads.len() {
+            if checker.last.statements[reader].reads[n].array != array {
+                continue;
+            }
+            let by = checker.id(reader);
+            checker.ask(
+                || format!("is the copy {id} there when {by} reads it"),
+                |c| {
+                    let (made, read) = (&c.last.statements[copy], &c.last.statements[reader]);
+                    let link = read.reads[n].may.apply_range(&made.write.may.reverse()?)?;
+                    let same = same_test(c, (made, parts(&made.entry.body).1), (read, parts(&read.entry.body).1), &link)?;
+                    let text = || format!("{by} reads the copy {id} where that may not have run");
+                    Ok((!same).then(|| Finding { rule: Rule::Values, text: text(), witness: None }))
+                },
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// Do two statements, for related instances, run under a test and its opposite: the branches of an `If`?
+pub fn exclusive(c: &Checker, a: &Statement, b: &Statement, relation: &Map) -> Result<bool> {
+    let (Some(x), Some(y)) = (parts(&a.entry.body).1, parts(&b.entry.body).1) else { return Ok(false) };
+    fn opposite(test: &str) -> Option<&str> {
+        test.strip_prefix("not(")?.strip_suffix(')')
+    }
+    let back = || relation.reverse();
+    match (opposite(x), opposite(y)) {
+        (Some(x), None) => same_test(c, (a, Some(x)), (b, Some(y)), &back()?),
+        (None, Some(y)) => same_test(c, (a, Some(x)), (b, Some(y)), &back()?),
+        _ => Ok(false),
+    }
+}
+
+/// Are two tests one, where `link` leads from instances of the second statement to instances of the first?
+fn same_test(
+    c: &Checker,
+    (first, a): (&Statement, Option<&str>),
+    (second, b): (&Statement, Option<&str>),
+    link: &Map,
+) -> Result<bool> {
+    let (Some(a), Some(b)) = (a, b) else { return Ok(false) };
+    let (refs_a, refs_b) = (references(a), references(b));
+    if refs_a.0 != refs_b.0 {
+        return Ok(false);
+    }
+    let map = |s: &Statement, (kind, n): (char, usize)| -> Result<Map> {
+        let lacks = || malformed(format!("{} has no {kind}{n}", s.entry.id));
+        if kind == '#' {
+            return Ok(s.reads.get(n).ok_or_else(lacks)?.may.clone());
+        }
+        Map::read(&c.ctx, s.entry.values.get(n).ok_or_else(lacks)?).map_err(malformed)?.intersect_domain(&s.domain)
+    };
+    for (of_a, of_b) in refs_a.1.into_iter().zip(refs_b.1) {
+        let through = link.apply_range(&map(first, of_a)?)?;
+        if !through.is_equal(&map(second, of_b)?.intersect_domain(&link.domain()?)?)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// A body without the numbers of its reads and values, and these in order.
+fn references(text: &str) -> (String, Vec<(char, usize)>) {
+    let (mut shape, mut found) = (String::new(), Vec::new());
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        shape.push(c);
+        if c == '#' || c == '@' {
+            let mut n = 0;
+            while let Some(digit) = rest.peek().and_then(|d| d.to_digit(10)) {
+                n = n * 10 + digit as usize;
+                rest.next();
+            }
+            found.push((c, n));
+        }
+    }
+    (shape, found)
 }
 
 /// What the base accesses, as a map from instances of the last program. What is outside the array is never read: it
