@@ -5,9 +5,10 @@ mod generate;
 mod support;
 
 use proptest::prelude::*;
+use sirius_polyhedral::certificate::record::Recorder;
 use sirius_polyhedral::driver::{DriverOptions, run_passes};
 use sirius_polyhedral::text::{ConstantPool, parse_program, print_program};
-use sirius_polyhedral::{Pass, Program, astgen, legality, pipeline, verify};
+use sirius_polyhedral::{Machine, Pass, Program, astgen, certificate, legality, pipeline, verify};
 
 fn text() -> impl Strategy<Value = String> {
     generate::text(19, vec![1, 3, 8, 17, 32], any::<bool>())
@@ -64,5 +65,20 @@ proptest! {
         if let Err(why) = preserved(&program, pipeline::PIPELINE, gpu) {
             prop_assert!(false, "{why}\nfrom\n{text}");
         }
+    }
+
+    #[test]
+    fn certificates_of_the_pipeline_hold(text in text(), threads in 1usize..4) {
+        let mut program = parse_program(&text, &ConstantPool::default()).unwrap();
+        let machine = Machine { threads, barrier_ns: 0.001, ..support::machine(false) };
+        let mut recorder = Recorder::new(&program);
+        let mut dump = |_: usize, pass: &str, p: &Program| {
+            recorder.after(pass, p);
+            Ok(())
+        };
+        let options = DriverOptions { dump: Some(&mut dump), ..DriverOptions::default() };
+        run_passes(&mut program, pipeline::PIPELINE, &machine, options).unwrap();
+        let verdict = certificate::check::check(&recorder.finish("test").unwrap(), certificate::check::OPERATIONS).unwrap();
+        prop_assert!(verdict.holds(), "{:?} {:?}\nfrom\n{text}", verdict.findings, verdict.undecided);
     }
 }
