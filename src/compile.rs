@@ -11,7 +11,7 @@ use sirius_lowering::metadata::Manifest;
 use sirius_lowering::nvptx::{self, GpuArtifact};
 use sirius_polyhedral::certificate::record::Recorder;
 use sirius_polyhedral::driver::{DriverOptions, Report, run_passes};
-use sirius_polyhedral::{Error, LoopNest, Pass, Program, Result, astgen, pipeline};
+use sirius_polyhedral::{Error, LoopNest, Numeric, Pass, Program, Result, astgen, pipeline};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -45,6 +45,7 @@ pub struct CompileOptions {
     pub pass_limit: Option<usize>,
     pub verify_each: bool,
     pub weights: WeightsPolicy,
+    pub numeric: Numeric,
     /// Stem of the files; from the model's file name where missing.
     pub name: Option<String>,
     /// Write here what the passes did, in a form that `sirius verify` checks.
@@ -65,6 +66,7 @@ impl Default for CompileOptions {
             pass_limit: None,
             verify_each: false,
             weights: WeightsPolicy::Auto,
+            numeric: Numeric::Contract,
             name: None,
             certificate: None,
         }
@@ -97,7 +99,7 @@ pub fn compile(path: &Path, options: &CompileOptions, session: &mut Session, dir
         fixed: graph.fixed.iter().map(|(n, data)| (*n, data.bytes().to_vec())).collect(),
         weights: options.weights,
         target,
-        fp_policy: FP_POLICY.to_string(),
+        fp_policy: fp_policy(options.numeric).to_string(),
         flops,
     };
     let manifest = session.phase("link", |_| write_artifact(&nest, &code.object, &code.symbol, &artifact, dir))?;
@@ -133,9 +135,19 @@ pub fn compile_gpu(
     Ok((artifact, report))
 }
 
-/// How far results may differ from evaluating every operator in order, in its own type.
-const FP_POLICY: &str = "no fast-math flags; products and sums may be fused (FMA) and sums reassociated; \
-    exp, log, tanh, erf and sigmoid are inline approximations";
+/// How far results may differ from evaluating every operation in order, in its own type.
+fn fp_policy(numeric: Numeric) -> &'static str {
+    match numeric {
+        Numeric::Strict => {
+            "every operation of the program in its order, rounded once; exp, log, tanh, erf and the like are inline \
+             approximations; the same bits for every number of threads"
+        }
+        Numeric::Contract => {
+            "no fast-math flags; products and sums may be fused (FMA), a reduction is one fixed tree of partial sums; \
+             exp, log, tanh, erf and the like are inline approximations; the same bits for every number of threads"
+        }
+    }
+}
 
 /// ONNX file (or a dumped `.graph`) to graph, constants folded.
 pub fn import(path: &Path, options: &CompileOptions, session: &mut Session) -> Result<Graph> {
@@ -236,6 +248,11 @@ pub fn target(options: &CompileOptions) -> Result<Target> {
     if let Some(threads) = options.threads {
         target.machine.threads = threads;
     }
+    if target.machine.gpu && options.numeric == Numeric::Strict {
+        return Err(Error::unsupported("E302", "the strict numeric contract is for x86-64 only")
+            .help("leave out --numeric strict, or --target nvptx"));
+    }
+    target.machine.numeric = options.numeric;
     Ok(target)
 }
 

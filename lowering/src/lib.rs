@@ -20,6 +20,7 @@ pub mod prepare;
 pub mod target;
 mod team;
 pub mod weights;
+mod workspace;
 pub mod x86;
 
 pub use emit::emit_body;

@@ -51,7 +51,7 @@ pub use dtype::{DType, Scalar};
 pub use error::{Error, Origin, Result};
 pub use expr::{Access, BinaryOp, Expr, UnaryOp};
 pub use loop_nest::{Bound, Condition, LoopKind, LoopNest, Nest, VarId};
-pub use machine::Machine;
+pub use machine::{Machine, Numeric};
 pub use param::{Param, ParamDef, ParamId, Params};
 pub use pass::{Pass, PassContext, Remark, RemarkKind};
 pub use program::{Array, ArrayId, ConstantData, Program, Role, Statement, StatementId, StatementKind};

@@ -5,6 +5,7 @@ use crate::import::Given;
 use crate::run::pb;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sirius_lowering::artifact::WeightsPolicy;
+use sirius_polyhedral::Numeric;
 use std::path::{Path, PathBuf};
 
 #[derive(Parser, Debug)]
@@ -95,6 +96,11 @@ pub struct CompilerArgs {
     /// Constant weights inside the library or in a file beside it (auto: beside it from 64 MiB)
     #[arg(long, value_enum, default_value = "auto")]
     pub weights: WeightsArg,
+    /// What code may do to rounding. strict: every operation in the program's order, rounded once; contract: fused
+    /// multiply-adds, and a fixed tree of partial sums. Both give the same bits for every number of threads. (There is no
+    /// `fast`: nothing would be faster yet.)
+    #[arg(long, value_enum, default_value = "contract")]
+    pub numeric: NumericArg,
     /// Name of the artifact's files and symbols; default: the model's
     #[arg(long)]
     pub name: Option<String>,
@@ -121,6 +127,12 @@ pub enum WeightsArg {
     Sidecar,
 }
 
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NumericArg {
+    Strict,
+    Contract,
+}
+
 impl CompilerArgs {
     pub fn options(&self) -> CompileOptions {
         CompileOptions {
@@ -141,6 +153,10 @@ impl CompilerArgs {
                 WeightsArg::Auto => WeightsPolicy::Auto,
                 WeightsArg::Embed => WeightsPolicy::Embed,
                 WeightsArg::Sidecar => WeightsPolicy::Sidecar,
+            },
+            numeric: match self.numeric {
+                NumericArg::Strict => Numeric::Strict,
+                NumericArg::Contract => Numeric::Contract,
             },
             name: self.name.clone(),
             certificate: None,

@@ -53,6 +53,7 @@ fn certificate(threads: usize) -> Certificate {
         threads,
         barrier_ns: 0.001,
         gpu: false,
+        numeric: crate::Numeric::Contract,
     };
     let mut recorder = Recorder::new(&program);
     let mut dump = |_: usize, pass: &str, p: &crate::Program| {
