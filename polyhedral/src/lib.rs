@@ -39,6 +39,7 @@ pub mod program;
 pub mod scalar;
 pub mod schedule;
 pub mod schedule_tree;
+pub mod script;
 pub mod storage;
 #[cfg(test)]
 pub(crate) mod testing;

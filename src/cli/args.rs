@@ -315,13 +315,17 @@ pub struct BenchArgs {
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   sirius explain model.onnx /encoder/MatMul              what became of one node
-  sirius explain model.onnx /encoder/MatMul /encoder/Add what was decided about two of them")]
+  sirius explain model.onnx /encoder/MatMul /encoder/Add why they share loops or not, with two instances or the cost
+  sirius explain model.onnx /encoder/MatMul --json       the same facts; docs/explain.schema.json is the schema")]
 pub struct ExplainArgs {
     /// The ONNX file
     pub model: PathBuf,
     /// Name of a node, or a part of it
     #[arg(required = true, num_args = 1..=2)]
     pub nodes: Vec<String>,
+    /// One JSON object
+    #[arg(long)]
+    pub json: bool,
     #[command(flatten)]
     pub compiler: CompilerArgs,
 }
