@@ -69,14 +69,61 @@ fn three_hundred_illegal_schedules_are_caught() {
 fn programs() -> impl Iterator<Item = Program> {
     let mut runner = TestRunner::deterministic();
     let strategy = generate::text(6, vec![3, 8], Just(false));
-    let random = std::iter::repeat_with(move || strategy.new_tree(&mut runner).unwrap().current()).take(200);
+    let random = std::iter::repeat_with(move || strategy.new_tree(&mut runner).unwrap().current()).take(300);
     let random = random.flat_map(|text| {
         let plain = parse_program(&text, &ConstantPool::default()).unwrap();
-        let optimized = pipeline(&plain, 1);
-        let shared = pipeline(&plain, 2);
+        let (optimized, shared) = (pipeline(&plain, 1), shared(&plain));
         [plain, optimized, shared]
     });
-    golden().into_iter().chain(random)
+    golden().into_iter().chain(stencils()).chain(random)
+}
+
+/// Neighbours in space are read from the step before: nothing but the given order of the loops is legal.
+fn stencils() -> Vec<Program> {
+    let text = |steps: i64, width: i64, reach: i64| {
+        let (first, last) = (reach, width - 2 * reach);
+        format!(
+            "program stencil\narray x: f32[{width}] input 0\narray h: f32[{steps} + 1, {width}] temp\n\
+             array g: f32[{steps}, {width}] temp\narray y: f32[{width}] output 0\ninputs x\noutputs y\n\
+             S0 [t: {steps} + 1, i: {width}]: h[t, i] = x[i]\n\
+             S1 [t: {steps}, i: {last}]: g[t, i + {first}] = h[t, i] * 0.5f32 + h[t, i + {reach} + {reach}] * 0.25f32\n\
+             S2 [t: {steps}, i: {last}]: h[t + 1, i + {first}] := g[t, i + {first}]\n\
+             S3 [i: {width}]: y[i] = h[{steps}, i]\n\
+             schedule {{\n  for [S0: t] {{ for [S0: i] {{ S0 }} }}\n  \
+             for [S1: t, S2: t] {{ for [S1: i] {{ S1 }} for [S2: i] {{ S2 }} }}\n  for [S3: i] {{ S3 }}\n}}\n"
+        )
+    };
+    let skewed = |steps: i64, width: i64| {
+        format!(
+            "program skewed\narray x: f32[{width}] input 0\narray h: f32[{steps} + 1, {width} + 1] temp\n\
+             array y: f32[{width}] output 0\ninputs x\noutputs y\n\
+             S0 [i: {width}]: h[0, i] = x[i]\nS1 [t: {steps} + 1]: h[t, {width}] = 1.0f32\n\
+             S2 [t: {steps}, i: {width}]: h[t + 1, i] = h[t, i + 1] * 0.5f32 + h[t, i]\n\
+             S3 [i: {width}]: y[i] = h[{steps}, i]\n\
+             schedule {{\n  for [S0: i] {{ S0 }}\n  for [S1: t] {{ S1 }}\n  \
+             for [S2: t] {{ for [S2: i] {{ S2 }} }}\n  for [S3: i] {{ S3 }}\n}}\n"
+        )
+    };
+    let sizes = [(3, 6), (4, 7), (5, 9), (2, 8), (6, 5)];
+    let texts = sizes.iter().flat_map(|(t, n)| [text(*t, *n, 1), text(*t, *n + 2, 2), skewed(*t, *n), skewed(*t, *n + 3)]);
+    texts.map(|text| parse_program(&text, &ConstantPool::default()).unwrap()).collect()
+}
+
+/// The outer loops of the roots shared by two workers where that is legal, and barriers wherever they are not in the way.
+fn shared(program: &Program) -> Program {
+    let mut out = program.clone();
+    for root in &mut out.schedule.roots {
+        let members = root.statements().into_iter().map(|s| (s, Aff::constant(0))).collect();
+        *root = Node::Band(Band { members, mark: Mark::Barrier, body: vec![root.clone()] });
+    }
+    for n in 0..out.schedule.roots.len() {
+        let mut with = out.clone();
+        let Some(Band { body, .. }) = band(&mut with.schedule.roots, n) else { continue };
+        if band(body, 0).is_some_and(|b| mark(b, Mark::Team(2))) && legality::check(&with).unwrap().is_ok() {
+            out = with;
+        }
+    }
+    if legality::check(&out).unwrap().is_ok() && out.schedule.team() > 1 { out } else { program.clone() }
 }
 
 /// The standard pipeline, for a machine on which even little is worth sharing.
@@ -159,6 +206,8 @@ fn spoil(program: &Program) -> Spoilt {
             change(program, &path, &mut out, "reversed", |nodes| band(nodes, n).is_some_and(reverse));
             change(program, &path, &mut out, "tiled", |nodes| band(nodes, n).is_some_and(interchange));
             change(program, &path, &mut out, "tiled", |nodes| band(nodes, n).is_some_and(distribute));
+            change(program, &path, &mut out, "tiled", |nodes| block_outside(&mut nodes[n], 2));
+            change(program, &path, &mut out, "tiled", |nodes| block_outside(&mut nodes[n], 3));
             change(program, &path, &mut out, "fused", |nodes| fuse(nodes, n));
             change(program, &path, &mut out, "parallel", |nodes| band(nodes, n).is_some_and(|b| mark(b, Mark::Parallel)));
             change(program, &path, &mut out, "parallel", |nodes| band(nodes, n).is_some_and(|b| mark(b, Mark::Rows(8))));
@@ -223,6 +272,17 @@ fn interchange(band: &mut Band) -> bool {
     let [Node::Band(inner)] = band.body.as_mut_slice() else { return false };
     std::mem::swap(&mut band.members, &mut inner.members);
     std::mem::swap(&mut band.mark, &mut inner.mark);
+    true
+}
+
+/// The next loop in blocks, and the loop over the blocks outside of this one.
+fn block_outside(node: &mut Node, size: i64) -> bool {
+    let Node::Band(Band { members, mark: Mark::Seq, body }) = node else { return false };
+    let [Node::Band(Band { members: inner, mark: Mark::Seq, body: rest })] = body.as_slice() else { return false };
+    let of = |f: &dyn Fn(&Aff) -> Aff| inner.iter().map(|(s, v)| (*s, f(v))).collect();
+    let band = |members, body| Node::Band(Band { members, mark: Mark::Seq, body });
+    let within = band(of(&|v| v.modulo(size)), rest.clone());
+    *node = band(of(&|v| v.floor_div(size)), vec![band(members.clone(), vec![within])]);
     true
 }
 
