@@ -84,7 +84,8 @@ struct PairStory {
     why: String,
     /// Loops around both, where they are in one nest.
     shared_loops: usize,
-    /// Arrays from the first nest to the second, as `fuse` met them, with bytes at typical sizes.
+    /// Arrays from the first nest to the second, with bytes at typical sizes: as `fuse` met them where it joined them,
+    /// as it left them where not.
     flows: Vec<FlowStory>,
     /// A node whose nest must run between.
     between: Option<String>,
@@ -278,11 +279,11 @@ fn pair_story(
         story.status = Status::Fused;
         story.why = format!("in one nest, {} around both", plural(loops));
     }
-    let before = before_fuse(extracted, options, target, session)?;
-    let [a, b] = nodes.map(|n| statements_of(&before, n));
-    if let Some(pair) = pair::pair(&before, &a, &b, &target.machine)? {
-        story.flows =
-            pair.flows.iter().map(|(id, bytes)| FlowStory { array: before.array(*id).name.clone(), bytes: *bytes }).collect();
+    let program = around_fuse(extracted, story.status, options, target, session)?;
+    let [a, b] = nodes.map(|n| statements_of(&program, n));
+    if let Some(pair) = pair::pair(&program, &a, &b, &target.machine)? {
+        let flow = |(id, bytes): &(_, i64)| FlowStory { array: program.array(*id).name.clone(), bytes: *bytes };
+        story.flows = pair.flows.iter().map(flow).collect();
         story.between = pair.between.as_ref().map(ToString::to_string);
         story.attempts = pair.attempts.iter().map(AttemptStory::of).collect();
         if story.status == Status::Apart {
@@ -300,9 +301,10 @@ fn shared_loops(program: &Program, a: &[StatementId], b: &[StatementId]) -> Resu
     Ok(together.map(|(x, y)| paths[x].shared_bands(&paths[y])).max())
 }
 
-/// The program as `fuse` meets it.
-fn before_fuse(
+/// The program as `fuse` meets it, where it joined the two; as `fuse` leaves it, where they stayed apart.
+fn around_fuse(
     extracted: &Program,
+    status: Status,
     options: &CompileOptions,
     target: &Target,
     session: &mut Session,
@@ -311,7 +313,9 @@ fn before_fuse(
         Some(list) => pipeline::parse_list(list)?,
         None => pipeline::for_level(options.level),
     };
-    let names: Vec<&str> = all.iter().map(|p| p.name()).take_while(|n| *n != "fuse").collect();
+    let fuse = all.iter().position(|p| p.name() == "fuse").unwrap_or(all.len());
+    let count = if status == Status::Fused { fuse } else { all.len().min(fuse + 1) };
+    let names: Vec<&str> = all[..count].iter().map(|p| p.name()).collect();
     let options = CompileOptions { passes: Some(names.join(",")), ..options.clone() };
     let mut program = extracted.clone();
     optimize(&mut program, target, &options, session)?;
@@ -320,11 +324,11 @@ fn before_fuse(
 
 /// The first reason that applies.
 fn why_apart(pair: &Pair, story: &PairStory) -> String {
-    if pair.flows.is_empty() {
-        return "no data flows from one nest to the other: sharing loops would save nothing".into();
-    }
     if let Some(between) = &story.between {
         return format!("{between} must run between them");
+    }
+    if pair.flows.is_empty() {
+        return "no data flows from one nest to the other: sharing loops would save nothing".into();
     }
     let Some(best) = story.attempts.iter().rev().find(|a| a.legal) else {
         return match story.attempts.first() {
