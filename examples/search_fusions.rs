@@ -4,7 +4,7 @@
 //! cost model of the example `cost_model` is kept. What is not legal says so with two instances.
 
 #[path = "cost_model.rs"]
-mod cost_model;
+pub mod cost_model;
 
 use sirius_polyhedral::script::Script;
 use sirius_polyhedral::text::{ConstantPool, parse_program};
@@ -33,7 +33,9 @@ fn visit(program: &Program, machine: &Machine, found: &mut Found) -> Result<()> 
                 // There are no more loops to share.
                 Err(Error::Invalid(_)) => break,
                 Err(error) => return Err(error),
-                Ok(Err(violation)) => found.refused.push(format!("roots {at} and {}, {loops} loops: {violation}", at + 1)),
+                Ok(Err(violation)) => {
+                    found.refused.push(format!("roots {at} and {}, {loops} loops: {violation}", at + 1))
+                }
                 Ok(Ok(())) => {
                     found.legal += 1;
                     let next = script.into_program();

@@ -39,7 +39,8 @@ impl Pass for UnrollShort {
 }
 
 fn is_short(program: &Program, band: &Band) -> bool {
-    let extent = |(id, value): (_, &sirius_polyhedral::Aff)| program.statement(id).extents[value.as_iter()?].as_constant();
+    let extent =
+        |(id, value): (_, &sirius_polyhedral::Aff)| program.statement(id).extents[value.as_iter()?].as_constant();
     band.mark == Mark::Seq && band.members.iter().all(|(id, v)| extent((*id, v)).is_some_and(|e| e <= MAX_ITERATIONS))
 }
 

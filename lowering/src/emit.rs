@@ -22,7 +22,7 @@ use inkwell::module::{Linkage, Module};
 use inkwell::values::{BasicValueEnum, FunctionValue, InstructionValue, MetadataValue, PointerValue};
 use sirius_polyhedral::program::Placement;
 use sirius_polyhedral::{
-    Aff, Array, ArrayId, Condition, DType, Error, Expr, LoopNest, Numeric, Nest, ParamDef, ParamId, Result,
+    Aff, Array, ArrayId, Condition, DType, Error, Expr, LoopNest, Nest, Numeric, ParamDef, ParamId, Result,
 };
 use std::cell::{Cell, RefCell};
 use std::collections::hash_map::Entry;

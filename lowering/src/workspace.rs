@@ -91,7 +91,8 @@ impl Polynomial {
     }
 
     fn text(&self) -> String {
-        let mut terms: Vec<(&Vec<String>, i64)> = self.0.iter().map(|(m, c)| (m, *c)).filter(|(_, c)| *c != 0).collect();
+        let mut terms: Vec<(&Vec<String>, i64)> =
+            self.0.iter().map(|(m, c)| (m, *c)).filter(|(_, c)| *c != 0).collect();
         terms.sort_by_key(|(m, _)| std::cmp::Reverse(m.len()));
         let mut out = String::new();
         for (n, (monomial, c)) in terms.iter().enumerate() {

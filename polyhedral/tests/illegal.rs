@@ -31,14 +31,8 @@ const OF_A_KIND: usize = 40;
 const KINDS: [&str; 8] =
     ["swapped", "reversed", "tiled", "fused", "parallel", "dropped barrier", "shrunk buffer", "shared slot"];
 
-const CHOICES: [Choice; 6] = [
-    Choice::InOrder,
-    Choice::Backwards,
-    Choice::Random(1),
-    Choice::Random(2),
-    Choice::Random(3),
-    Choice::Random(4),
-];
+const CHOICES: [Choice; 6] =
+    [Choice::InOrder, Choice::Backwards, Choice::Random(1), Choice::Random(2), Choice::Random(3), Choice::Random(4)];
 
 #[test]
 fn three_hundred_illegal_schedules_are_caught() {
@@ -105,7 +99,8 @@ fn stencils() -> Vec<Program> {
         )
     };
     let sizes = [(3, 6), (4, 7), (5, 9), (2, 8), (6, 5)];
-    let texts = sizes.iter().flat_map(|(t, n)| [text(*t, *n, 1), text(*t, *n + 2, 2), skewed(*t, *n), skewed(*t, *n + 3)]);
+    let texts =
+        sizes.iter().flat_map(|(t, n)| [text(*t, *n, 1), text(*t, *n + 2, 2), skewed(*t, *n), skewed(*t, *n + 3)]);
     texts.map(|text| parse_program(&text, &ConstantPool::default()).unwrap()).collect()
 }
 
@@ -209,8 +204,12 @@ fn spoil(program: &Program) -> Spoilt {
             change(program, &path, &mut out, "tiled", |nodes| block_outside(&mut nodes[n], 2));
             change(program, &path, &mut out, "tiled", |nodes| block_outside(&mut nodes[n], 3));
             change(program, &path, &mut out, "fused", |nodes| fuse(nodes, n));
-            change(program, &path, &mut out, "parallel", |nodes| band(nodes, n).is_some_and(|b| mark(b, Mark::Parallel)));
-            change(program, &path, &mut out, "parallel", |nodes| band(nodes, n).is_some_and(|b| mark(b, Mark::Rows(8))));
+            change(program, &path, &mut out, "parallel", |nodes| {
+                band(nodes, n).is_some_and(|b| mark(b, Mark::Parallel))
+            });
+            change(program, &path, &mut out, "parallel", |nodes| {
+                band(nodes, n).is_some_and(|b| mark(b, Mark::Rows(8)))
+            });
             change(program, &path, &mut out, "dropped barrier", |nodes| drop_barrier(nodes, n));
         }
     }

@@ -338,7 +338,11 @@ fn why_apart(pair: &Pair, story: &PairStory) -> String {
     };
     match best.cycles_apart.zip(best.cycles_fused) {
         Some((apart, fused)) if fused > apart => {
-            format!("{} could be shared, but the vector loops would cost {:.0} cycles more", plural(best.loops), fused - apart)
+            format!(
+                "{} could be shared, but the vector loops would cost {:.0} cycles more",
+                plural(best.loops),
+                fused - apart
+            )
         }
         _ => format!(
             "{} could be shared, but that would cut the register tile of a reduction, whose other loops do not merge",

@@ -38,7 +38,8 @@ fn text(verdict: &Verdict) -> String {
     verdict.undecided.iter().for_each(|what| out.push_str(&format!("not decided: {what}\n")));
     let Verdict { statements, dependences, folded, placed, .. } = verdict;
     let judgement = if verdict.holds() { "the certificate holds" } else { "the certificate does not hold" };
-    let judgement = if verdict.findings.is_empty() && !verdict.holds() { "not everything was decided" } else { judgement };
+    let judgement =
+        if verdict.findings.is_empty() && !verdict.holds() { "not everything was decided" } else { judgement };
     out.push_str(&format!(
         "{judgement}: {statements} statements, {dependences} dependences, {folded} folded arrays, {placed} places\n"
     ));
@@ -46,9 +47,7 @@ fn text(verdict: &Verdict) -> String {
 }
 
 fn json(verdict: &Verdict) -> serde_json::Value {
-    let finding = |f: &sirius_polyhedral::certificate::check::Finding| {
-        serde_json::json!({ "rule": format!("{:?}", f.rule).to_lowercase(), "text": f.text, "witness": f.witness })
-    };
+    let finding = |f: &sirius_polyhedral::certificate::check::Finding| serde_json::json!({ "rule": format!("{:?}", f.rule).to_lowercase(), "text": f.text, "witness": f.witness });
     serde_json::json!({
         "holds": verdict.holds(),
         "violations": verdict.findings.iter().map(finding).collect::<Vec<_>>(),

@@ -40,8 +40,8 @@ pub fn save_certificate(certificate: &Certificate, path: &Path) -> Result<()> {
 }
 
 pub fn load_certificate(path: &Path) -> Result<Certificate> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|e| Error::environment("E835", format!("{}: {e}", path.display())))?;
+    let text =
+        std::fs::read_to_string(path).map_err(|e| Error::environment("E835", format!("{}: {e}", path.display())))?;
     serde_json::from_str(&text).map_err(|e| {
         Error::invalid("E240", format!("{} is no certificate: {e}", path.display()))
             .help("`sirius compile MODEL -o DIR --certificate FILE` writes one")

@@ -92,7 +92,8 @@ pub fn find_barriers(program: &Program, paths: &mut HashMap<StatementId, Path>) 
     let mut behind: HashMap<StatementId, Vec<bool>> = HashMap::new();
     visit_lists(&program.schedule.roots, 0, &mut |nodes, level| {
         for (n, node) in nodes.iter().enumerate() {
-            let later: Vec<StatementId> = nodes[n + 1..].iter().filter(|b| is_barrier(b)).flat_map(Node::statements).collect();
+            let later: Vec<StatementId> =
+                nodes[n + 1..].iter().filter(|b| is_barrier(b)).flat_map(Node::statements).collect();
             for id in node.statements() {
                 let always = |other: &&StatementId| runs_whenever(program, paths, **other, id, level);
                 behind.entry(id).or_default().push(later.iter().find(always).is_some());

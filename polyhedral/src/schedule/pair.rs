@@ -37,9 +37,15 @@ pub struct Attempt {
 pub enum Outcome {
     /// The loops run over different ranges.
     Extents,
-    Illegal { text: String, witness: Option<[Instance; 2]> },
+    Illegal {
+        text: String,
+        witness: Option<[Instance; 2]>,
+    },
     /// Cycles of all vector loops at typical sizes, as `tile` would choose them.
-    Legal { apart: f64, fused: f64 },
+    Legal {
+        apart: f64,
+        fused: f64,
+    },
 }
 
 /// The facts about the first root nest with a statement of `a` and the first other one with a statement of `b`; `None`

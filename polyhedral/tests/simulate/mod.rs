@@ -20,6 +20,8 @@ pub enum Choice {
 }
 
 type Point = Vec<i64>;
+/// Does it lie in a slot; number of the slot or array; place in it.
+type Cell = (bool, usize, i64);
 type Points = BTreeMap<StatementId, Vec<Point>>;
 
 /// The outputs of one execution; cells that nobody wrote read as NaN. Dimensions take their hints.
@@ -52,7 +54,7 @@ enum Work {
 /// What one worker does, one after another.
 enum Step {
     Read(usize, StatementId, Point),
-    Write(usize, StatementId),
+    Write(usize),
     Barrier,
 }
 
@@ -60,9 +62,9 @@ struct Machine<'p> {
     program: &'p Program,
     choice: Choice,
     state: u64,
-    memory: HashMap<(bool, usize, i64), Scalar>,
+    memory: HashMap<Cell, Scalar>,
     /// Values read and not yet written, with their cells.
-    pending: HashMap<usize, Option<((bool, usize, i64), Scalar)>>,
+    pending: HashMap<usize, Option<(Cell, Scalar)>>,
     tasks: usize,
 }
 
@@ -171,11 +173,11 @@ impl<'p> Machine<'p> {
         for (n, point) in order.iter().enumerate() {
             out.push(Step::Read(first + n, id, point.to_vec()));
             if !together {
-                out.push(Step::Write(first + n, id));
+                out.push(Step::Write(first + n));
             }
         }
         if together {
-            out.extend((0..order.len()).map(|n| Step::Write(first + n, id)));
+            out.extend((0..order.len()).map(|n| Step::Write(first + n)));
         }
         self.tasks += order.len();
     }
@@ -203,7 +205,7 @@ impl<'p> Machine<'p> {
             match self.choose(&able) {
                 Some(n) => match workers[n].pop() {
                     Some(Step::Read(task, id, point)) => self.read(task, id, &point)?,
-                    Some(Step::Write(task, id)) => self.write(task, id),
+                    Some(Step::Write(task)) => self.write(task),
                     _ => {}
                 },
                 // All stand at a barrier, or are done.
@@ -232,7 +234,7 @@ impl<'p> Machine<'p> {
         Ok(())
     }
 
-    fn write(&mut self, task: usize, _: StatementId) {
+    fn write(&mut self, task: usize) {
         if let Some(Some((cell, value))) = self.pending.remove(&task) {
             self.memory.insert(cell, value);
         }
@@ -243,13 +245,13 @@ impl<'p> Machine<'p> {
         scalar::eval(expr, &|a| Ok(self.aff(a, point)), &load)
     }
 
-    fn load(&self, cell: (bool, usize, i64), dtype: DType) -> Scalar {
+    fn load(&self, cell: Cell, dtype: DType) -> Scalar {
         let nothing = if dtype.is_float() { f64::NAN } else { 77.0 };
         scalar::cast(self.memory.get(&cell).copied().unwrap_or(Scalar::of(nothing, dtype)), dtype)
     }
 
     /// Where an element lives: folds and slots applied.
-    fn cell(&self, id: ArrayId, index: &[i64]) -> (bool, usize, i64) {
+    fn cell(&self, id: ArrayId, index: &[i64]) -> Cell {
         let array = self.program.array(id);
         let mut at = 0;
         for ((i, extent), fold) in index.iter().zip(&array.extents).zip(&array.fold) {

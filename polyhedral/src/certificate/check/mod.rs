@@ -288,7 +288,6 @@ fn collision(ctx: &Ctx, map: &Map) -> Result<Option<Map>> {
         .map(|d| (0..d).map(|m| format!("b{m} = e{m} and ")).collect::<String>() + &format!("b{d} < e{d}"))
         .map(|piece| format!("({piece})"))
         .collect();
-    let text =
-        format!("{{ {name}[{}] -> {name}[{}] : {} }}", variables("b"), variables("e"), earlier.join(" or "));
+    let text = format!("{{ {name}[{}] -> {name}[{}] : {} }}", variables("b"), variables("e"), earlier.join(" or "));
     Ok(Some(same.intersect(&Map::read(ctx, &text)?)?))
 }

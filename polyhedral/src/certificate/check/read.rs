@@ -125,13 +125,7 @@ impl<'c> Program<'c> {
         }
     }
 
-    fn statement(
-        &self,
-        ctx: &Ctx,
-        params: &Params,
-        entry: &'c StatementEntry,
-        path: Path,
-    ) -> Result<Statement<'c>> {
+    fn statement(&self, ctx: &Ctx, params: &Params, entry: &'c StatementEntry, path: Path) -> Result<Statement<'c>> {
         let failed = |e: Error| malformed(format!("{}: {e}", entry.id));
         let domain = Set::read(ctx, &entry.domain).map_err(failed)?;
         if domain.name().as_deref() != Some(&entry.id) {

@@ -62,7 +62,9 @@ fn instances(checker: &mut Checker, statement: usize) -> Result<()> {
                 let (name, lost) = (old.entry.id.as_str(), old.domain.subtract(&image)?);
                 let text = match point(&lost, name)? {
                     Some(at) => format!("{at} of the base is not executed"),
-                    None => format!("{id} executes {}", point(&image.subtract(&old.domain)?, name)?.unwrap_or_default()),
+                    None => {
+                        format!("{id} executes {}", point(&image.subtract(&old.domain)?, name)?.unwrap_or_default())
+                    }
                 };
                 return Ok(Some(Finding { rule: Rule::Instances, text, witness: None }));
             }
@@ -138,7 +140,8 @@ fn there_when_read(checker: &mut Checker, copy: usize) -> Result<()> {
                 |c| {
                     let (made, read) = (&c.last.statements[copy], &c.last.statements[reader]);
                     let link = read.reads[n].may.apply_range(&made.write.may.reverse()?)?;
-                    let same = same_test(c, (made, parts(&made.entry.body).1), (read, parts(&read.entry.body).1), &link)?;
+                    let same =
+                        same_test(c, (made, parts(&made.entry.body).1), (read, parts(&read.entry.body).1), &link)?;
                     let text = || format!("{by} reads the copy {id} where that may not have run");
                     Ok((!same).then(|| Finding { rule: Rule::Values, text: text(), witness: None }))
                 },

@@ -166,7 +166,9 @@ fn register(checker: &mut Checker, array: &str) -> Result<()> {
             if element.is_single_valued()? && element.is_injective()? {
                 return Ok(None);
             }
-            apart(format!("{array} ({name}) is in registers, but an iteration of its tile has not one element of its own"))
+            apart(format!(
+                "{array} ({name}) is in registers, but an iteration of its tile has not one element of its own"
+            ))
         },
     )
 }
