@@ -36,12 +36,15 @@ fn text(verdict: &Verdict) -> String {
         out.push_str(&format!("... and {} more\n", verdict.findings.len() - SHOWN));
     }
     verdict.undecided.iter().for_each(|what| out.push_str(&format!("not decided: {what}\n")));
-    let Verdict { statements, dependences, folded, placed, .. } = verdict;
-    let judgement = if verdict.holds() { "the certificate holds" } else { "the certificate does not hold" };
-    let judgement =
-        if verdict.findings.is_empty() && !verdict.holds() { "not everything was decided" } else { judgement };
+    let judgement = match (verdict.findings.is_empty(), verdict.undecided.is_empty()) {
+        (false, _) => "the certificate does not hold",
+        (true, false) => "not everything was decided",
+        (true, true) => "the certificate holds",
+    };
+    let Verdict { statements, dependences, folded, placed, substituted, assumed, .. } = verdict;
     out.push_str(&format!(
-        "{judgement}: {statements} statements, {dependences} dependences, {folded} folded arrays, {placed} places\n"
+        "{judgement}: {statements} statements, {dependences} dependences, {folded} folded arrays, {placed} places, \
+         {substituted} values substituted, {assumed} constants taken as they are\n"
     ));
     out
 }
@@ -56,5 +59,7 @@ fn json(verdict: &Verdict) -> serde_json::Value {
         "dependences": verdict.dependences,
         "folded": verdict.folded,
         "placed": verdict.placed,
+        "substituted": verdict.substituted,
+        "assumed": verdict.assumed,
     })
 }

@@ -1,8 +1,8 @@
 //! What a compilation did to a program, in a form that can be checked without the compiler.
 //!
-//! A [`Certificate`] holds two programs as isl text: the *base*, after the classical passes that change values of
-//! statements (`cse`, `fold`, `forward`), and the *last*, which is lowered. Beside them: for every statement the map
-//! from its instances to the instances that they were, and the dependences that the passes kept. `record.rs` writes
+//! A [`Certificate`] holds three programs as isl text: the *source*, as extracted, the *base*, after the classical passes
+//! that change what statements compute (`cse`, `fold`, `forward`), and the *last*, which is lowered. Beside them: for every
+//! statement the map from its instances to the instances that they were, and the dependences that the passes kept. `record.rs` writes
 //! it; `check/` checks it and shares no code with passes, dependences, legality or storage: it reads this text alone
 //! and knows isl.
 //!
@@ -27,13 +27,18 @@ pub struct Certificate {
     /// Name and version of the compiler.
     pub tool: String,
     pub program: String,
-    /// Every pass that ran, in order; those up to `base.stage` are recorded, not proven.
+    /// Every pass that ran, in order.
     pub passes: Vec<PassEntry>,
     pub params: Vec<ParamEntry>,
+    /// Absent where no pass changed what statements compute: then `base` is as extracted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Listing>,
     pub base: Listing,
     pub last: Listing,
-    /// Statement of `last` to the map from its instances to those of the statement of `base` that they are. Statements
-    /// that are missing here are copies.
+    /// Statement of `base` to the map from its instances to those of the statement of `source` that they are.
+    #[serde(default)]
+    pub source_instances: BTreeMap<String, String>,
+    /// The same for `last` and `base`. Statements that are missing here are copies.
     pub instances: BTreeMap<String, String>,
     /// What must run before what in `last`, as the compiler found it. The checker finds its own, and compares.
     pub dependences: Vec<DependenceEntry>,

@@ -17,6 +17,7 @@ const CLASSICAL: [&str; 3] = ["cse", "fold", "forward"];
 
 /// Looks on while passes run.
 pub struct Recorder {
+    source: Program,
     before: Program,
     base: (String, Program),
     passes: Vec<PassEntry>,
@@ -24,7 +25,12 @@ pub struct Recorder {
 
 impl Recorder {
     pub fn new(program: &Program) -> Recorder {
-        Recorder { before: program.clone(), base: ("extract".into(), program.clone()), passes: Vec::new() }
+        Recorder {
+            source: program.clone(),
+            before: program.clone(),
+            base: ("extract".into(), program.clone()),
+            passes: Vec::new(),
+        }
     }
 
     /// To be called after every pass.
@@ -40,11 +46,7 @@ impl Recorder {
     pub fn finish(self, tool: &str) -> Result<Certificate> {
         let (stage, base) = self.base;
         let last = self.before;
-        let splits = &last.splits.0[base.splits.0.len()..];
-        let instances = last
-            .statements()
-            .filter_map(|(id, _)| Some((id.to_string(), instances(&base, &last, id, base.get_statement(id)?, splits))))
-            .collect();
+        let changed = self.passes.iter().any(|p| CLASSICAL.contains(&p.name.as_str()));
         let end = self.passes.last().map_or(stage.clone(), |p| p.name.clone());
         let params = last.params.iter().map(|(_, p)| ParamEntry { name: param_name(p), min: p.min, max: p.max });
         Ok(Certificate {
@@ -54,9 +56,11 @@ impl Recorder {
             program: last.name.clone(),
             passes: self.passes,
             params: params.collect(),
+            source: changed.then(|| listing("extract".into(), &self.source)),
+            source_instances: if changed { all_instances(&self.source, &base) } else { BTreeMap::new() },
+            instances: all_instances(&base, &last),
             base: listing(stage, &base),
             last: listing(end, &last),
-            instances,
             dependences: orderings(&last)?,
         })
     }
@@ -76,8 +80,15 @@ fn changes(pass: &str, before: &Program, after: &Program) -> PassEntry {
     entry
 }
 
-/// The instance of the base that an instance of the last program is.
-fn instances(base: &Program, last: &Program, id: StatementId, old: &Statement, splits: &[Split]) -> String {
+/// For every statement of both programs.
+fn all_instances(base: &Program, last: &Program) -> BTreeMap<String, String> {
+    let splits = &last.splits.0[base.splits.0.len()..];
+    let both = last.statements().filter_map(|(id, _)| Some((id, base.get_statement(id)?)));
+    both.map(|(id, old)| (id.to_string(), instances(last, id, old, splits))).collect()
+}
+
+/// The instance of an earlier program that an instance of `last` is, by the splits between.
+fn instances(last: &Program, id: StatementId, old: &Statement, splits: &[Split]) -> String {
     let mut values: Vec<Aff> = (0..old.extents.len()).map(Aff::iter).collect();
     for split in splits.iter().filter(|s| s.statement == id) {
         let by = |n: usize| match n.cmp(&split.dim) {
@@ -87,7 +98,6 @@ fn instances(base: &Program, last: &Program, id: StatementId, old: &Statement, s
         };
         values.iter_mut().for_each(|v| *v = v.substitute(&by));
     }
-    debug_assert_eq!(base.params.len(), last.params.len());
     let names = Names::new(last);
     let values: Vec<String> = values.iter().map(|v| names.aff(v)).collect();
     format!("{{ {} -> {id}[{}] }}", names.tuple(id), values.join(", "))

@@ -1,5 +1,6 @@
 //! The checker of certificates. It reads the certificate's text and isl; nothing of the compiler.
 //!
+//! `values`: the base computes what the source computes, with values substituted and equal arrays shared.
 //! `same`: every instance of the base is an instance of the last program, once, and computes the same from the same.
 //! `dependences`: what the base orders, memory location by memory location, the last program orders too.
 //! `storage`: no two values that are alive at once share a cell, a slot or a register.
@@ -11,14 +12,15 @@ mod same;
 mod storage;
 #[cfg(test)]
 mod tests;
+mod values;
 
-use super::{Certificate, FORMAT, VERSION};
+use super::{Certificate, FORMAT, Listing, VERSION};
 use crate::error::{Error, Result};
 use crate::isl::{Ctx, Map, Set};
 use order::Side;
 use read::{Access, Params, Program, Statement, malformed};
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 /// isl operations for one question; one that needs more stays undecided. A healthy one needs thousands.
@@ -72,6 +74,10 @@ pub struct Verdict {
     /// Arrays with fewer cells than elements, and arrays with a place in the workspace or in registers.
     pub folded: usize,
     pub placed: usize,
+    /// Values of the source that were substituted or shared, and arrays that became constants: their contents are not
+    /// proven.
+    pub substituted: usize,
+    pub assumed: usize,
 }
 
 impl Verdict {
@@ -90,12 +96,24 @@ pub fn check(certificate: &Certificate, operations: u64) -> Result<Verdict> {
         let what = format!("it is {} version {}", certificate.format, certificate.version);
         return Err(malformed(what).help(format!("this compiler reads {FORMAT} version {VERSION}")));
     }
-    let mut checker = Checker::new(certificate, operations)?;
+    let mut first = Verdict::default();
+    if let Some(source) = &certificate.source {
+        let mut checker =
+            Checker::new(certificate, [source, &certificate.base], &certificate.source_instances, operations)?;
+        values::check(&mut checker)?;
+        first = checker.verdict;
+    }
+    let mut checker =
+        Checker::new(certificate, [&certificate.base, &certificate.last], &certificate.instances, operations)?;
     same::check(&mut checker)?;
-    dependences::check(&mut checker)?;
+    dependences::check(&mut checker, dependences::List::Compared)?;
     storage::check(&mut checker)?;
-    checker.verdict.statements = checker.last.statements.len();
-    Ok(checker.verdict)
+    let mut verdict = checker.verdict;
+    verdict.statements = checker.last.statements.len();
+    verdict.findings.splice(..0, first.findings);
+    verdict.undecided.splice(..0, first.undecided);
+    (verdict.substituted, verdict.assumed) = (first.substituted, first.assumed);
+    Ok(verdict)
 }
 
 /// Everything that the parts share.
@@ -117,15 +135,21 @@ struct Checker<'c> {
 }
 
 impl<'c> Checker<'c> {
-    fn new(certificate: &'c Certificate, operations: u64) -> Result<Checker<'c>> {
+    /// For two programs of the certificate, the earlier first, and the maps from instances of the later one.
+    fn new(
+        certificate: &'c Certificate,
+        [base, last]: [&'c Listing; 2],
+        instances: &BTreeMap<String, String>,
+        operations: u64,
+    ) -> Result<Checker<'c>> {
         let ctx = Ctx::new()?;
         let params = Params(&certificate.params);
-        let base = Program::read(&ctx, &params, &certificate.base)?;
-        let last = Program::read(&ctx, &params, &certificate.last)?;
+        let base = Program::read(&ctx, &params, base)?;
+        let last = Program::read(&ctx, &params, last)?;
         let mut origins = Vec::new();
         for statement in &last.statements {
             let id = statement.entry.id.as_str();
-            let Some(text) = certificate.instances.get(id) else {
+            let Some(text) = instances.get(id) else {
                 origins.push(None);
                 continue;
             };

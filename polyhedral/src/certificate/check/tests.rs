@@ -215,6 +215,103 @@ fn another_value_or_another_element_is_another_program() {
 }
 
 #[test]
+fn what_was_substituted_is_what_was_computed() {
+    let text = "\
+program classical
+array x: f32[8] input 0
+array a: f32[8] temp
+array b: f32[8] temp
+array c: f32[8] temp
+array y: f32[8] output 0
+inputs x
+outputs y
+S0 [i: 8]: a[i] = x[i] * 2.0f32
+S1 [i: 8]: b[i] = x[i] * 2.0f32
+S2 [i: 8]: c[i] = a[7 - i] + 1.0f32
+S3 [i: 8]: y[i] = c[i] * b[7 - i]
+schedule {
+  for [S0: i] { S0 }
+  for [S1: i] { S1 }
+  for [S2: i] { S2 }
+  for [S3: i] { S3 }
+}
+";
+    let program = parse_program(text, &ConstantPool::default()).unwrap();
+    let after = |change: &dyn Fn(&mut crate::Program)| {
+        let mut recorder = Recorder::new(&program);
+        let mut changed = program.clone();
+        for name in ["cse", "forward"] {
+            let pass = crate::pipeline::find(name).unwrap();
+            let machine = crate::Machine {
+                vector_bytes: 64,
+                vector_registers: 32,
+                l1_bytes: 32 << 10,
+                l2_bytes: 1 << 20,
+                l3_bytes: 32 << 20,
+                threads: 1,
+                barrier_ns: 200.0,
+                gpu: false,
+                numeric: crate::Numeric::Contract,
+            };
+            run_passes(&mut changed, &[pass], &machine, DriverOptions::default()).unwrap();
+        }
+        change(&mut changed);
+        recorder.after("forward", &changed);
+        verdict(&recorder.finish("test").unwrap())
+    };
+    let right = after(&|_| {});
+    assert!(right.holds() && right.substituted > 1, "{right:?}");
+    let last = crate::StatementId(3);
+    // Another element, another number, another array: all are seen.
+    let wrong: [&dyn Fn(&mut crate::Program); 2] = [
+        &|p| {
+            let value = p.statement(last).value.clone();
+            p.statement_mut(last).value = value.substitute(&|_| crate::Expr::int(0));
+        },
+        &|p| {
+            let value = p.statement(last).value.clone();
+            p.statement_mut(last).value = crate::Expr::unary(crate::UnaryOp::Neg, value);
+        },
+    ];
+    for change in wrong {
+        let verdict = after(change);
+        assert!(verdict.findings.iter().any(|f| f.rule == Rule::Values && f.text.contains("source")), "{verdict:?}");
+    }
+}
+
+/// A substituted body reads later than the statement that was substituted: nothing may have been written in between.
+#[test]
+fn a_value_is_not_substituted_past_an_update() {
+    let text = "\
+program late
+array x: f32[8] input 0
+array s: f32[8] temp
+array a: f32[8] temp
+array y: f32[8] output 0
+inputs x
+outputs y
+S0 [i: 8]: s[i] = x[i]
+S1 [i: 8]: a[i] = s[i] + 1.0f32
+S2 [i: 8]: s[i] := 0.0f32
+S3 [i: 8]: y[i] = a[i]
+schedule {
+  for [S0: i] { S0 }
+  for [S1: i] { S1 }
+  for [S2: i] { S2 }
+  for [S3: i] { S3 }
+}
+";
+    let program = parse_program(text, &ConstantPool::default()).unwrap();
+    let mut after = program.clone();
+    after.statement_mut(crate::StatementId(3)).value = program.statement(crate::StatementId(1)).value.clone();
+    after.remove_statement(crate::StatementId(1));
+    let mut recorder = Recorder::new(&program);
+    recorder.after("forward", &after);
+    let verdict = verdict(&recorder.finish("test").unwrap());
+    assert!(verdict.findings.iter().any(|f| f.rule == Rule::Values), "{verdict:?}");
+}
+
+#[test]
 fn the_list_of_dependences_is_complete() {
     let mut c = certificate(1);
     let flow = |d: &DependenceEntry| d.source == "S4" && d.sink == "S4";
