@@ -118,7 +118,8 @@ pub struct StatementEntry {
     pub reads: Vec<ReadEntry>,
     /// Affine integers of the body, as maps from instances.
     pub values: Vec<String>,
-    /// The value and what the subscripts compute; `#n` is read `n`, `@n` value `n`.
+    /// The value, and the test after ` if `; `#n` is read `n`, `@n` value `n`. Where subscripts are computed, by
+    /// `#n[..]` for a read and `put([..], value)` for the write.
     pub body: String,
 }
 

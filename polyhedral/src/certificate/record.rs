@@ -207,7 +207,11 @@ impl<'a> Writer<'a> {
             write,
             reads: self.reads,
             values: self.values,
-            body: format!("{computed}{value}{guard}"),
+            body: if computed.is_empty() {
+                format!("{value}{guard}")
+            } else {
+                format!("put({computed}, {value}){guard}")
+            },
         }
     }
 

@@ -223,11 +223,12 @@ impl<'a, 'c> Matcher<'a, 'c> {
         let writers: Vec<_> = c.base.statements.iter().filter(|s| s.write.array == then.array).collect();
         let [writer] = writers.as_slice() else { return Ok(Answer::No) };
         let (body, test) = parts(&writer.entry.body);
-        if writer.entry.kind != "assign"
-            || then.exact.domain_is_wrapping()?
-            || writer.write.exact.domain_is_wrapping()?
-        {
+        if writer.entry.kind != "assign" {
             return Ok(Answer::No);
+        }
+        // The instance that wrote the element is a matter of computed subscripts.
+        if then.exact.domain_is_wrapping()? || writer.write.exact.domain_is_wrapping()? {
+            return Ok(Answer::Unknown);
         }
         let element = mapped(map, &c.base, then)?;
         let wrote = element.apply_range(&writer.write.may.reverse()?)?;
@@ -244,26 +245,19 @@ impl<'a, 'c> Matcher<'a, 'c> {
         if answer == Answer::Yes {
             self.substituted += 1;
             // Whether the writer has run where its value is wanted is a matter of tests.
-            return Ok(if test.is_none() { answer } else { self.same_tests(writer, old.statement, &wrote)? });
+            return Ok(if test.is_none() { answer } else { self.same_tests(writer, new, &wrote)? });
         }
         Ok(answer)
     }
 
     /// Does the reader run only where the writer did?
-    fn same_tests(&mut self, writer: &Statement<'c>, reader: &Statement<'c>, wrote: &Map) -> Result<Answer> {
-        let (Some(a), Some(b)) = (parts(&writer.entry.body).1, parts(&reader.entry.body).1) else {
+    fn same_tests(&mut self, writer: &Statement<'c>, reader: Term<'_, 'c>, wrote: &Map) -> Result<Answer> {
+        let (Some(a), Some(b)) = (parts(&writer.entry.body).1, parts(&reader.statement.entry.body).1) else {
             return Ok(Answer::Unknown);
         };
         let (Some(a), Some(b)) = (Tree::parse(a), Tree::parse(b)) else { return Ok(Answer::Unknown) };
-        if wrote.name_in().as_deref() != Some(&reader.entry.id) {
-            return Ok(Answer::Unknown);
-        }
-        let program = &self.c.base;
-        let answer = self.terms(
-            Term { program, statement: writer, tree: &a },
-            Term { program, statement: reader, tree: &b },
-            wrote,
-        )?;
+        let made = Term { program: &self.c.base, statement: writer, tree: &a };
+        let answer = self.terms(made, Term { tree: &b, ..reader }, wrote)?;
         Ok(if answer == Answer::No { Answer::Unknown } else { answer })
     }
 
