@@ -162,3 +162,19 @@ fn strict_code_of_random_programs_gives_the_bits_of_the_program_in_order() {
         }
     }
 }
+
+#[test]
+fn a_contract_that_does_not_exist_is_refused() {
+    let sirius = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_sirius"));
+        let output = command.args(arguments).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/models/tiny/dense.onnx");
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().to_str().unwrap();
+    let (code, said) = sirius(&["compile", model, "-o", out, "--numeric", "fast"]);
+    assert!(code == Some(2) && said.contains("strict, contract"), "{code:?} {said}");
+    let (code, said) = sirius(&["compile", model, "-o", out, "--numeric", "strict", "--target", "nvptx"]);
+    assert!(code == Some(3) && said.contains("E302"), "{code:?} {said}");
+}

@@ -36,6 +36,8 @@ fn text(verdict: &Verdict) -> String {
         out.push_str(&format!("... and {} more\n", verdict.findings.len() - SHOWN));
     }
     verdict.undecided.iter().for_each(|what| out.push_str(&format!("not decided: {what}\n")));
+    let unproven = "a value was substituted under a computed subscript or test";
+    verdict.unproven.iter().for_each(|what| out.push_str(&format!("not proven: {what}: {unproven}\n")));
     let judgement = match (verdict.findings.is_empty(), verdict.undecided.is_empty()) {
         (false, _) => "the certificate does not hold",
         (true, false) => "not everything was decided",
@@ -55,6 +57,7 @@ fn json(verdict: &Verdict) -> serde_json::Value {
         "holds": verdict.holds(),
         "violations": verdict.findings.iter().map(finding).collect::<Vec<_>>(),
         "undecided": verdict.undecided,
+        "unproven": verdict.unproven,
         "statements": verdict.statements,
         "dependences": verdict.dependences,
         "folded": verdict.folded,

@@ -66,8 +66,10 @@ impl fmt::Display for Finding {
 #[derive(Clone, Debug, Default)]
 pub struct Verdict {
     pub findings: Vec<Finding>,
-    /// Questions that the budget did not suffice for, or that the checker has no rule for.
+    /// Questions that the budget did not suffice for, and new statements before the base.
     pub undecided: Vec<String>,
+    /// Questions outside of what a certificate is for: values that were substituted under a computed subscript or test.
+    pub unproven: Vec<String>,
     pub statements: usize,
     /// Pairs of accesses that the base orders.
     pub dependences: usize,
@@ -112,7 +114,7 @@ pub fn check(certificate: &Certificate, operations: u64) -> Result<Verdict> {
     verdict.statements = checker.last.statements.len();
     verdict.findings.splice(..0, first.findings);
     verdict.undecided.splice(..0, first.undecided);
-    (verdict.substituted, verdict.assumed) = (first.substituted, first.assumed);
+    (verdict.substituted, verdict.assumed, verdict.unproven) = (first.substituted, first.assumed, first.unproven);
     Ok(verdict)
 }
 

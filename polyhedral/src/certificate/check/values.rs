@@ -34,7 +34,7 @@ pub fn check(checker: &mut Checker) -> Result<()> {
         )?;
         checker.verdict.substituted += substituted;
         if unknown {
-            checker.verdict.undecided.push(format!("does {id} compute what it did"));
+            checker.verdict.unproven.push(format!("does {id} compute what it did"));
         }
     }
     dependences::check(checker, dependences::List::Ignored)
