@@ -42,7 +42,7 @@ fn formula_and_polynomial_agree_with_the_artifact_at_every_size() {
         assert_eq!(value(exact), needed, "{exact} at {batch} x {length}");
         assert!(value(most) >= needed, "{most} at {batch} x {length}: {needed}");
         if length >= 64 {
-            assert!(value(most) <= needed + needed / 2, "{most} is far from {needed}");
+            assert!(value(most) <= needed + needed / 5, "{most} is far from {needed}");
         }
     }
 }

@@ -92,8 +92,8 @@ pub struct WorkspaceInfo {
     /// The total as one formula of the named dimensions; absent where only the run knows an extent.
     #[serde(default)]
     pub formula: Option<String>,
-    /// A polynomial in the named dimensions that is never less than the total, and equal to it where every slot has one
-    /// largest array whose coefficients are multiples of 64 bytes; absent as `formula`.
+    /// A polynomial in the named dimensions that is never less than the total, and less than 64 bytes per slot more where
+    /// every slot has one array that is largest for all sizes; absent as `formula`.
     #[serde(default)]
     pub polynomial: Option<String>,
 }

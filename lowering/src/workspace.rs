@@ -84,9 +84,11 @@ impl Polynomial {
         self
     }
 
-    /// Never less than itself rounded up to whole cache lines.
+    /// Never less than the value rounded up to whole cache lines, and less than one line more.
     fn aligned(mut self) -> Polynomial {
-        self.0.values_mut().for_each(|c| *c = round(*c));
+        let whole = self.0.iter().all(|(monomial, c)| monomial.is_empty() || c % ALIGNMENT == 0);
+        let constant = self.0.entry(vec![]).or_default();
+        *constant = if whole { round(*constant) } else { constant.saturating_add(ALIGNMENT - 1) };
         self
     }
 
