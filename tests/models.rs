@@ -22,12 +22,6 @@ const SMALL_BYTES: u64 = 1 << 20;
 /// Models whose answers cannot be met to the usual relative 1e-3 and absolute 1e-5, with the reason measured.
 const WIDENED: &[(&str, Tolerance, &str)] = &[
     (
-        "basic_pitch",
-        Tolerance { relative: 1e-3, absolute: 5e-4 },
-        "one nearly silent bin decides, through a logarithm and a minimum, the scale of everything: ONNX Runtime is \
-         up to 3.6e-4 away from an evaluation in f64, the artifact up to 1.8e-5",
-    ),
-    (
         "efficientnet_b0.dynamo",
         Tolerance { relative: 1e-2, absolute: 4.0 },
         "random weights: logits reach 1200, and in f64 half an ulp on the image alone moves up to 16 of 1000 logits \

@@ -3,7 +3,8 @@
 //! `@<name>_body(tensors, params, worker)` calls one internal function per root of the nest, so that LLVM's
 //! super-linear passes see one root at a time; roots that need the same code share a function (see `part`).
 //! `tensors[a]` points to array `a` of the nest, `params[p]` is parameter `p`, `worker` says which thread of a team
-//! this is (see `team`), and `arrays[n]` is the number in the nest of the function's own array `n`.
+//! this is (see `team`), and `arrays[2n]` is the number in the nest of the function's own array `n`, which begins at byte
+//! `arrays[2n + 1]` of it.
 
 use crate::affine::{self, Atoms};
 use crate::artifact::tag_of;
@@ -82,11 +83,12 @@ fn emit_part<'ctx>(
     Ok(function)
 }
 
-/// A constant table: the numbers of a part's arrays in the whole nest.
-fn array_list<'ctx>(context: &'ctx Context, module: &Module<'ctx>, ids: &[ArrayId]) -> PointerValue<'ctx> {
-    let i32 = context.i32_type();
-    let numbers: Vec<_> = ids.iter().map(|id| i32.const_int(u64::from(id.0), false)).collect();
-    let table = i32.const_array(&numbers);
+/// A constant table: for each of a part's arrays, its number in the whole nest and the byte at which the part begins.
+fn array_list<'ctx>(context: &'ctx Context, module: &Module<'ctx>, arrays: &[(ArrayId, i64)]) -> PointerValue<'ctx> {
+    let i64 = context.i64_type();
+    let entry = |(id, begin): &(ArrayId, i64)| [u64::from(id.0), *begin as u64];
+    let entries: Vec<_> = arrays.iter().flat_map(entry).map(|n| i64.const_int(n, false)).collect();
+    let table = i64.const_array(&entries);
     let global = module.add_global(table.get_type(), None, "arrays");
     global.set_initializer(&table);
     global.set_constant(true);
@@ -224,15 +226,18 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
         })
     }
 
-    /// The address of element 0 of an array.
+    /// The address of the first element of an array that the function sees.
     pub fn base(&self, id: ArrayId) -> Value<'ctx> {
         *self.bases.borrow_mut().entry(id).or_insert_with(|| {
-            let (i32, pointer): (Type, Type) =
-                (self.ir().context.i32_type().into(), self.ir().context.ptr_type(AddressSpace::default()).into());
-            let at = self.entry.element(i32, self.argument(2), self.entry.i64(i64::from(id.0)));
-            let number = self.entry.load(i32, at, 4);
-            let at = self.entry.element(pointer, self.argument(0), number);
-            self.entry.load(pointer, at, 8)
+            let context = self.ir().context;
+            let pointer: Type = context.ptr_type(AddressSpace::default()).into();
+            let (i64, i8): (Type, Type) = (context.i64_type().into(), context.i8_type().into());
+            let [number, begin] = [0, 1].map(|field| {
+                let at = self.entry.i64(2 * i64::from(id.0) + field);
+                self.entry.load(i64, self.entry.element(i64, self.argument(2), at), 8)
+            });
+            let whole = self.entry.load(pointer, self.entry.element(pointer, self.argument(0), number), 8);
+            self.entry.element(i8, whole, begin)
         })
     }
 

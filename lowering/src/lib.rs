@@ -19,6 +19,7 @@ mod part;
 pub mod prepare;
 pub mod target;
 mod team;
+mod view;
 pub mod weights;
 mod workspace;
 pub mod x86;

@@ -1,35 +1,43 @@
 //! One root of a nest as a function of the arrays that it uses.
 //!
 //! The layers of a network repeat: twelve attention layers are the same loops over other arrays. Here a root gets
-//! arrays and loop variables numbered in the order in which it mentions them; two roots with equal
-//! text are then one function, called with two lists of arrays. Code size and the time that LLVM takes grow with the
+//! arrays and loop variables numbered in the order in which it mentions them, and sees every array from the first row
+//! that it touches (see `view`); two roots with equal text are then one function, called with two lists of arrays. Code size and the time that LLVM takes grow with the
 //! number of *different* roots.
 
+use crate::view;
 use indexmap::IndexMap;
 use sirius_polyhedral::program::Placement;
 use sirius_polyhedral::{
     Access, Aff, Array, ArrayId, Bound, Condition, Expr, LoopNest, Nest, Origin, ParamDef, StatementId, VarId,
 };
+use std::collections::HashMap;
 
 /// A root, renumbered.
 pub struct Part {
     /// The root alone, over its own arrays.
     pub nest: LoopNest,
-    /// For each array of `nest`, its number in the whole nest.
-    pub arrays: Vec<ArrayId>,
+    /// For each array of `nest`, the array of the whole nest, and at how many bytes of it the part's begins.
+    pub arrays: Vec<(ArrayId, i64)>,
     /// Equal for parts that need the same code.
     pub key: String,
 }
 
 /// The part that `root` is.
 pub fn part(nest: &LoopNest, root: &Nest) -> Part {
-    let mut numbers = Numbers::default();
+    let mut numbers = Numbers { rows: view::skipped_rows(nest, root), ..Numbers::default() };
+    // Code may read the arrays of parameters anywhere, by name.
+    let of_params = arrays_of_params(nest);
+    numbers.rows.retain(|id, _| !of_params.contains(id));
     let body = numbers.nest(root);
-    for array in arrays_of_params(nest) {
+    for array in of_params {
         numbers.array(array);
     }
-    let ids: Vec<ArrayId> = numbers.arrays.keys().copied().collect();
-    let arrays: Vec<Array> = ids.iter().map(|id| nest.arrays[id.0 as usize].clone()).collect();
+    let whole = |id: &ArrayId| &nest.arrays[id.0 as usize];
+    let rows = |id: &ArrayId| numbers.rows.get(id).copied().unwrap_or(0);
+    let arrays: Vec<Array> = numbers.arrays.keys().map(|id| view::view(whole(id), rows(id))).collect();
+    let begin = |id: &ArrayId| (*id, view::offset(whole(id), rows(id)).unwrap_or(0));
+    let begins = numbers.arrays.keys().map(begin).collect();
     let key = key(&body, &arrays);
     let local = LoopNest {
         name: nest.name.clone(),
@@ -40,10 +48,10 @@ pub fn part(nest: &LoopNest, root: &Nest) -> Part {
         body: vec![body],
         vars: numbers.vars.len() as u32,
     };
-    Part { nest: local, arrays: ids, key }
+    Part { nest: local, arrays: begins, key }
 }
 
-/// Arrays whose first element is a parameter: code may read them anywhere, by name.
+/// Arrays whose first element is a parameter.
 fn arrays_of_params(nest: &LoopNest) -> Vec<ArrayId> {
     let named = |name: &str| nest.arrays.iter().position(|a| a.name == name).map(|n| ArrayId(n as u32));
     let defs = nest.params.iter().filter_map(|(_, p)| match &p.def {
@@ -83,6 +91,8 @@ fn anonymous(nest: &Nest) -> Nest {
 #[derive(Default)]
 struct Numbers {
     arrays: IndexMap<ArrayId, u32>,
+    /// The first row that the part sees of an array, where that is not 0.
+    rows: HashMap<ArrayId, i64>,
     vars: IndexMap<VarId, u32>,
 }
 
@@ -139,13 +149,19 @@ impl Numbers {
     }
 
     fn access(&mut self, access: &Access) -> Access {
-        Access { array: self.array(access.array), index: access.index.iter().map(|e| self.expr(e)).collect() }
+        let index = access.index.iter().map(|e| self.expr(e)).collect();
+        self.renumbered(Access { array: access.array, index })
+    }
+
+    fn renumbered(&mut self, access: Access) -> Access {
+        let rows = self.rows.get(&access.array).copied().unwrap_or(0);
+        view::seen_from(Access { array: self.array(access.array), index: access.index }, rows)
     }
 
     fn expr(&mut self, expr: &Expr) -> Expr {
         expr.clone().rewrite(&mut |e| match e {
             Expr::Index(aff) => Expr::Index(self.aff(&aff)),
-            Expr::Load(Access { array, index }) => Expr::Load(Access { array: self.array(array), index }),
+            Expr::Load(access) => Expr::Load(self.renumbered(access)),
             other => other,
         })
     }

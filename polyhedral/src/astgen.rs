@@ -3,23 +3,26 @@
 //! isl computes bounds and conditions (Grosser, Verdoolaege, Cohen, "Polyhedral AST generation is more than
 //! scanning polyhedra", TOPLAS 2015); we translate its syntax tree. Every band is *atomic*, so one band becomes
 //! one loop with all its statements, tests inside where their domains differ: passes decide about peeling and
-//! splitting, not the generator. Roots are generated one by one, because nothing is shared between them. Loops of
-//! one iteration disappear into the subscripts. At the end `guards.rs` places the data-dependent conditions.
+//! splitting, not the generator. Roots are generated one by one, because nothing is shared between them, and equal
+//! ones (the layers of a network) once. Loops of one iteration disappear into the subscripts. At the end `guards.rs` places the data-dependent conditions.
 
 mod convert;
 mod expr;
 mod scan;
+mod tree;
 
 use crate::error::{Error, Result};
 use crate::guards;
 use crate::isl::text::{Names, param_name};
-use crate::isl::{AstBuild, Ctx, Schedule, Set};
+use crate::isl::{AstBuild, AstNode, Ctx, Set};
 use crate::loop_nest::LoopNest;
 use crate::param::ParamId;
-use crate::program::{Program, StatementId};
-use crate::schedule_tree::{Band, Mark, Node};
+use crate::program::Program;
+use crate::schedule_tree::{Band, Node};
 use convert::Converter;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
+use tree::{Root, Tree};
 
 /// isl operations for one root: a few seconds. The hardest root of 45 real models needs less than a hundredth.
 const OPERATIONS: u64 = 5_000_000;
@@ -32,30 +35,25 @@ pub fn generate(program: &Program) -> Result<LoopNest> {
 /// The same with at most `operations` isl operations for each root; a root that needs more is written by `scan`.
 pub fn generate_within(program: &Program, operations: u64) -> Result<LoopNest> {
     let ctx = Ctx::new()?;
-    let names = Names::new(program);
     let params = used_params(program);
-    let build = AstBuild::new(&Set::read(&ctx, &names.context(&params))?)?;
+    let build = AstBuild::new(&Set::read(&ctx, &Names::new(program).context(&params))?)?;
     let spelled = program.params.iter().map(|(id, p)| (param_name(p), id)).collect::<HashMap<_, _>>();
     let mut converter = Converter::new(program, spelled);
-    for root in &program.schedule.roots {
-        let mut tree = TreeBuilder { program, names: &names, ctx: &ctx, marks: Vec::new() };
-        // isl would leave out a barrier with nothing to run inside; at the root all the others rely on it.
-        let (around, schedule) = match root {
-            Node::Band(Band { mark: Mark::Barrier, body, .. }) => (Mark::Barrier, tree.list(body, 0)?),
-            other => (Mark::Seq, tree.node(other, 0)?),
-        };
-        let budget = ctx.budget(operations);
-        let ast = build.generate(schedule);
-        drop(budget);
-        match ast {
-            Ok(ast) => converter.root(&ast, &tree.marks, around),
-            Err(Error::Limit(_)) => {
-                tracing::warn!("isl reached its operation quota: plain loops with tests inside are slower");
-                scan::scan(program, &mut converter, root).map(|nests| converter.extend(nests))
+    let mut made: HashMap<Tree, Option<AstNode>> = HashMap::new();
+    for node in &program.schedule.roots {
+        let root = Root::new(program, node);
+        let ast = match made.entry(root.tree.clone()) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let ast = loops(&ctx, &build, entry.key(), operations).map_err(|e| place(program, node, e))?;
+                entry.insert(ast)
             }
-            Err(error) => Err(error),
+        };
+        match ast {
+            Some(ast) => converter.root(ast, &root),
+            None => scan::scan(program, &mut converter, node).map(|nests| converter.extend(nests)),
         }
-        .map_err(|e| place(program, root, e))?;
+        .map_err(|e| place(program, node, e))?;
     }
     let (mut body, vars) = converter.finish();
     guards::place(program, &mut body);
@@ -68,6 +66,20 @@ pub fn generate_within(program: &Program, operations: u64) -> Result<LoopNest> {
         body,
         vars,
     })
+}
+
+/// isl's syntax tree, or nothing where its operations do not suffice.
+fn loops(ctx: &Ctx, build: &AstBuild, tree: &Tree, operations: u64) -> Result<Option<AstNode>> {
+    let schedule = tree.schedule(ctx)?;
+    let _budget = ctx.budget(operations);
+    match build.generate(schedule) {
+        Ok(ast) => Ok(Some(ast)),
+        Err(Error::Limit(_)) => {
+            tracing::warn!("isl reached its operation quota: plain loops with tests inside are slower");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Says which statement a failure of isl is about: the first one below `node`.
@@ -101,55 +113,6 @@ fn visit_bands(node: &Node, visit: &mut dyn FnMut(&Band)) {
     if let Node::Band(band) = node {
         visit(band);
         band.body.iter().for_each(|n| visit_bands(n, visit));
-    }
-}
-
-/// A band that is not sequential: how its loop is marked, and the loop's depth, which is its number in isl.
-#[derive(Clone, Copy)]
-struct MarkedBand {
-    mark: Mark,
-    depth: usize,
-}
-
-/// Builds isl's schedule tree. Bands that are not sequential get a mark `m<index into marks>`.
-struct TreeBuilder<'a> {
-    program: &'a Program,
-    names: &'a Names<'a>,
-    ctx: &'a Ctx,
-    marks: Vec<MarkedBand>,
-}
-
-impl TreeBuilder<'_> {
-    fn node(&mut self, node: &Node, depth: usize) -> Result<Schedule> {
-        match node {
-            Node::Leaf(id) => Schedule::leaf(self.ctx, &self.names.domain_text(*id)),
-            Node::Band(band) => {
-                let body = self.list(&band.body, depth + 1)?;
-                let mark = (band.mark != Mark::Seq).then(|| {
-                    self.marks.push(MarkedBand { mark: band.mark, depth });
-                    format!("m{}", self.marks.len() - 1)
-                });
-                body.band(&self.partial(band), mark.as_deref())
-            }
-        }
-    }
-
-    fn list(&mut self, nodes: &[Node], depth: usize) -> Result<Schedule> {
-        Schedule::sequence(nodes.iter().map(|n| self.node(n, depth)).collect::<Result<Vec<_>>>()?)
-    }
-
-    /// `[N] -> [{ S1[i0] -> [(i0)]; S2[i0] -> [(i0 + 1)] }]`.
-    fn partial(&self, band: &Band) -> String {
-        let mut params = BTreeSet::new();
-        let member = |(id, value): (&StatementId, &crate::aff::Aff)| {
-            value.visit_params(&mut |p| {
-                params.insert(p);
-            });
-            format!("{} -> [({})]", self.names.tuple(*id), self.names.aff(value))
-        };
-        let members: Vec<String> = band.members.iter().map(member).collect();
-        debug_assert!(band.members.keys().all(|id| self.program.statements().any(|(s, _)| s == *id)));
-        format!("{}[{{ {} }}]", self.names.header(&params), members.join("; "))
     }
 }
 

@@ -11,6 +11,7 @@ use crate::schedule::fuse::Fuse;
 use crate::schedule::layout::Layout;
 use crate::schedule::map_gpu::MapGpu;
 use crate::schedule::plan_memory::PlanMemory;
+use crate::schedule::scalar_replace::ScalarReplace;
 use crate::schedule::split_dims::SplitDims;
 use crate::schedule::team::Team;
 use crate::schedule::tile::Tile;
@@ -32,6 +33,8 @@ pub const PIPELINE: &[&dyn Pass] = &[
     &Layout,
     // After fuse: a tile covers the whole fused nest. (Does nothing for a GPU.)
     &Tile,
+    // After tile: a tile says what fits into registers. Before contract, which puts it there.
+    &ScalarReplace,
     // After fuse: one launch per fused nest. (Does nothing for a CPU.)
     &MapGpu,
     // After tile: windows and registers depend on the final loops.

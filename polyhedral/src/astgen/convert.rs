@@ -1,7 +1,7 @@
 //! isl's syntax tree as a loop nest.
 
-use super::MarkedBand;
 use super::expr::{Extrema, Extremum, Scope, affine, condition, extremum, negation, split_selection};
+use super::tree::{MarkedBand, Root};
 use crate::aff::Aff;
 use crate::error::{Error, Result};
 use crate::expr::{Access, Expr};
@@ -22,6 +22,8 @@ pub struct Converter<'a> {
     scope: HashMap<String, Aff>,
     /// Range of each of our loop variables, by number.
     ranges: Vec<Range>,
+    /// What `S0`, `m0`, .. of the root at hand are.
+    statements: Vec<StatementId>,
     marks: Vec<MarkedBand>,
     body: Vec<Nest>,
 }
@@ -40,14 +42,22 @@ fn param_range(params: &Params, id: ParamId) -> Range {
 
 impl<'a> Converter<'a> {
     pub fn new(program: &'a Program, params: HashMap<String, ParamId>) -> Converter<'a> {
-        Converter { program, params, scope: HashMap::new(), ranges: Vec::new(), marks: Vec::new(), body: Vec::new() }
+        Converter {
+            program,
+            params,
+            scope: HashMap::new(),
+            ranges: Vec::new(),
+            statements: Vec::new(),
+            marks: Vec::new(),
+            body: Vec::new(),
+        }
     }
 
-    /// Appends the nest of one root, inside a barrier or (`Seq`) nothing; `marks` are the marks that the root's
-    /// mark nodes number.
-    pub fn root(&mut self, ast: &AstNode, marks: &[MarkedBand], around: Mark) -> Result<()> {
-        self.marks = marks.to_vec();
-        let nests = self.eliminated(ast, around)?;
+    /// Appends the nest of one root: `ast` as isl made it for the root's tree.
+    pub fn root(&mut self, ast: &AstNode, root: &Root) -> Result<()> {
+        self.statements.clone_from(&root.statements);
+        self.marks.clone_from(&root.marks);
+        let nests = self.eliminated(ast, root.around)?;
         self.body.extend(nests);
         Ok(())
     }
@@ -243,7 +253,8 @@ impl<'a> Converter<'a> {
     fn instance(&self, call: &AstExpr) -> Result<Nest> {
         let AstExpr::Op(AstOp::Call, arguments) = call else { return Err(not_affine(call)) };
         let Some((AstExpr::Name(name), iterators)) = arguments.split_first() else { return Err(not_affine(call)) };
-        let id = name.strip_prefix('S').and_then(|n| n.parse().ok()).map(StatementId);
+        let number = name.strip_prefix('S').and_then(|n| n.parse::<usize>().ok());
+        let id = number.and_then(|n| self.statements.get(n).copied());
         let id = id.ok_or_else(|| Error::bug("E925", format!("isl calls {name}")))?;
         let values =
             iterators.iter().map(|e| affine(self, e)?.ok_or_else(|| not_affine(e))).collect::<Result<Vec<Aff>>>()?;

@@ -6,11 +6,13 @@ use crate::error::Result;
 use crate::expr::{Access, Expr};
 use crate::param::{Param, ParamId};
 use crate::program::{Program, Statement, StatementId};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 /// Prints the parts of one program as isl text.
 pub struct Names<'a> {
     program: &'a Program,
+    /// The statements that are called `S0`, `S1`, ..; without this, each has its own number.
+    local: Option<HashMap<StatementId, usize>>,
 }
 
 /// Words of isl's grammar, and names that could be one of our tuples, iterators or isl's loop variables.
@@ -30,7 +32,12 @@ pub fn param_name(param: &Param) -> String {
 
 impl<'a> Names<'a> {
     pub fn new(program: &'a Program) -> Names<'a> {
-        Names { program }
+        Names { program, local: None }
+    }
+
+    /// Calls `statements` `S0`, `S1`, .. in this order; texts about others than these mean nothing.
+    pub fn local(program: &'a Program, statements: &[StatementId]) -> Names<'a> {
+        Names { program, local: Some(statements.iter().enumerate().map(|(n, id)| (*id, n)).collect()) }
     }
 
     /// An affine expression over iterators `i0..`.
@@ -74,7 +81,8 @@ impl<'a> Names<'a> {
 
     /// `S3[i0, i1]`.
     pub fn tuple(&self, id: StatementId) -> String {
-        tuple(id, self.program.statement(id).extents.len(), "i")
+        let number = self.local.as_ref().and_then(|l| l.get(&id)).map_or(id, |n| StatementId(*n as u32));
+        tuple(number, self.program.statement(id).extents.len(), "i")
     }
 
     /// The constraints of the domain.

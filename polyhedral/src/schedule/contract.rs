@@ -12,14 +12,14 @@
 //! Declined for parallel loops shared by several workers. Proved again by the legality checker, which
 //! intersects live ranges. Source: Lefebvre and Feautrier (1998); De Greef et al. (1997).
 
+use super::uses::{Use, Uses};
 use crate::Origin;
 use crate::aff::Aff;
 use crate::error::Result;
-use crate::expr::{Access, Expr};
+use crate::expr::Expr;
 use crate::pass::{Pass, PassContext};
-use crate::program::{ArrayId, Placement, Program, StatementId};
-use crate::schedule_tree::{Band, Mark, Node};
-use indexmap::IndexMap;
+use crate::program::{ArrayId, Placement, Program};
+use crate::schedule_tree::Mark;
 
 pub struct Contract;
 
@@ -58,99 +58,15 @@ fn subject(program: &Program, accesses: &[Use]) -> Origin {
     accesses.first().map(|u| program.statement(u.statement).origin.clone()).unwrap_or_default()
 }
 
-/// One access to an array.
-#[derive(Clone)]
-struct Use {
-    statement: StatementId,
-    access: Access,
-    writes: bool,
-}
-
-/// All accesses, and the bands around each statement.
-struct Uses {
-    by_array: IndexMap<ArrayId, Vec<Use>>,
-    /// Outermost first: band number (tree order) and value at the statement.
-    loops: IndexMap<StatementId, Vec<(usize, Aff)>>,
-    /// Mark and extent hint of every band, by number.
-    marks: Vec<Mark>,
-    /// Position of each statement in tree order.
-    order: IndexMap<StatementId, usize>,
-}
-
-impl Uses {
-    fn of(program: &Program) -> Uses {
-        let mut uses =
-            Uses { by_array: IndexMap::new(), loops: IndexMap::new(), marks: Vec::new(), order: IndexMap::new() };
-        for node in &program.schedule.roots {
-            uses.walk(node, &mut Vec::new());
-        }
-        for (id, statement) in program.statements() {
-            let mut add = |access: &Access, writes| {
-                let use_ = Use { statement: id, access: access.clone(), writes };
-                uses.by_array.entry(access.array).or_default().push(use_);
-            };
-            add(&statement.target, true);
-            statement.visit_reads(&mut |a| add(a, false));
-        }
-        uses
-    }
-
-    fn walk<'a>(&mut self, node: &'a Node, around: &mut Vec<(usize, &'a Band)>) {
-        match node {
-            Node::Leaf(s) => {
-                let value = |(n, b): &(usize, &Band)| Some((*n, b.members.get(s)?.clone()));
-                self.loops.insert(*s, around.iter().filter_map(value).collect());
-                self.order.insert(*s, self.order.len());
-            }
-            Node::Band(band) => {
-                self.marks.push(band.mark);
-                around.push((self.marks.len() - 1, band));
-                band.body.iter().for_each(|n| self.walk(n, around));
-                around.pop();
-            }
-        }
-    }
-
-    /// The value of band `n` at the statement, when the band encloses it.
-    fn loop_value(&self, statement: StatementId, n: usize) -> Option<&Aff> {
-        self.loops.get(&statement)?.iter().find(|(m, _)| *m == n).map(|(_, a)| a)
-    }
-}
-
 /// Is every access inside one lockstep nest, at the same point of the loops down to the lanes?
 fn in_one_tile(program: &Program, uses: &Uses, array: ArrayId, accesses: &[Use]) -> bool {
     let Some(first) = accesses.first() else { return false };
-    let around = &uses.loops[&first.statement];
-    let Some(lanes) = around.iter().rposition(|(n, _)| uses.marks[*n].is_lockstep()) else { return false };
-    // The lockstep bands are the last of the shared ones; loops below them belong to single statements.
-    let shared: Vec<usize> = around[..=lanes].iter().map(|(n, _)| *n).collect();
-    let element = point(uses, first, &shared);
+    let Some(tile) = uses.tile(first.statement) else { return false };
+    let element = uses.point(first, &tile);
     element.is_some()
         && program.array(array).dtype.size() >= 4
-        && depends_on_all_lockstep(uses, first, &shared)
-        && accesses.iter().all(|u| point(uses, u, &shared) == element)
-}
-
-/// The subscripts as functions of the shared loops (loop `n` is written as iterator `n`).
-fn point(uses: &Uses, use_: &Use, shared: &[usize]) -> Option<Vec<Aff>> {
-    let around = uses.loops.get(&use_.statement)?;
-    let same = around.len() >= shared.len() && around.iter().zip(shared).all(|((n, _), m)| n == m);
-    let dims: IndexMap<usize, usize> =
-        around.iter().take(shared.len()).enumerate().filter_map(|(n, (_, a))| Some((a.as_iter()?, n))).collect();
-    let in_loops = |e: &Expr| {
-        let Expr::Index(a) = e else { return None };
-        let known = a.all_iters(&|d| dims.contains_key(&d));
-        known.then(|| a.substitute(&|d| Aff::iter(dims[&d])))
-    };
-    if same { use_.access.index.iter().map(in_loops).collect() } else { None }
-}
-
-/// Does each instance of the tile own its element: do the subscripts vary with every lockstep loop?
-fn depends_on_all_lockstep(uses: &Uses, use_: &Use, shared: &[usize]) -> bool {
-    shared.iter().filter(|n| uses.marks[**n].is_lockstep()).all(|n| {
-        let dim = uses.loop_value(use_.statement, *n).and_then(Aff::as_iter);
-        dim.is_some_and(|d| super::group::uses(&use_.access, d))
-    })
+        && uses.owns_its_element(first, &tile)
+        && accesses.iter().all(|u| uses.point(u, &tile) == element)
 }
 
 // ---- windows ------------------------------------------------------------------------------------------

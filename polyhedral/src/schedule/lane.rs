@@ -96,14 +96,17 @@ fn operations(value: &Expr) -> f64 {
 /// Cycles for one vector of a statement's instances along dimension `d`.
 fn vector_cost(program: &Program, id: StatementId, d: usize, lanes: f64) -> f64 {
     let statement = program.statement(id);
-    // Operands of a contraction are loaded once for several rows or vectors of its register tile.
-    let shared = if group::is_contraction_statement(program, id) { TILE_SHARE } else { 1.0 };
+    // A register tile loads the operands of a contraction once for several rows or vectors, and what all lanes of a
+    // reduction share once for several vectors.
+    let contraction = group::is_contraction_statement(program, id);
+    let reduction = statement.kind != StatementKind::Assign;
+    let shared = |a: &Access| contraction || (reduction && !group::uses(a, d));
+    let share = |a: &Access| if shared(a) { TILE_SHARE } else { 1.0 };
     let mut cost = operations(&statement.value);
-    statement.value.visit_loads(&mut |a| cost += shared * access_cost(program, id, a, d, lanes));
+    statement.value.visit_loads(&mut |a| cost += share(a) * access_cost(program, id, a, d, lanes));
     let volume = reduction_volume(program, id);
     // The accumulator of a reduction stays in a register: its target is touched once, not per iteration.
-    let own = access_cost(program, id, &statement.target, d, lanes);
-    if statement.kind == StatementKind::Assign { cost + own } else { cost * volume }
+    if reduction { cost * volume } else { cost + store_cost(program, &statement.target, d, lanes) }
 }
 
 /// Loads per multiply-add of a register tile of a few rows and vectors.
@@ -115,10 +118,18 @@ fn access_cost(program: &Program, id: StatementId, access: &Access, d: usize, la
         // Read as one aligned stream once packed.
         Stride::Constant(s) if s != 0 && constant && pack::can_pack(program, id, access) => 0.8,
         Stride::Constant(0 | 1) => 1.0 + far(program, id, access),
-        Stride::Constant(-2..=2) => 3.0,
-        _ if pack::can_pack(program, id, access) => 1.3,
+        // A load or two, and a shuffle.
+        Stride::Constant(-1 | 2) => 1.5,
+        _ if pack::can_pack(program, id, access) => 1.3 + COPY * lanes / pack::reuse(program, id, access) as f64,
         _ => 1.5 * lanes,
     }
+}
+
+/// Cycles for copying an element to where the vectors find it, as `TILE_SHARE` weighs them.
+const COPY: f64 = 2.0 / TILE_SHARE;
+
+fn store_cost(program: &Program, target: &Access, d: usize, lanes: f64) -> f64 {
+    if matches!(group::stride(program, target, d), Stride::Constant(0 | 1)) { 1.0 } else { 1.5 * lanes }
 }
 
 /// What it costs that a reduction reads a run-time operand in steps of whole cache lines.

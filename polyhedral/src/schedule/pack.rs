@@ -50,7 +50,7 @@ fn used_extents(program: &Program, id: StatementId, access: &Access) -> Vec<(usi
 }
 
 /// How often each copied element would be read.
-fn reuse(program: &Program, id: StatementId, access: &Access) -> i64 {
+pub fn reuse(program: &Program, id: StatementId, access: &Access) -> i64 {
     let statement = program.statement(id);
     let unused = (0..statement.extents.len()).filter(|d| !group::uses(access, *d));
     unused.map(|d| program.params.hint(&statement.extents[d]).max(2)).fold(1, i64::saturating_mul)
@@ -83,7 +83,7 @@ fn replace(program: &mut Program, id: StatementId, old: &Access, new: &Access) {
 pub fn pack_activations(program: &mut Program, top: &Path, id: StatementId, lane: usize) -> usize {
     let strided = |program: &Program, a: &Access| {
         group::uses(a, lane)
-            && !matches!(group::stride(program, a, lane), Stride::Constant(-2..=2))
+            && !matches!(group::stride(program, a, lane), Stride::Constant(-1..=2))
             && !matches!(program.array(a.array).role, Role::Constant(_))
             && can_pack(program, id, a)
     };
