@@ -6,7 +6,7 @@
 
 use super::order::{at_once, before, not_over};
 use super::*;
-use crate::certificate::{Ordering, ReadBy};
+use crate::certificate::{ArrayRole, Ordering, ReadBy};
 use std::collections::{BTreeMap, HashSet};
 
 /// What becomes of the recorded list of dependences.
@@ -143,6 +143,11 @@ fn base_order(c: &Checker, first: usize, second: usize, array: &str) -> Result<O
     if copied && c.last.statements[second].write.array == array {
         return Ok(None);
     }
+    // The caller reads an output at the end: what is copied back to it is complete.
+    let target = &c.last.statements[second].write.array;
+    if copied && c.last.arrays[target.as_str()].entry.role == ArrayRole::Output {
+        return Ok(Some(None));
+    }
     let mut all: Option<Map> = None;
     for (p, to_p) in stands_for(c, first)? {
         for (q, to_q) in stands_for(c, second)? {
@@ -162,7 +167,8 @@ fn base_order(c: &Checker, first: usize, second: usize, array: &str) -> Result<O
     Ok(all.map(Some))
 }
 
-/// The statements with a place in the base that decide where this one stands, each with the map to it.
+/// The statements with a place in the base that decide where this one stands, each with the map to it: itself, or the
+/// readers of a copy, through further copies too.
 fn stands_for(c: &Checker, statement: usize) -> Result<Vec<(usize, Option<Map>)>> {
     if c.origins[statement].is_some() {
         return Ok(vec![(statement, None)]);
@@ -171,8 +177,14 @@ fn stands_for(c: &Checker, statement: usize) -> Result<Vec<(usize, Option<Map>)>
     let mut out = Vec::new();
     for (reader, s) in c.last.statements.iter().enumerate() {
         for read in s.reads.iter().filter(|r| r.array == write.array) {
-            if c.origins[reader].is_some() {
-                out.push((reader, Some(write.may.apply_range(&read.may.reverse()?)?)));
+            let link = write.may.apply_range(&read.may.reverse()?)?;
+            // A copy that copies what it wrote, or in a circle, reads nothing that is worth standing for.
+            if c.origins[reader].is_none() && reader <= statement {
+                continue;
+            }
+            for (stands, further) in stands_for(c, reader)? {
+                let link = further.map_or(Ok(link.clone()), |f| link.apply_range(&f))?;
+                out.push((stands, Some(link)));
             }
         }
     }

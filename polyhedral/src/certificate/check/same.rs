@@ -3,8 +3,9 @@
 //! A statement keeps its body, and under the map of its instances each of its accesses. Temporaries may have been laid
 //! out anew: their writers tell which element became which, one to one, and all other accesses must agree. A read may
 //! go to a copy instead: a statement that is new, copies element by element, and is the only writer of its array; or
-//! to a rearranged constant, whose contents the certificate cannot show. A statement may be missing when nothing
-//! reads what it wrote.
+//! to a rearranged constant, whose contents the certificate cannot show. All accesses of some statements to an array may
+//! go to a new one in its stead, which a new statement copies back, one element to one element. A statement may be
+//! missing when nothing reads what it wrote.
 
 use super::*;
 use crate::certificate::ArrayRole;
@@ -109,10 +110,12 @@ fn copy(checker: &mut Checker, statement: usize) -> Result<()> {
         there_when_read(checker, statement)?;
     }
     let array = checker.last.statements[statement].write.array.clone();
+    if checker.base.arrays.contains_key(array.as_str()) {
+        return copy_back(checker, statement);
+    }
     let writers = checker.last.statements.iter().filter(|s| s.write.array == array).count();
-    let known = checker.base.arrays.contains_key(array.as_str());
     let temp = checker.last.arrays[array.as_str()].entry.role == ArrayRole::Temp;
-    if writers != 1 || known || !temp {
+    if writers != 1 || !temp {
         checker.say(Rule::Values, format!("{id} copies into {array}, which is not its own"));
     }
     checker.ask(
@@ -122,6 +125,45 @@ fn copy(checker: &mut Checker, statement: usize) -> Result<()> {
             None => Ok(None),
         },
     )
+}
+
+/// A copy into an array of the base, from a new one that stands in for it: one element to one element, and nobody else
+/// writes these elements.
+fn copy_back(checker: &mut Checker, copy: usize) -> Result<()> {
+    let id = checker.id(copy);
+    checker.ask(
+        || format!("is {id} the only one that writes what it copies back"),
+        |c| {
+            let new = &c.last.statements[copy];
+            let (to, from) = (new.write.array.as_str(), new.reads[0].array.as_str());
+            let text = || format!("{id} copies {from} into {to}, which is not its own");
+            let wrong = || Ok(Some(Finding { rule: Rule::Values, text: text(), witness: None }));
+            let elements = back(new)?;
+            if c.base.arrays.contains_key(from) || !elements.is_single_valued()? || !elements.is_injective()? {
+                return wrong();
+            }
+            let written = new.write.may.range()?;
+            for other in c.last.statements.iter().filter(|s| s.write.array == to && s.entry.id != new.entry.id) {
+                if !other.write.may.range()?.intersect(&written)?.is_empty()? {
+                    return wrong();
+                }
+            }
+            Ok(None)
+        },
+    )
+}
+
+/// From the elements that a copy reads to those that it writes.
+fn back(copy: &Statement) -> Result<Map> {
+    copy.reads[0].may.reverse()?.apply_range(&copy.write.may)
+}
+
+/// The new statement that copies `from` to `to`.
+fn copier<'a, 'c>(c: &'a Checker<'c>, from: &str, to: &str) -> Option<&'a Statement<'c>> {
+    let copies = |(s, origin): &(&Statement, &Option<(usize, Map)>)| {
+        origin.is_none() && s.write.array == to && s.reads.first().is_some_and(|r| r.array == from)
+    };
+    c.last.statements.iter().zip(&c.origins).find(copies).map(|(s, _)| s)
 }
 
 /// The value of a body, and the test that decides whether the instance runs.
@@ -277,10 +319,15 @@ fn new_places(c: &Checker, array: &str) -> Result<Option<Map>> {
     for (statement, origin) in c.origins.iter().enumerate() {
         let Some((base, map)) = origin else { continue };
         let (new, old) = (&c.last.statements[statement], &c.base.statements[*base]);
-        if new.write.array != array || old.write.array != array || new.write.exact.domain_is_wrapping()? {
+        if old.write.array != array || new.write.exact.domain_is_wrapping()? {
             continue;
         }
-        let moves = mapped(map, &c.base, &old.write)?.reverse()?.apply_range(&now(c, new, &new.write)?)?;
+        let mut here = now(c, new, &new.write)?;
+        if new.write.array != array {
+            let Some(copy) = copier(c, &new.write.array, array) else { continue };
+            here = here.apply_range(&back(copy)?)?;
+        }
+        let moves = mapped(map, &c.base, &old.write)?.reverse()?.apply_range(&here)?;
         places = Some(match places {
             Some(known) => known.union(&moves)?,
             None => moves,
@@ -345,11 +392,13 @@ fn same_access(c: &Checker, statement: usize, n: usize, moved: &HashMap<String, 
         let text = || format!("{id} reads {to} for {from}, and one element for several");
         return if one { Ok(None) } else { differs(text()) };
     }
-    let is_copy = |(s, origin): (&Statement, &Option<(usize, Map)>)| {
-        origin.is_none() && s.write.array == to && s.reads.first().is_some_and(|r| r.array == from)
-    };
-    let copy = c.last.statements.iter().zip(&c.origins).find(|pair| is_copy(*pair));
-    let Some((copy, _)) = copy else { return differs(format!("{id} accesses {to}, in the base {from}")) };
+    if let Some(copy) = copier(c, to, from) {
+        // The array stands in for the one of the base.
+        let through = found.apply_range(&back(copy)?)?;
+        let text = || format!("{id} accesses {through} through {to}, in the base {wanted}");
+        return if through.is_equal(&wanted)? { Ok(None) } else { differs(text()) };
+    }
+    let Some(copy) = copier(c, from, to) else { return differs(format!("{id} accesses {to}, in the base {from}")) };
     let through = found.apply_range(&copy.write.may.reverse()?)?.apply_range(&copy.reads[0].may)?;
     let text = || format!("{id} reads {through} through {to}, in the base {wanted}");
     if through.is_equal(&wanted)? { Ok(None) } else { differs(text()) }
