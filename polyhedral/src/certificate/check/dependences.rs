@@ -170,6 +170,11 @@ fn base_order(c: &Checker, first: usize, second: usize, array: &str) -> Result<O
 /// The statements with a place in the base that decide where this one stands, each with the map to it: itself, or the
 /// readers of a copy, through further copies too.
 fn stands_for(c: &Checker, statement: usize) -> Result<Vec<(usize, Option<Map>)>> {
+    through(c, statement, &[])
+}
+
+/// As [`stands_for`], after the copies `seen`: a copy that leads back to itself has no reader there.
+fn through(c: &Checker, statement: usize, seen: &[usize]) -> Result<Vec<(usize, Option<Map>)>> {
     if c.origins[statement].is_some() {
         return Ok(vec![(statement, None)]);
     }
@@ -178,11 +183,10 @@ fn stands_for(c: &Checker, statement: usize) -> Result<Vec<(usize, Option<Map>)>
     for (reader, s) in c.last.statements.iter().enumerate() {
         for read in s.reads.iter().filter(|r| r.array == write.array) {
             let link = write.may.apply_range(&read.may.reverse()?)?;
-            // A copy that copies what it wrote, or in a circle, reads nothing that is worth standing for.
-            if c.origins[reader].is_none() && reader <= statement {
+            if reader == statement || seen.contains(&reader) {
                 continue;
             }
-            for (stands, further) in stands_for(c, reader)? {
+            for (stands, further) in through(c, reader, &[seen, &[statement]].concat())? {
                 let link = further.map_or(Ok(link.clone()), |f| link.apply_range(&f))?;
                 out.push((stands, Some(link)));
             }

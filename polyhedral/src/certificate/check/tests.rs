@@ -276,6 +276,53 @@ schedule {
     }
 }
 
+/// A sum in registers that is copied back: the copy writes all of it, to its own place, and after the sum.
+#[test]
+fn what_stands_in_for_an_array_is_copied_back() {
+    let text = "\
+program sums
+array x: f32[32, 24] input 0
+array w: f32[24, 48] input 1
+array sum: f32[32, 48] temp
+array y: f32[48, 32] output 0
+inputs x, w
+outputs y
+S0 [m: 32, n: 48]: sum[m, n] = 0.0f32
+S1 [m: 32, n: 48, k: 24]: sum[m, n] += x[m, k] * w[k, n]
+S2 [n: 48, m: 32]: y[n, m] = sum[m, n]
+schedule {
+  for [S0: m, S1: m] { for [S0: n, S1: n] { S0 for [S1: k] { S1 } } }
+  for [S2: n] { for [S2: m] { S2 } }
+}
+";
+    let mut program = parse_program(text, &ConstantPool::default()).unwrap();
+    let mut recorder = Recorder::new(&program);
+    for name in ["tile", "scalar-replace", "contract"] {
+        let pass = crate::pipeline::find(name).unwrap();
+        pass.run(&mut program, &mut context(&machine(1))).unwrap();
+        recorder.after(name, &program);
+    }
+    let right = recorder.finish("test").unwrap();
+    assert!(verdict(&right).holds(), "{:?}", verdict(&right));
+    let copy = right.last.statements.iter().find(|s| !right.instances.contains_key(&s.id)).unwrap().id.clone();
+
+    let mut elsewhere = right.clone();
+    let write = &mut statement(&mut elsewhere, &copy).write;
+    *write = write.replace("A2[", "A2[31 - ").replace("[31 - 8*i0 + i1", "[31 - 8*i0 - i1");
+    refused(&elsewhere, Rule::Values);
+
+    let mut early = right.clone();
+    bands(&mut early.last.schedule, &mut |node| {
+        if let Tree::Band { body, .. } = node
+            && let Some(at) = body.iter().position(|n| *n == Tree::Leaf(copy.clone()))
+        {
+            let leaf = body.remove(at);
+            body.insert(0, leaf);
+        }
+    });
+    assert!(refused(&early, Rule::Order).witness.is_some());
+}
+
 /// Which element a computed subscript reads is not known: what it reads through a substituted value is not proven, and
 /// said so.
 #[test]
