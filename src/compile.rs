@@ -9,10 +9,11 @@ use sirius_lowering::artifact::{ArtifactOptions, WeightsPolicy, tag_of, write_ar
 use sirius_lowering::code::{Code, compile_body};
 use sirius_lowering::metadata::Manifest;
 use sirius_lowering::nvptx::{self, GpuArtifact};
+use sirius_polyhedral::certificate::record::Recorder;
 use sirius_polyhedral::driver::{DriverOptions, Report, run_passes};
-use sirius_polyhedral::{Error, LoopNest, Param, ParamDef, Pass, Program, Result, astgen, pipeline};
+use sirius_polyhedral::{Error, LoopNest, Numeric, Param, ParamDef, Pass, Program, Result, astgen, pipeline};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What is generated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,8 +45,11 @@ pub struct CompileOptions {
     pub pass_limit: Option<usize>,
     pub verify_each: bool,
     pub weights: WeightsPolicy,
+    pub numeric: Numeric,
     /// Stem of the files; from the model's file name where missing.
     pub name: Option<String>,
+    /// Write here what the passes did, in a form that `sirius verify` checks.
+    pub certificate: Option<PathBuf>,
 }
 
 impl Default for CompileOptions {
@@ -62,7 +66,9 @@ impl Default for CompileOptions {
             pass_limit: None,
             verify_each: false,
             weights: WeightsPolicy::Auto,
+            numeric: Numeric::Contract,
             name: None,
+            certificate: None,
         }
     }
 }
@@ -93,7 +99,7 @@ pub fn compile(path: &Path, options: &CompileOptions, session: &mut Session, dir
         fixed: graph.fixed.iter().map(|(n, data)| (*n, data.bytes().to_vec())).collect(),
         weights: options.weights,
         target,
-        fp_policy: FP_POLICY.to_string(),
+        fp_policy: fp_policy(options.numeric).to_string(),
         flops,
     };
     let manifest = session.phase("link", |_| write_artifact(&nest, &code.object, &code.symbol, &artifact, dir))?;
@@ -138,9 +144,19 @@ fn drop_marks(program: &mut Program) {
     marks.into_iter().for_each(|id| program.params.get_mut(id).def = ParamDef::Mul(0.into(), 0.into()));
 }
 
-/// How far results may differ from evaluating every operator in order, in its own type.
-const FP_POLICY: &str = "no fast-math flags; products and sums may be fused (FMA) and sums reassociated; \
-    exp, log, tanh, erf and sigmoid are inline approximations";
+/// How far results may differ from evaluating every operation in order, in its own type.
+fn fp_policy(numeric: Numeric) -> &'static str {
+    match numeric {
+        Numeric::Strict => {
+            "every operation of the program in its order, rounded once; exp, log, tanh, erf and the like are inline \
+             approximations; the same bits for every number of threads"
+        }
+        Numeric::Contract => {
+            "no fast-math flags; products and sums may be fused (FMA), a reduction is one fixed tree of partial sums; \
+             exp, log, tanh, erf and the like are inline approximations; the same bits for every number of threads"
+        }
+    }
+}
 
 /// ONNX file (or a dumped `.graph`) to graph, constants folded.
 pub fn import(path: &Path, options: &CompileOptions, session: &mut Session) -> Result<Graph> {
@@ -174,8 +190,10 @@ pub fn optimize(
     session: &mut Session,
 ) -> Result<Report> {
     let passes = passes(options)?;
-    session.phase("passes", |session| {
+    let mut recorder = options.certificate.as_ref().map(|_| Recorder::new(program));
+    let report = session.phase("passes", |session| {
         let mut dump = |_: usize, pass: &str, program: &Program| {
+            recorder.iter_mut().for_each(|r| r.after(pass, program));
             session.dump_file(pass, "poly", |to| forms::save_program(program, to))
         };
         let driver = DriverOptions {
@@ -185,8 +203,15 @@ pub fn optimize(
             dump: Some(&mut dump),
         };
         run_passes(program, &passes, &target.machine, driver)
-    })
+    })?;
+    if let (Some(recorder), Some(path)) = (recorder, &options.certificate) {
+        session.phase("certificate", |_| forms::save_certificate(&recorder.finish(TOOL)?, path))?;
+    }
+    Ok(report)
 }
+
+/// Name and version of the compiler.
+const TOOL: &str = concat!("sirius ", env!("CARGO_PKG_VERSION"));
 
 fn passes(options: &CompileOptions) -> Result<Vec<&'static dyn Pass>> {
     for name in &options.disabled {
@@ -232,6 +257,11 @@ pub fn target(options: &CompileOptions) -> Result<Target> {
     if let Some(threads) = options.threads {
         target.machine.threads = threads;
     }
+    if target.machine.gpu && options.numeric == Numeric::Strict {
+        return Err(Error::unsupported("E302", "the strict numeric contract is for x86-64 only")
+            .help("leave out --numeric strict, or --target nvptx"));
+    }
+    target.machine.numeric = options.numeric;
     Ok(target)
 }
 

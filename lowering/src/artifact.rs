@@ -171,6 +171,7 @@ impl<'a> Draft<'a> {
             outputs: tensors(&nest.outputs, &self.outputs),
             workspace: metadata::workspace_info(nest, &self.slots),
             weights: WeightsInfo { bytes: self.blob.bytes, xxh64: format!("{hash:016x}"), file },
+            numeric: self.options.target.machine.numeric,
             fp_policy: self.options.fp_policy.clone(),
             flops: self.options.flops.clone(),
             kernels: vec![KernelInfo { symbol: body_symbol.to_string(), nodes: metadata::kernel_nodes(nest) }],

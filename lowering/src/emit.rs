@@ -23,7 +23,7 @@ use inkwell::module::{Linkage, Module};
 use inkwell::values::{BasicValueEnum, FunctionValue, InstructionValue, MetadataValue, PointerValue};
 use sirius_polyhedral::program::Placement;
 use sirius_polyhedral::{
-    Aff, Array, ArrayId, Condition, DType, Error, Expr, LoopNest, Nest, ParamDef, ParamId, Result,
+    Aff, Array, ArrayId, Condition, DType, Error, Expr, LoopNest, Nest, Numeric, ParamDef, ParamId, Result,
 };
 use std::cell::{Cell, RefCell};
 use std::collections::hash_map::Entry;
@@ -76,7 +76,8 @@ fn emit_part<'ctx>(
     function.set_linkage(Linkage::Internal);
     prevent_inlining(context, function);
     let (main, entry) = (context.create_builder(), context.create_builder());
-    let frame = Frame::new(context, module, [&main, &entry], nest, function);
+    let numeric = target.machine.numeric;
+    let frame = Frame::new(context, module, [&main, &entry], nest, function, numeric);
     nest.body.iter().try_for_each(|root| x86::emit_root(&frame, target.machine.vector_bytes, root))?;
     frame.finish();
     Ok(function)
@@ -135,6 +136,7 @@ pub enum Stride<'ctx> {
 pub struct Frame<'a, 'ctx> {
     pub operators: Operators<'a, 'ctx>,
     pub nest: &'a LoopNest,
+    pub numeric: Numeric,
     entry: Ir<'a, 'ctx>,
     start: inkwell::basic_block::BasicBlock<'ctx>,
     function: FunctionValue<'ctx>,
@@ -156,6 +158,7 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
         [main, entry]: [&'a Builder<'ctx>; 2],
         nest: &'a LoopNest,
         function: FunctionValue<'ctx>,
+        numeric: Numeric,
     ) -> Frame<'a, 'ctx> {
         entry.position_at_end(context.append_basic_block(function, "entry"));
         let start = context.append_basic_block(function, "start");
@@ -163,6 +166,7 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
         Frame {
             operators: Operators { ir: Ir::new(context, main), module },
             nest,
+            numeric,
             entry: Ir::new(context, entry),
             start,
             function,

@@ -52,6 +52,12 @@ pub fn header(manifest: &Manifest) -> String {
     for dim in &manifest.dims {
         line(&mut text, &format!(" * dim {}: {}", dim.name, dim.bounds()));
     }
+    for (what, formula) in [("", &manifest.workspace.formula), ("at most ", &manifest.workspace.polynomial)] {
+        if let Some(formula) = formula {
+            line(&mut text, &format!(" * workspace: {what}{formula} bytes"));
+        }
+    }
+    line(&mut text, &format!(" * numeric contract {}: {}", manifest.numeric.name(), manifest.fp_policy));
     line(&mut text, &format!(" */\n#ifndef {guard}\n#define {guard}\n"));
     text.push_str(ABI_TYPES);
     text.push_str("\n#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n");

@@ -21,6 +21,7 @@ pub mod target;
 mod team;
 mod view;
 pub mod weights;
+mod workspace;
 pub mod x86;
 
 pub use emit::emit_body;

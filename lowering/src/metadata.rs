@@ -4,8 +4,9 @@
 
 use crate::descriptor::extent_text;
 use crate::prepare::storage_extents;
+use crate::workspace;
 use serde::{Deserialize, Serialize};
-use sirius_polyhedral::{Aff, ArrayId, LoopNest, Nest, ParamDef};
+use sirius_polyhedral::{Aff, ArrayId, LoopNest, Nest, Numeric, ParamDef};
 
 /// The top of `NAME.json`. Fields are only ever added within one `abi`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,7 +29,10 @@ pub struct Manifest {
     pub outputs: Vec<TensorInfo>,
     pub workspace: WorkspaceInfo,
     pub weights: WeightsInfo,
-    /// How far floating-point results may differ from strict evaluation.
+    /// `strict` or `contract`: see `sirius compile --help`.
+    #[serde(default)]
+    pub numeric: Numeric,
+    /// The same in words: how far floating-point results may differ from strict evaluation.
     pub fp_policy: String,
     /// Floating-point operations of one inference, counted in the model: the sum of these formulas.
     pub flops: Vec<String>,
@@ -88,6 +92,13 @@ pub struct WorkspaceInfo {
     /// One list per slot; the slot is as large as the largest entry, rounded up to 64 bytes, and the workspace
     /// is the sum of the slots.
     pub slots: Vec<Vec<String>>,
+    /// The total as one formula of the named dimensions; absent where only the run knows an extent.
+    #[serde(default)]
+    pub formula: Option<String>,
+    /// A polynomial in the named dimensions that is never less than the total, and less than 64 bytes per slot more where
+    /// every slot has one array that is largest for all sizes; absent as `formula`.
+    #[serde(default)]
+    pub polynomial: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -158,7 +169,9 @@ pub fn workspace_info(nest: &LoopNest, slots: &[Option<usize>]) -> WorkspaceInfo
         sizes[slot] = sizes[slot].zip(bytes).map(|(a, b)| a.max(b));
     }
     let total = sizes.iter().try_fold(0u64, |sum, size| sum.checked_add(size.as_ref()?.checked_next_multiple_of(64)?));
-    WorkspaceInfo { bytes: total, slots: texts }
+    let formula = workspace::formula(nest, slots, &texts);
+    let polynomial = formula.as_ref().and_then(|_| workspace::polynomial(nest, slots));
+    WorkspaceInfo { bytes: total, slots: texts, formula, polynomial }
 }
 
 fn fixed_product(extents: &[Aff], size: usize) -> Option<u64> {

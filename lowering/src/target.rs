@@ -150,6 +150,7 @@ fn machine(vector_bytes: usize, native: bool) -> Machine {
         // 120 ns from one core to another and back (Zen 4, measured), and what comes late.
         barrier_ns: 250.0,
         gpu: false,
+        numeric: sirius_polyhedral::Numeric::Contract,
     }
 }
 

@@ -138,6 +138,8 @@ pub struct Path {
     pub positions: Vec<usize>,
     /// Value and mark of the bands, outermost first.
     pub bands: Vec<(Aff, Mark)>,
+    /// For the list at each level: does a barrier stand in it, behind the node, in every iteration of the bands around?
+    pub(crate) barrier_behind: Vec<bool>,
 }
 
 impl Path {
@@ -152,6 +154,7 @@ impl Path {
 pub fn paths(program: &Program) -> std::result::Result<HashMap<StatementId, Path>, Violation> {
     let mut out = HashMap::new();
     walk(&program.schedule.roots, &Path::default(), &mut Vec::new(), &mut out)?;
+    workers::find_barriers(program, &mut out);
     for (id, _) in program.statements() {
         if !out.contains_key(&id) {
             return Err(Violation::Structure(format!("{id} is not in the schedule tree")));

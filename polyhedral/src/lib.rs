@@ -18,6 +18,7 @@
 
 pub mod aff;
 pub mod astgen;
+pub mod certificate;
 pub mod classical;
 pub mod deps;
 pub mod driver;
@@ -38,6 +39,7 @@ pub mod program;
 pub mod scalar;
 pub mod schedule;
 pub mod schedule_tree;
+pub mod script;
 pub mod storage;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -50,7 +52,7 @@ pub use dtype::{DType, Scalar};
 pub use error::{Error, Origin, Result};
 pub use expr::{Access, BinaryOp, Expr, UnaryOp};
 pub use loop_nest::{Bound, Condition, LoopKind, LoopNest, Nest, VarId};
-pub use machine::Machine;
+pub use machine::{Machine, Numeric};
 pub use param::{Param, ParamDef, ParamId, Params};
 pub use pass::{Pass, PassContext, Remark, RemarkKind};
 pub use program::{Array, ArrayId, ConstantData, Program, Role, Statement, StatementId, StatementKind};

@@ -1,4 +1,5 @@
-//! The machine as plain numbers: all that passes may know about a target. Filled in by `lowering`.
+//! The machine as plain numbers, and the numeric contract: all that passes may know about a target. Filled in by
+//! `lowering`.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,31 @@ pub struct Machine {
     pub barrier_ns: f64,
     /// Is this a GPU? Then lockstep marks are not used and bands map to blocks and threads.
     pub gpu: bool,
+    pub numeric: Numeric,
+}
+
+/// What code may do to the rounding of floating-point operations. Either way the results are the same bits for every
+/// number of workers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Numeric {
+    /// Every operation of the program, in its order, rounded once: no fused multiply-add, and every reduction adds up
+    /// in the order of its loops.
+    Strict,
+    /// Products are fused with the sums that they are added to, and a reduction is a fixed tree of partial sums, one per
+    /// lane, over loops in an order that suits the memory.
+    #[default]
+    Contract,
+}
+
+impl Numeric {
+    /// As the command line and the manifest spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Numeric::Strict => "strict",
+            Numeric::Contract => "contract",
+        }
+    }
 }
 
 impl Machine {

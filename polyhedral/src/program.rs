@@ -124,6 +124,25 @@ pub struct Statement {
     pub origin: Origin,
 }
 
+/// Dimension `dim` of a statement became dimensions `dim` and `dim + 1`: `old = size * outer + inner`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Split {
+    pub statement: StatementId,
+    pub dim: usize,
+    pub size: i64,
+}
+
+/// How iterators were split since the program was made, in order: what a certificate needs to name the instance that
+/// an instance was. Not part of what a program is: it does not print, and programs are equal without it.
+#[derive(Clone, Debug, Default)]
+pub struct Splits(pub Vec<Split>);
+
+impl PartialEq for Splits {
+    fn eq(&self, _: &Splits) -> bool {
+        true
+    }
+}
+
 /// A whole network as one polyhedral program.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Program {
@@ -139,6 +158,7 @@ pub struct Program {
     /// The shape of every graph output; entry `n` belongs to `Role::Output(n)`.
     pub outputs: Vec<ArrayId>,
     pub inputs: Vec<ArrayId>,
+    pub splits: Splits,
 }
 
 impl Program {

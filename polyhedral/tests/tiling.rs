@@ -21,6 +21,7 @@ fn machine() -> Machine {
         threads: 1,
         barrier_ns: 200.0,
         gpu: false,
+        numeric: Numeric::Contract,
     }
 }
 

@@ -5,6 +5,7 @@ use crate::import::{Dimension, Given};
 use crate::run::pb;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sirius_lowering::artifact::WeightsPolicy;
+use sirius_polyhedral::Numeric;
 use std::path::{Path, PathBuf};
 
 #[derive(Parser, Debug)]
@@ -42,6 +43,8 @@ pub enum Command {
     Explain(ExplainArgs),
     /// List the operators that the compiler knows, with opset versions and element types
     Ops(OpsArgs),
+    /// Check the certificate of a compilation
+    Verify(VerifyArgs),
     /// Run passes on a `.poly` file and print the result
     Opt(OptArgs),
     /// Check this machine: LLVM, linker, processor, memory
@@ -93,6 +96,11 @@ pub struct CompilerArgs {
     /// Constant weights inside the library or in a file beside it (auto: beside it from 64 MiB)
     #[arg(long, value_enum, default_value = "auto")]
     pub weights: WeightsArg,
+    /// What code may do to rounding. strict: every operation in the program's order, rounded once; contract: fused
+    /// multiply-adds, and a fixed tree of partial sums. Both give the same bits for every number of threads. (There is no
+    /// `fast`: nothing would be faster yet.)
+    #[arg(long, value_enum, default_value = "contract")]
+    pub numeric: NumericArg,
     /// Name of the artifact's files and symbols; default: the model's
     #[arg(long)]
     pub name: Option<String>,
@@ -119,6 +127,12 @@ pub enum WeightsArg {
     Sidecar,
 }
 
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NumericArg {
+    Strict,
+    Contract,
+}
+
 impl CompilerArgs {
     pub fn options(&self) -> CompileOptions {
         CompileOptions {
@@ -140,7 +154,12 @@ impl CompilerArgs {
                 WeightsArg::Embed => WeightsPolicy::Embed,
                 WeightsArg::Sidecar => WeightsPolicy::Sidecar,
             },
+            numeric: match self.numeric {
+                NumericArg::Strict => Numeric::Strict,
+                NumericArg::Contract => Numeric::Contract,
+            },
             name: self.name.clone(),
+            certificate: None,
         }
     }
 }
@@ -181,6 +200,9 @@ pub struct CompileArgs {
     /// Folder of the artifact: NAME.so, NAME.h, NAME.json and, for large weights, NAME.weights
     #[arg(short = 'o', long = "output", value_name = "DIR")]
     pub output: PathBuf,
+    /// Write dependences, schedule and storage maps to this file, for `sirius verify`
+    #[arg(long, value_name = "FILE")]
+    pub certificate: Option<PathBuf>,
     #[command(flatten)]
     pub compiler: CompilerArgs,
 }
@@ -292,13 +314,17 @@ pub struct BenchArgs {
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   sirius explain model.onnx /encoder/MatMul              what became of one node
-  sirius explain model.onnx /encoder/MatMul /encoder/Add what was decided about two of them")]
+  sirius explain model.onnx /encoder/MatMul /encoder/Add why they share loops or not, with two instances or the cost
+  sirius explain model.onnx /encoder/MatMul --json       the same facts; docs/explain.schema.json is the schema")]
 pub struct ExplainArgs {
     /// The ONNX file
     pub model: PathBuf,
     /// Name of a node, or a part of it
     #[arg(required = true, num_args = 1..=2)]
     pub nodes: Vec<String>,
+    /// One JSON object
+    #[arg(long)]
+    pub json: bool,
     #[command(flatten)]
     pub compiler: CompilerArgs,
 }
@@ -313,6 +339,24 @@ pub struct OpsArgs {
     /// Part of a name
     pub filter: Option<String>,
     /// One JSON object per line
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  sirius compile m.onnx -o out --certificate out/m.cert.json
+  sirius verify --certificate out/m.cert.json
+Exit codes: 0 it holds, 1 it cannot be read, 4 it does not hold (two instances are named), 5 some question was not
+decided within the budget and nothing is known to be wrong. docs/certificate.md says what is proven.")]
+pub struct VerifyArgs {
+    /// The file that `sirius compile --certificate` wrote
+    #[arg(long, value_name = "FILE")]
+    pub certificate: PathBuf,
+    /// isl operations for each question
+    #[arg(long, value_name = "N", default_value_t = sirius_polyhedral::certificate::check::OPERATIONS)]
+    pub budget: u64,
+    /// One JSON object on standard output
     #[arg(long)]
     pub json: bool,
 }

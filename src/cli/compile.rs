@@ -13,7 +13,7 @@ use std::time::Duration;
 
 pub fn command(args: &CompileArgs) -> Outcome {
     let mut session = session(&args.compiler);
-    let options = args.compiler.options();
+    let options = CompileOptions { certificate: args.certificate.clone(), ..args.compiler.options() };
     if options.output == Output::Nvptx {
         return command_gpu(args, &options, &mut session);
     }

@@ -12,6 +12,7 @@ mod inspect;
 mod ops;
 mod opt;
 mod run;
+mod verify;
 
 use crate::report::render;
 use args::{Cli, Command};
@@ -39,6 +40,7 @@ fn dispatch(cli: &Cli) -> Outcome {
         Command::Bench(args) => bench::command(args),
         Command::Explain(args) => explain::command(args),
         Command::Ops(args) => ops::command(args),
+        Command::Verify(args) => verify::command(args),
         Command::Opt(args) => opt::command(args),
         Command::Doctor => doctor::command(),
     }

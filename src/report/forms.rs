@@ -1,5 +1,6 @@
-//! `.poly` and `.loop` files: the text, and beside it (`.bin` appended) the constants that it refers to.
+//! `.poly` and `.loop` files: the text, and beside it (`.bin` appended) the constants that it refers to. Certificates.
 
+use sirius_polyhedral::certificate::Certificate;
 use sirius_polyhedral::text::{ConstantPool, parse_program, print_nest, print_program};
 use sirius_polyhedral::{Error, LoopNest, Program, Result};
 use std::io::{BufWriter, Write};
@@ -27,6 +28,24 @@ pub fn load_program(path: &Path) -> Result<Program> {
         false => ConstantPool::default(),
     };
     parse_program(&text, &pool)
+}
+
+pub fn save_certificate(certificate: &Certificate, path: &Path) -> Result<()> {
+    let write = || -> std::io::Result<()> {
+        let mut out = BufWriter::new(std::fs::File::create(path)?);
+        serde_json::to_writer(&mut out, certificate)?;
+        out.flush()
+    };
+    write().map_err(|e| Error::environment("E611", format!("cannot write {}: {e}", path.display())))
+}
+
+pub fn load_certificate(path: &Path) -> Result<Certificate> {
+    let text =
+        std::fs::read_to_string(path).map_err(|e| Error::environment("E835", format!("{}: {e}", path.display())))?;
+    serde_json::from_str(&text).map_err(|e| {
+        Error::invalid("E240", format!("{} is no certificate: {e}", path.display()))
+            .help("`sirius compile MODEL -o DIR --certificate FILE` writes one")
+    })
 }
 
 fn save(text: &str, pool: &ConstantPool, path: &Path) -> Result<()> {

@@ -16,6 +16,7 @@ type FreeFn = unsafe extern "C" fn(Handle);
 type ShapesFn = unsafe extern "C" fn(Handle, *const DlTensor, usize, *mut i64, usize) -> c_int;
 type RunFn = unsafe extern "C" fn(Handle, *const DlTensor, usize, *mut DlTensor, usize) -> c_int;
 type LastErrorFn = unsafe extern "C" fn(Handle) -> *const c_char;
+type WorkspaceFn = unsafe extern "C" fn(Handle, *const i64, usize) -> usize;
 type StatusTextFn = unsafe extern "C" fn(c_int) -> *const c_char;
 type CheckHostFn = unsafe extern "C" fn(*mut *const c_char) -> c_int;
 
@@ -51,6 +52,7 @@ struct Functions {
     output_shapes: ShapesFn,
     run: RunFn,
     last_error: LastErrorFn,
+    workspace_bytes: WorkspaceFn,
 }
 
 impl Loaded {
@@ -74,6 +76,13 @@ impl Loaded {
         let functions = symbols.functions()?;
         let threads = team_size(manifest.threads, threads);
         Ok(Loaded { manifest, threads, model, context, functions, _library: library })
+    }
+
+    /// Bytes of workspace for these values of the named dimensions; `None` where the artifact refuses them.
+    pub fn workspace_bytes(&self, dims: &[i64]) -> Option<usize> {
+        // SAFETY: the model is open, and the pointer is to as many numbers as the call is told.
+        let bytes = unsafe { (self.functions.workspace_bytes)(self.model, dims.as_ptr(), dims.len()) };
+        Some(bytes).filter(|b| *b != usize::MAX)
     }
 
     /// One inference; the outputs in the manifest's order.
@@ -265,6 +274,7 @@ impl Symbols<'_> {
             output_shapes: self.get("output_shapes")?,
             run: self.get("run")?,
             last_error: self.get("last_error")?,
+            workspace_bytes: self.get("workspace_bytes")?,
         })
     }
 }

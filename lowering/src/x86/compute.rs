@@ -3,7 +3,7 @@
 use super::Emitter;
 use super::space::{At, Mask};
 use crate::ir::Value;
-use sirius_polyhedral::{Access, BinaryOp, DType, Expr, Result, StatementKind};
+use sirius_polyhedral::{Access, BinaryOp, DType, Expr, Numeric, Result, StatementKind};
 
 impl<'ctx> Emitter<'_, '_, 'ctx> {
     /// `key` names the statement for the partial results of lane reductions.
@@ -41,7 +41,7 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
         self.store(target, at, new, mask)
     }
 
-    /// `old op value`; a product that is added becomes a fused multiply-add.
+    /// `old op value`; a product that is added becomes a fused multiply-add, unless every operation is to be rounded.
     pub fn combined(
         &mut self,
         op: BinaryOp,
@@ -51,7 +51,8 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
         at: At,
         mask: Option<Mask<'ctx>>,
     ) -> Result<Value<'ctx>> {
-        let fused = op == BinaryOp::Add && matches!(t, DType::F32 | DType::F64);
+        let rounds = self.frame.numeric == Numeric::Strict;
+        let fused = op == BinaryOp::Add && matches!(t, DType::F32 | DType::F64) && !rounds;
         if let (true, Expr::Binary(BinaryOp::Mul, a, b)) = (fused, value) {
             let (x, y) = (self.eval(a, at, mask)?, self.eval(b, at, mask)?);
             return Ok(self.frame.operators.fma(x, y, old));

@@ -52,6 +52,7 @@ unsafe extern "C" {
     pub fn isl_set_free(take: *mut RawSet) -> *mut RawSet;
     pub fn isl_set_to_str(keep: *mut RawSet) -> *mut c_char;
     pub fn isl_set_intersect(a: *mut RawSet, b: *mut RawSet) -> *mut RawSet;
+    pub fn isl_set_intersect_params(a: *mut RawSet, b: *mut RawSet) -> *mut RawSet;
     pub fn isl_set_union(a: *mut RawSet, b: *mut RawSet) -> *mut RawSet;
     pub fn isl_set_subtract(a: *mut RawSet, b: *mut RawSet) -> *mut RawSet;
     pub fn isl_set_coalesce(a: *mut RawSet) -> *mut RawSet;
@@ -63,6 +64,7 @@ unsafe extern "C" {
     pub fn isl_set_is_equal(a: *mut RawSet, b: *mut RawSet) -> c_int;
     pub fn isl_set_sample_point(take: *mut RawSet) -> *mut RawPoint;
     pub fn isl_set_dim(keep: *mut RawSet, kind: c_int) -> c_int;
+    pub fn isl_set_identity(take: *mut RawSet) -> *mut RawMap;
     pub fn isl_set_project_out(take: *mut RawSet, kind: c_int, first: u32, n: u32) -> *mut RawSet;
 
     pub fn isl_map_read_from_str(ctx: *mut RawCtx, text: *const c_char) -> *mut RawMap;
@@ -90,6 +92,11 @@ unsafe extern "C" {
     pub fn isl_map_is_subset(a: *mut RawMap, b: *mut RawMap) -> c_int;
     pub fn isl_map_is_equal(a: *mut RawMap, b: *mut RawMap) -> c_int;
     pub fn isl_map_dim(keep: *mut RawMap, kind: c_int) -> c_int;
+    pub fn isl_map_product(a: *mut RawMap, b: *mut RawMap) -> *mut RawMap;
+    pub fn isl_map_domain_factor_domain(a: *mut RawMap) -> *mut RawMap;
+    pub fn isl_map_domain_is_wrapping(keep: *mut RawMap) -> c_int;
+    pub fn isl_map_get_tuple_name(keep: *mut RawMap, kind: c_int) -> *const c_char;
+    pub fn isl_set_get_tuple_name(keep: *mut RawSet) -> *const c_char;
     pub fn isl_map_project_out(take: *mut RawMap, kind: c_int, first: u32, n: u32) -> *mut RawMap;
 
     pub fn isl_point_free(take: *mut RawPoint) -> *mut RawPoint;

@@ -106,9 +106,19 @@ handle!(
     Map, RawMap, isl_map_read_from_str, isl_map_copy, isl_map_free, isl_map_to_str
 );
 
+/// Copies a name that isl keeps. A tuple without a name is an error to isl, which the caller must not see.
+///
+/// # Safety
+/// `raw` is null or a terminated string.
+unsafe fn take_name(raw: *const std::ffi::c_char) -> Option<String> {
+    // SAFETY: by contract.
+    (!raw.is_null()).then(|| unsafe { std::ffi::CStr::from_ptr(raw) }.to_string_lossy().into_owned())
+}
+
 impl Set {
     operations! {
         intersect = isl_set_intersect(other: Set) -> Set;
+        intersect_params = isl_set_intersect_params(params: Set) -> Set;
         union = isl_set_union(other: Set) -> Set;
         subtract = isl_set_subtract(other: Set) -> Set;
         /// The image under `map`.
@@ -117,12 +127,20 @@ impl Set {
         lexmin = isl_set_lexmin() -> Set;
         /// `[A -> B]` as the map from `A` to `B`.
         unwrap = isl_set_unwrap() -> Map;
+        /// Every point to itself.
+        identity = isl_set_identity() -> Map;
     }
 
     predicates! {
         is_empty = isl_set_is_empty();
         is_subset = isl_set_is_subset(other: Set);
         is_equal = isl_set_is_equal(other: Set);
+    }
+
+    /// The name of the tuple, where it has one.
+    pub fn name(&self) -> Option<String> {
+        // SAFETY: a live object; the string is copied before the object can change.
+        unsafe { take_name(ffi::isl_set_get_tuple_name(self.keep())) }
     }
 
     /// Number of set dimensions.
@@ -178,6 +196,10 @@ impl Map {
         deltas = isl_map_deltas() -> Set;
         lexmin = isl_map_lexmin() -> Map;
         lexmax = isl_map_lexmax() -> Map;
+        /// `[A -> B] -> [C -> D]` from `A -> C` and `B -> D`.
+        product = isl_map_product(other: Map) -> Map;
+        /// `A -> C` from `[A -> B] -> C`.
+        domain_factor_domain = isl_map_domain_factor_domain() -> Map;
     }
 
     predicates! {
@@ -186,6 +208,20 @@ impl Map {
         is_single_valued = isl_map_is_single_valued();
         is_subset = isl_map_is_subset(other: Map);
         is_equal = isl_map_is_equal(other: Map);
+        /// Is the domain a product `[A -> B]`?
+        domain_is_wrapping = isl_map_domain_is_wrapping();
+    }
+
+    /// The name of the input tuple, where it has one.
+    pub fn name_in(&self) -> Option<String> {
+        // SAFETY: a live object; the string is copied before the object can change.
+        unsafe { take_name(ffi::isl_map_get_tuple_name(self.keep(), ffi::DIM_IN)) }
+    }
+
+    /// The name of the output tuple, where it has one.
+    pub fn name_out(&self) -> Option<String> {
+        // SAFETY: as above.
+        unsafe { take_name(ffi::isl_map_get_tuple_name(self.keep(), ffi::DIM_OUT)) }
     }
 
     /// Number of input dimensions.

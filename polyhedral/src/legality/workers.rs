@@ -4,7 +4,8 @@
 //! another in the order of the tree has finished when the other starts if both belong to one worker, or if the
 //! second is behind a barrier that the first is not behind. *Behind a barrier* can be read off the path of the
 //! second: a band marked `Barrier` around it that is not around the first, or that is entered anew because an
-//! outer loop has gone on. Barriers at the root of the tree work between all roots before and behind them.
+//! outer loop has gone on. Barriers at the root of the tree work between all roots before and behind them, and one in
+//! the body of a loop, behind the first instance, comes before all later iterations if it is there in every iteration.
 
 use super::{Path, Violation, equal, piece};
 use crate::aff::Aff;
@@ -69,7 +70,8 @@ impl Team {
         let n = first.shared_bands(second);
         let waits = |from: usize| second.bands[from..].iter().any(|(_, mark)| *mark == Mark::Barrier);
         let in_order = |d: &usize| matches!(first.bands[*d].1, Mark::Seq | Mark::Unroll);
-        let mut pieces: Vec<String> = (0..n).filter(|d| in_order(d) && !waits(d + 1)).map(|d| piece(d, "<")).collect();
+        let passes = |d: &usize| waits(d + 1) || barrier_on_the_way_out(first, *d);
+        let mut pieces: Vec<String> = (0..n).filter(|d| in_order(d) && !passes(d)).map(|d| piece(d, "<")).collect();
         let between = self.waits_between(first.positions[0], second.positions[0]);
         if first.positions < second.positions && !waits(n) && !between {
             pieces.push(equal(n));
@@ -77,6 +79,69 @@ impl Team {
         let other = if everyone { "true".into() } else { format!("(b{n} - e{n}) mod {} > 0", self.size) };
         if pieces.is_empty() { "false".into() } else { format!("(({}) and {other})", pieces.join(" or ")) }
     }
+}
+
+/// Does a worker that has run `path` meet a barrier before the next iteration of band `d`?
+fn barrier_on_the_way_out(path: &Path, d: usize) -> bool {
+    let step = |level: &usize| path.bands[d + 1..*level].iter().all(|(_, mark)| *mark == Mark::Barrier);
+    (d + 1..=path.bands.len()).take_while(step).any(|level| path.barrier_behind[level])
+}
+
+/// Sets [`Path::barrier_behind`].
+pub fn find_barriers(program: &Program, paths: &mut HashMap<StatementId, Path>) {
+    let mut behind: HashMap<StatementId, Vec<bool>> = HashMap::new();
+    visit_lists(&program.schedule.roots, 0, &mut |nodes, level| {
+        for (n, node) in nodes.iter().enumerate() {
+            let later: Vec<StatementId> =
+                nodes[n + 1..].iter().filter(|b| is_barrier(b)).flat_map(Node::statements).collect();
+            for id in node.statements() {
+                let always = |other: &&StatementId| runs_whenever(program, paths, **other, id, level);
+                behind.entry(id).or_default().push(later.iter().find(always).is_some());
+            }
+        }
+    });
+    for (id, path) in paths {
+        path.barrier_behind = behind.remove(id).unwrap_or_default();
+    }
+}
+
+fn is_barrier(node: &Node) -> bool {
+    matches!(node, Node::Band(band) if band.mark == Mark::Barrier)
+}
+
+fn visit_lists(nodes: &[Node], level: usize, visit: &mut impl FnMut(&[Node], usize)) {
+    visit(nodes, level);
+    for node in nodes {
+        if let Node::Band(band) = node {
+            visit_lists(&band.body, level + 1, visit);
+        }
+    }
+}
+
+/// Does `other` have an instance in every iteration of the first `bands` bands in which `id` has one? Judged by extents.
+fn runs_whenever(
+    program: &Program,
+    paths: &HashMap<StatementId, Path>,
+    other: StatementId,
+    id: StatementId,
+    bands: usize,
+) -> bool {
+    let (Some(a), Some(b)) = (paths.get(&other), paths.get(&id)) else { return false };
+    let (s, t) = (program.statement(other), program.statement(id));
+    let mut fixed = Vec::new();
+    for ((x, _), (y, _)) in a.bands[..bands].iter().zip(&b.bands[..bands]) {
+        match (x.as_iter(), y.as_iter()) {
+            (Some(d), Some(e)) if s.extents[d] == t.extents[e] && !s.extents[d].has_iters() => fixed.push(d),
+            _ if x.as_constant().is_some() && x == y => {}
+            _ => return false,
+        }
+    }
+    let range = |p| crate::transform::param_range(&program.params, p);
+    let least = |aff: &Aff| aff.substitute(&|_| Aff::constant(0)).bounds(&range, &|_| (None, None)).0;
+    let free = |aff: &Aff| aff.all_iters(&|d| !fixed.contains(&d));
+    let some = |d: usize| fixed.contains(&d) || (free(&s.extents[d]) && least(&s.extents[d]).is_some_and(|n| n > 0));
+    let allowed = |c: &Aff| free(c) && least(c).is_some_and(|n| n >= 0);
+    (0..s.extents.len()).all(some) && s.constraints.iter().all(allowed)
 }
 
 /// What is wrong with the bands of a team themselves.

@@ -16,6 +16,7 @@ use crate::expr::{Access, Expr};
 use crate::pass::{Pass, PassContext};
 use crate::program::{ArrayId, Program, StatementKind};
 use crate::schedule_tree::{Band, Mark, Node};
+use crate::script::merge;
 use indexmap::IndexMap;
 use std::collections::HashSet;
 
@@ -46,7 +47,8 @@ fn fuse_list(pass: &'static str, program: &Program, nodes: &mut Vec<Node>, conte
             let consumer = nodes.remove(from);
             let subject = first_origin(program, &consumer);
             context.applied(pass, &subject, format!("{depth} loops merged into {}", first_origin(program, &nodes[at])));
-            merge(&mut nodes[at], consumer, depth);
+            // `fusable_depth` has counted the loops.
+            let _ = merge(&mut nodes[at], consumer, depth);
         }
         at += 1;
     }
@@ -173,19 +175,4 @@ fn transported(written: &Access, value: &Aff, read: &Access) -> Option<Aff> {
     }
     let determined = value.all_iters(&|n| source.contains_key(&n));
     determined.then(|| value.substitute(&|n| source[&n].clone()))
-}
-
-/// Puts the body of `b` behind the body of `a`, sharing `depth` loops.
-fn merge(a: &mut Node, b: Node, depth: usize) {
-    match (a, b) {
-        (Node::Band(a), Node::Band(b)) if depth > 0 => {
-            a.members.extend(b.members);
-            if depth == 1 {
-                a.body.extend(b.body);
-            } else if let (Some(inner), Some(next)) = (a.body.first_mut(), b.body.into_iter().next()) {
-                merge(inner, next, depth - 1);
-            }
-        }
-        _ => unreachable!("fusable_depth counts bands"),
-    }
 }

@@ -4,7 +4,7 @@ use super::group::{self, Stride};
 use super::pack;
 use super::tile_nest::TileNest;
 use crate::expr::{Access, BinaryOp, Expr, UnaryOp};
-use crate::machine::Machine;
+use crate::machine::{Machine, Numeric};
 use crate::program::{Program, Role, Statement, StatementId, StatementKind};
 use crate::transform;
 
@@ -17,13 +17,14 @@ pub enum Lane {
     Reduction(usize, usize),
 }
 
-/// The best vector loop of the nest and what one iteration of its parallel loops costs; no loop where scalar
+/// The best vector loop of the nest (a reduction that must keep its order is none) and what one iteration of its parallel loops costs; no loop where scalar
 /// code is cheaper.
 pub fn best_lane(program: &Program, nest: &TileNest, machine: &Machine) -> (f64, Option<Lane>) {
     let parallel = (0..nest.chain.len()).map(Lane::Parallel);
     let loops = nest.reductions.iter().enumerate();
     let reductions = loops.flat_map(|(r, red)| (0..red.loops.len()).map(move |l| Lane::Reduction(r, l)));
     let scalar = nest.statements.iter().map(|s| scalar_cost(program, *s)).sum::<f64>();
+    let reductions = reductions.filter(|_| machine.numeric != Numeric::Strict);
     let scored = parallel.chain(reductions).map(|lane| (lane_cost(program, nest, lane, machine), lane));
     let best = scored.min_by(|a, b| a.0.total_cmp(&b.0));
     best.filter(|b| b.0 < scalar).map_or((scalar, None), |(cost, lane)| (cost, Some(lane)))

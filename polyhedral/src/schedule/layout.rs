@@ -153,6 +153,11 @@ fn visit(statement: &Statement, f: &mut dyn FnMut(&Access)) {
     statement.visit_reads(f);
 }
 
+/// Cycles, roughly, of all tile nests of the program at typical sizes, each with its best vector loop.
+pub fn cycles(program: &Program, machine: &Machine) -> f64 {
+    all_nests(program).iter().map(|nest| runs(program, nest) * best_lane(program, nest, machine).0).sum()
+}
+
 /// How often the body of a nest's parallel loops runs.
 fn runs(program: &Program, nest: &TileNest) -> f64 {
     let Some(statement) = nest.statements.first() else { return 0.0 };

@@ -9,6 +9,7 @@ pub mod layout;
 pub mod map_gpu;
 pub mod owner;
 pub mod pack;
+pub mod pair;
 pub mod plan_memory;
 pub mod scalar_replace;
 pub mod shape;

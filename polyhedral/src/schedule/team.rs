@@ -250,6 +250,7 @@ mod tests {
             threads: 2,
             barrier_ns: 200.0,
             gpu: false,
+            numeric: crate::Numeric::Contract,
         };
         let of = |path: &[usize]| speedup(&p, transform::band_at(&p.schedule, path).unwrap(), &machine).unwrap();
         assert!((of(&[0]) - 5.0 / 3.0).abs() < 1e-9);

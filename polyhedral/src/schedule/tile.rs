@@ -9,7 +9,8 @@
 //!  4. packs operands that the vector loop would read with a stride (see `pack`).
 //!
 //! A reduction without a good parallel loop is vectorized along itself: one partial result per lane.
-//! Always legal: only parallel loops move, and reductions commute.
+//! Always legal: only parallel loops move, and reductions commute. Under the strict numeric contract they do not: then
+//! they are neither vectorized along themselves nor reordered.
 //! Source: Goto and van de Geijn (2008), Low et al. (2016).
 
 use super::group::{self, Stride};
@@ -18,6 +19,7 @@ use super::pack;
 use super::shape::{Shape, lanes_for, shape};
 use super::tile_nest::{Reduction, TileNest, dims_of, tile_nest};
 use crate::error::Result;
+use crate::machine::Numeric;
 use crate::pass::{Pass, PassContext};
 use crate::program::{Program, Role};
 use crate::schedule_tree::{Band, Mark};
@@ -85,7 +87,9 @@ fn tile_parallel(program: &mut Program, nest: TileNest, lane: usize, context: &m
     let subject = nest.statements.last().map(|s| program.statement(*s).origin.clone()).unwrap_or_default();
     let contraction = nest.reductions.iter().find(|r| group::is_contraction_statement(program, r.statement));
     let packs = contraction.cloned();
-    nest.reductions.iter().for_each(|r| order_reduction(program, r));
+    if context.machine.numeric != Numeric::Strict {
+        nest.reductions.iter().for_each(|r| order_reduction(program, r));
+    }
     let row = row_loop(program, &nest, lane);
     let shape = shape(program, &nest, lane, row, context.machine);
     let row = row.filter(|_| shape.rows > 1);

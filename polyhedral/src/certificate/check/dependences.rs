@@ -1,0 +1,219 @@
+//! Is what the base orders ordered in the last program?
+//!
+//! Two instances that touch one element, one of them writing, keep the order that they have in the base; no single
+//! assignment is assumed. Accumulations with one operator may change places, but not go on at once (except in lanes,
+//! which keep partial results). A copy stands where its readers stand.
+
+use super::order::{at_once, before, not_over};
+use super::*;
+use crate::certificate::{ArrayRole, Ordering, ReadBy};
+use std::collections::{BTreeMap, HashSet};
+
+/// What becomes of the recorded list of dependences.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum List {
+    /// It must lack nothing.
+    Compared,
+    /// It is about another program.
+    Ignored,
+}
+
+pub fn check(checker: &mut Checker, list: List) -> Result<()> {
+    let listed = if list == List::Compared { Some(Listed::read(checker)?) } else { None };
+    let touches = touches(checker);
+    for all in touches.values().filter(|all| all.iter().any(|t| t.writes)) {
+        for first in all {
+            for second in all.iter().filter(|second| first.writes || second.writes) {
+                pair(checker, listed.as_ref(), *first, *second)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The recorded dependences, by source, sink and array.
+struct Listed(HashMap<(String, String, String), Vec<Map>>);
+
+impl Listed {
+    fn read(checker: &Checker) -> Result<Listed> {
+        let mut out: HashMap<_, Vec<Map>> = HashMap::new();
+        for entry in checker.certificate.dependences.iter().filter(|e| e.kind != Ordering::Reduction) {
+            let map = Map::read(&checker.ctx, &entry.relation).map_err(malformed)?;
+            out.entry((entry.source.clone(), entry.sink.clone(), entry.array.clone())).or_default().push(map);
+        }
+        Ok(Listed(out))
+    }
+
+    /// The part of `relation` that is not on the list.
+    fn missing(&self, source: &str, sink: &str, array: &str, relation: &Map) -> Result<Map> {
+        let known = self.0.get(&(source.into(), sink.into(), array.into())).map_or(&[][..], Vec::as_slice);
+        known.iter().try_fold(relation.clone(), |rest, map| rest.subtract(map))
+    }
+}
+
+/// One access of one statement: read number `read`, or the write.
+#[derive(Clone, Copy)]
+struct Touch {
+    statement: usize,
+    read: usize,
+    writes: bool,
+}
+
+impl Touch {
+    fn access<'a>(&self, checker: &'a Checker) -> &'a Access {
+        let statement = &checker.last.statements[self.statement];
+        if self.writes { &statement.write } else { &statement.reads[self.read] }
+    }
+}
+
+/// The different accesses to every array.
+fn touches(checker: &Checker) -> BTreeMap<String, Vec<Touch>> {
+    let mut out: BTreeMap<String, Vec<Touch>> = BTreeMap::new();
+    for (statement, s) in checker.last.statements.iter().enumerate() {
+        let mut seen = HashSet::new();
+        out.entry(s.write.array.clone()).or_default().push(Touch { statement, read: 0, writes: true });
+        for (read, access) in s.reads.iter().enumerate() {
+            if seen.insert((&s.entry.reads[read].map, access.by)) {
+                out.entry(access.array.clone()).or_default().push(Touch { statement, read, writes: false });
+            }
+        }
+    }
+    out
+}
+
+/// Two accesses to one array, the first before the second in the base.
+fn pair(checker: &mut Checker, listed: Option<&Listed>, first: Touch, second: Touch) -> Result<()> {
+    let operator = |t: &Touch| checker.last.statements[t.statement].reduces();
+    let both_write = first.writes && second.writes;
+    let commute = both_write && operator(&first).is_some() && operator(&first) == operator(&second);
+    if commute && first.statement > second.statement {
+        return Ok(());
+    }
+    let (source, sink) = (checker.id(first.statement), checker.id(second.statement));
+    let mut found = false;
+    checker.ask(
+        || format!("does {source} come before {sink}"),
+        |c| {
+            let (a, b) = (&c.last.statements[first.statement], &c.last.statements[second.statement]);
+            let (from, to) = (first.access(c), second.access(c));
+            let (earlier, later) = (c.side(first.statement, Some(from)), c.side(second.statement, Some(to)));
+            let team = c.last.team.as_ref();
+            let mut relation = from.may.apply_range(&to.may.reverse()?)?;
+            let condition = if commute {
+                at_once(team, earlier, later)
+            } else {
+                let Some(order) = base_order(c, first.statement, second.statement, &from.array)? else {
+                    return Ok(None);
+                };
+                if let Some(order) = order {
+                    relation = relation.intersect(&order)?;
+                }
+                let inside = to.by == ReadBy::Parameter && earlier.path.shared(later.path) > 0;
+                if inside { "true".into() } else { not_over(team, earlier, later) }
+            };
+            if relation.is_empty()? || (both_write && same::exclusive(c, a, b, &relation)?) {
+                return Ok(None);
+            }
+            found = true;
+            let (array, name) = (&from.array, &c.last.arrays[from.array.as_str()].entry.name);
+            if let Some(bad) = c.meets(&relation, first.statement, second.statement, &condition)? {
+                let how = if commute { "accumulate at once" } else { "are not in the order of the base" };
+                let text = || format!("through {array} ({name}), two instances {how}");
+                if let Some(finding) = witness(&bad, [source, sink], Rule::Order, text)? {
+                    return Ok(Some(finding));
+                }
+            }
+            let assigns = both_write && a.entry.kind == "assign" && b.entry.kind == "assign";
+            let Some(listed) = listed.filter(|_| first.writes && !commute && !assigns) else { return Ok(None) };
+            let missing = listed.missing(source, sink, array, &relation)?;
+            witness(&missing, [source, sink], Rule::List, || format!("a dependence through {array} is not listed"))
+        },
+    )?;
+    checker.verdict.dependences += usize::from(found);
+    Ok(())
+}
+
+/// The pairs of instances that the base runs in this order: `None` when there are none, `Some(None)` for all pairs.
+fn base_order(c: &Checker, first: usize, second: usize, array: &str) -> Result<Option<Option<Map>>> {
+    let (copies, copied) = (c.origins[first].is_none(), c.origins[second].is_none());
+    // Everything about a copy's own array is: first the copy, then the readers.
+    if copies && c.last.statements[first].write.array == array {
+        return Ok((first != second).then_some(None));
+    }
+    if copied && c.last.statements[second].write.array == array {
+        return Ok(None);
+    }
+    // The caller reads an output at the end: what is copied back to it is complete.
+    let target = &c.last.statements[second].write.array;
+    if copied && c.last.arrays[target.as_str()].entry.role == ArrayRole::Output {
+        return Ok(Some(None));
+    }
+    let mut all: Option<Map> = None;
+    for (p, to_p) in stands_for(c, first)? {
+        for (q, to_q) in stands_for(c, second)? {
+            let Some(mut order) = plain_order(c, p, q)? else { continue };
+            if let Some(to_p) = &to_p {
+                order = to_p.apply_range(&order)?;
+            }
+            if let Some(to_q) = &to_q {
+                order = order.apply_range(&to_q.reverse()?)?;
+            }
+            all = Some(match all {
+                Some(known) => known.union(&order)?,
+                None => order,
+            });
+        }
+    }
+    Ok(all.map(Some))
+}
+
+/// The statements with a place in the base that decide where this one stands, each with the map to it: itself, or the
+/// readers of a copy, through further copies too.
+fn stands_for(c: &Checker, statement: usize) -> Result<Vec<(usize, Option<Map>)>> {
+    through(c, statement, &[])
+}
+
+/// As [`stands_for`], after the copies `seen`: a copy that leads back to itself has no reader there.
+fn through(c: &Checker, statement: usize, seen: &[usize]) -> Result<Vec<(usize, Option<Map>)>> {
+    if c.origins[statement].is_some() {
+        return Ok(vec![(statement, None)]);
+    }
+    let write = &c.last.statements[statement].write;
+    let mut out = Vec::new();
+    for (reader, s) in c.last.statements.iter().enumerate() {
+        for read in s.reads.iter().filter(|r| r.array == write.array) {
+            let link = write.may.apply_range(&read.may.reverse()?)?;
+            if reader == statement || seen.contains(&reader) {
+                continue;
+            }
+            for (stands, further) in through(c, reader, &[seen, &[statement]].concat())? {
+                let link = further.map_or(Ok(link.clone()), |f| link.apply_range(&f))?;
+                out.push((stands, Some(link)));
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// As [`base_order`] for two statements of the base.
+fn plain_order(c: &Checker, first: usize, second: usize) -> Result<Option<Map>> {
+    let (Some((p, _)), Some((q, _))) = (&c.origins[first], &c.origins[second]) else { return Ok(None) };
+    let (a, b) = (&c.base.statements[*p].path, &c.base.statements[*q].path);
+    let (n, condition) = (a.shared(b), before(a, b));
+    if condition == "false" {
+        return Ok(None);
+    }
+    let (from, to) = (base_time(c, first, n)?, base_time(c, second, n)?);
+    from.apply_range(&c.condition(n, &condition)?)?.apply_range(&to.reverse()?).map(Some)
+}
+
+/// Times of the base at instances of the last program.
+fn base_time(c: &Checker, statement: usize, bands: usize) -> Result<Map> {
+    if let Some(map) = c.base_times.borrow().get(&(statement, bands)) {
+        return Ok(map.clone());
+    }
+    let Some((base, map)) = &c.origins[statement] else { return Err(malformed("a copy has no time")) };
+    let time = map.apply_range(&c.base.statements[*base].time(&c.ctx, &c.params, bands)?)?;
+    c.base_times.borrow_mut().insert((statement, bands), time.clone());
+    Ok(time)
+}

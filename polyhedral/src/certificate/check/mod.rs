@@ -1,0 +1,319 @@
+//! The checker of certificates. It reads the certificate's text and isl; nothing of the compiler.
+//!
+//! `values`: the base computes what the source computes, with values substituted and equal arrays shared.
+//! `same`: every instance of the base is an instance of the last program, once, and computes the same from the same.
+//! `dependences`: what the base orders, memory location by memory location, the last program orders too.
+//! `storage`: no two values that are alive at once share a cell, a slot or a register.
+
+mod dependences;
+mod order;
+mod read;
+mod same;
+mod storage;
+#[cfg(test)]
+mod tests;
+mod values;
+
+use super::{Certificate, FORMAT, Listing, VERSION};
+use crate::error::{Error, Result};
+use crate::isl::{Ctx, Map, Set};
+use order::Side;
+use read::{Access, Params, Program, Statement, malformed};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+
+/// isl operations for one question; one that needs more stays undecided. A healthy one needs thousands.
+pub const OPERATIONS: u64 = 20_000_000;
+
+/// What is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Rule {
+    /// An instance of the base is not executed, or twice, or there is one too many.
+    Instances,
+    /// A statement computes something else, or reads or writes other elements.
+    Values,
+    /// Instances in the wrong order, or not ordered.
+    Order,
+    /// A value is overwritten before its last read.
+    Storage,
+    /// Arrays that are in use at once share a slot.
+    Place,
+    /// The list of dependences lacks one.
+    List,
+}
+
+/// One violation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub rule: Rule,
+    pub text: String,
+    /// Two instances that show it, where instances are what it is about.
+    pub witness: Option<[String; 2]>,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.text)?;
+        match &self.witness {
+            Some([a, b]) => write!(f, ": {a} and {b}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What was found, and how much was looked at.
+#[derive(Clone, Debug, Default)]
+pub struct Verdict {
+    pub findings: Vec<Finding>,
+    /// Questions that the budget did not suffice for, and new statements before the base.
+    pub undecided: Vec<String>,
+    /// Questions outside of what a certificate is for: values that were substituted under a computed subscript or test.
+    pub unproven: Vec<String>,
+    pub statements: usize,
+    /// Pairs of accesses that the base orders.
+    pub dependences: usize,
+    /// Arrays with fewer cells than elements, and arrays with a place in the workspace or in registers.
+    pub folded: usize,
+    pub placed: usize,
+    /// Values of the source that were substituted or shared, and arrays that became constants: their contents are not
+    /// proven.
+    pub substituted: usize,
+    pub assumed: usize,
+}
+
+impl Verdict {
+    /// Everything was decided, and nothing is wrong.
+    pub fn holds(&self) -> bool {
+        self.findings.is_empty() && self.undecided.is_empty()
+    }
+}
+
+/// Checks a certificate with at most `operations` isl operations for each question.
+///
+/// # Errors
+/// `Invalid` when the certificate cannot be read.
+pub fn check(certificate: &Certificate, operations: u64) -> Result<Verdict> {
+    if certificate.format != FORMAT || certificate.version != VERSION {
+        let what = format!("it is {} version {}", certificate.format, certificate.version);
+        return Err(malformed(what).help(format!("this compiler reads {FORMAT} version {VERSION}")));
+    }
+    let mut first = Verdict::default();
+    if let Some(source) = &certificate.source {
+        let mut checker =
+            Checker::new(certificate, [source, &certificate.base], &certificate.source_instances, operations)?;
+        values::check(&mut checker)?;
+        first = checker.verdict;
+    }
+    let mut checker =
+        Checker::new(certificate, [&certificate.base, &certificate.last], &certificate.instances, operations)?;
+    same::check(&mut checker)?;
+    dependences::check(&mut checker, dependences::List::Compared)?;
+    storage::check(&mut checker)?;
+    let mut verdict = checker.verdict;
+    verdict.statements = checker.last.statements.len();
+    verdict.findings.splice(..0, first.findings);
+    verdict.undecided.splice(..0, first.undecided);
+    (verdict.substituted, verdict.assumed, verdict.unproven) = (first.substituted, first.assumed, first.unproven);
+    Ok(verdict)
+}
+
+/// Everything that the parts share.
+struct Checker<'c> {
+    certificate: &'c Certificate,
+    ctx: Ctx,
+    operations: u64,
+    params: Params<'c>,
+    base: Program<'c>,
+    last: Program<'c>,
+    /// For every statement of `last`: the statement of `base` that it is, and the map from instances to instances.
+    origins: Vec<Option<(usize, Map)>>,
+    verdict: Verdict,
+    /// Times of the last program, and of the base at instances of the last program.
+    times: RefCell<HashMap<(usize, usize), Map>>,
+    base_times: RefCell<HashMap<(usize, usize), Map>>,
+    /// Pairs of times, by number of loops and condition.
+    conditions: RefCell<HashMap<(usize, String), Map>>,
+}
+
+impl<'c> Checker<'c> {
+    /// For two programs of the certificate, the earlier first, and the maps from instances of the later one.
+    fn new(
+        certificate: &'c Certificate,
+        [base, last]: [&'c Listing; 2],
+        instances: &BTreeMap<String, String>,
+        operations: u64,
+    ) -> Result<Checker<'c>> {
+        let ctx = Ctx::new()?;
+        let params = Params(&certificate.params);
+        let base = Program::read(&ctx, &params, base)?;
+        let last = Program::read(&ctx, &params, last)?;
+        let mut origins = Vec::new();
+        for statement in &last.statements {
+            let id = statement.entry.id.as_str();
+            let Some(text) = instances.get(id) else {
+                origins.push(None);
+                continue;
+            };
+            let map = Map::read(&ctx, text).map_err(malformed)?;
+            let from = map.name_in().unwrap_or_default();
+            let to = base.index.get(map.name_out().unwrap_or_default().as_str());
+            let to = to.filter(|_| from == id).ok_or_else(|| malformed(format!("{text} is no map from {id}")))?;
+            origins.push(Some((*to, map.intersect_domain(&statement.domain)?)));
+        }
+        let mut checker = Checker {
+            certificate,
+            ctx,
+            operations,
+            params,
+            base,
+            last,
+            origins,
+            verdict: Verdict::default(),
+            times: RefCell::default(),
+            base_times: RefCell::default(),
+            conditions: RefCell::default(),
+        };
+        checker.find_barriers()?;
+        Ok(checker)
+    }
+
+    /// Which barriers behind a statement are met in every iteration in which it runs?
+    fn find_barriers(&mut self) -> Result<()> {
+        if self.last.team.is_none() {
+            return Ok(());
+        }
+        for statement in 0..self.last.statements.len() {
+            let mut met = vec![false];
+            for level in 1..self.last.statements[statement].path.positions.len() {
+                let mut found = false;
+                for other in &self.last.statements[statement].path.barriers[level] {
+                    let other = self.last.index.get(other.as_str()).copied();
+                    let other = other.ok_or_else(|| malformed("a barrier around a statement that is not there"))?;
+                    found = found || self.iterations(statement, level)?.is_subset(&self.iterations(other, level)?)?;
+                }
+                met.push(found);
+            }
+            self.last.statements[statement].path.meets_barrier = met;
+        }
+        Ok(())
+    }
+
+    /// The iterations of the first `bands` loops in which a statement runs.
+    fn iterations(&self, statement: usize, bands: usize) -> Result<Set> {
+        self.time(statement, bands)?.project_out(bands, 1)?.range()
+    }
+
+    /// Answers one question within the budget. `what` is said when that does not suffice.
+    fn ask(
+        &mut self,
+        what: impl FnOnce() -> String,
+        question: impl FnOnce(&Self) -> Result<Option<Finding>>,
+    ) -> Result<()> {
+        let budget = self.ctx.budget(self.operations);
+        let answer = question(self);
+        drop(budget);
+        match answer {
+            Ok(finding) => self.verdict.findings.extend(finding),
+            Err(Error::Limit(_)) => self.verdict.undecided.push(what()),
+            // isl refuses relations that do not fit together: the text is at fault.
+            Err(Error::Bug(diagnostic)) => return Err(malformed(format!("{}: {}", what(), diagnostic.message))),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn say(&mut self, rule: Rule, text: String) {
+        self.verdict.findings.push(Finding { rule, text, witness: None });
+    }
+
+    fn id(&self, statement: usize) -> &'c str {
+        &self.last.statements[statement].entry.id
+    }
+
+    fn time(&self, statement: usize, bands: usize) -> Result<Map> {
+        if let Some(map) = self.times.borrow().get(&(statement, bands)) {
+            return Ok(map.clone());
+        }
+        let map = self.last.statements[statement].time(&self.ctx, &self.params, bands)?;
+        self.times.borrow_mut().insert((statement, bands), map.clone());
+        Ok(map)
+    }
+
+    /// Pairs of times of `n` loops, and what decides the worker.
+    fn condition(&self, n: usize, text: &str) -> Result<Map> {
+        let key = (n, text.to_string());
+        if let Some(map) = self.conditions.borrow().get(&key) {
+            return Ok(map.clone());
+        }
+        let variables = |p: &str| (0..=n).map(|d| format!("{p}{d}")).collect::<Vec<_>>().join(", ");
+        let map = Map::read(&self.ctx, &format!("{{ [{}] -> [{}] : {text} }}", variables("b"), variables("e")))?;
+        self.conditions.borrow_mut().insert(key, map.clone());
+        Ok(map)
+    }
+
+    /// The pairs of instances of `relation` whose times meet the condition; `None` when there are none.
+    fn meets(&self, relation: &Map, first: usize, second: usize, condition: &str) -> Result<Option<Map>> {
+        if condition == "false" {
+            return Ok(None);
+        }
+        let n = self.last.statements[first].path.shared(&self.last.statements[second].path);
+        let (from, to) = (self.time(first, n)?, self.time(second, n)?);
+        let condition = self.condition(n, condition)?;
+        if relation.apply_domain(&from)?.apply_range(&to)?.intersect(&condition)?.is_empty()? {
+            return Ok(None);
+        }
+        let pairs = from.apply_range(&condition)?.apply_range(&to.reverse()?)?;
+        Ok(Some(relation.intersect(&pairs)?))
+    }
+
+    /// Pairs of instances whose times meet the condition.
+    fn pairs(&self, first: usize, second: usize, condition: &str) -> Result<Map> {
+        let n = self.last.statements[first].path.shared(&self.last.statements[second].path);
+        let (from, to) = (self.time(first, n)?, self.time(second, n)?);
+        from.apply_range(&self.condition(n, condition)?)?.apply_range(&to.reverse()?)
+    }
+
+    fn side(&self, statement: usize, access: Option<&Access>) -> Side<'_> {
+        let path = &self.last.statements[statement].path;
+        let read_by_all = access.is_some_and(|a| a.by != super::ReadBy::Value);
+        let walks = self.last.team.as_ref().is_some_and(|t| t.walks(path));
+        Side { path, everyone: read_by_all && walks }
+    }
+}
+
+/// `S3[0,4]`.
+fn instance(name: &str, at: &[i64]) -> String {
+    format!("{name}[{}]", at.iter().map(i64::to_string).collect::<Vec<_>>().join(","))
+}
+
+/// A finding with one pair of the relation, when it is not empty.
+fn witness(relation: &Map, names: [&str; 2], rule: Rule, text: impl FnOnce() -> String) -> Result<Option<Finding>> {
+    Ok(relation.sample()?.map(|(a, b)| Finding {
+        rule,
+        text: text(),
+        witness: Some([instance(names[0], &a), instance(names[1], &b)]),
+    }))
+}
+
+/// A point of the set by name.
+fn point(set: &Set, name: &str) -> Result<Option<String>> {
+    Ok(set.sample()?.map(|at| instance(name, &at)))
+}
+
+/// Two different instances with one image under the map, in terms of its domain.
+fn collision(ctx: &Ctx, map: &Map) -> Result<Option<Map>> {
+    if map.is_injective()? {
+        return Ok(None);
+    }
+    let same = map.apply_range(&map.reverse()?)?;
+    let n = map.dims_in();
+    let name = map.name_in().unwrap_or_default();
+    let variables = |p: &str| (0..n).map(|d| format!("{p}{d}")).collect::<Vec<_>>().join(", ");
+    let earlier: Vec<String> = (0..n)
+        .map(|d| (0..d).map(|m| format!("b{m} = e{m} and ")).collect::<String>() + &format!("b{d} < e{d}"))
+        .map(|piece| format!("({piece})"))
+        .collect();
+    let text = format!("{{ {name}[{}] -> {name}[{}] : {} }}", variables("b"), variables("e"), earlier.join(" or "));
+    Ok(Some(same.intersect(&Map::read(ctx, &text)?)?))
+}

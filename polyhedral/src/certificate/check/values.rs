@@ -1,0 +1,328 @@
+//! Does the base compute what the source computes?
+//!
+//! A body of the base must be the body of the source with some reads replaced by the body of the only statement that
+//! wrote what they read, at the instance that wrote it. That is right when nothing the substituted body reads is
+//! written again after that instance. A read may also go to another array that holds the same: both are written by
+//! the same statements, save their own name. Arrays that became constants are taken as they are.
+
+use super::order::before;
+use super::same::{executed, instances, mapped, parts};
+use super::*;
+use std::collections::HashSet;
+
+pub fn check(checker: &mut Checker) -> Result<()> {
+    executed(checker)?;
+    for statement in 0..checker.last.statements.len() {
+        if checker.origins[statement].is_none() {
+            checker.verdict.undecided.push(format!("what does {} compute, which is new", checker.id(statement)));
+            continue;
+        }
+        instances(checker, statement)?;
+        let (mut unknown, mut substituted) = (false, 0);
+        let id = checker.id(statement);
+        checker.ask(
+            || format!("does {id} compute what it did"),
+            |c| {
+                let mut matcher = Matcher { c, equal: HashSet::new(), substituted: 0 };
+                let answer = matcher.statement(statement)?;
+                substituted = matcher.substituted;
+                unknown = answer == Answer::Unknown;
+                let (new, old) = (c.last.statements[statement].entry, origin(c, statement).0.entry);
+                let text = || format!("{id} computes `{}`, which is not `{}` of the source", new.body, old.body);
+                Ok((answer == Answer::No).then(|| Finding { rule: Rule::Values, text: text(), witness: None }))
+            },
+        )?;
+        checker.verdict.substituted += substituted;
+        if unknown {
+            checker.verdict.unproven.push(format!("does {id} compute what it did"));
+        }
+    }
+    dependences::check(checker, dependences::List::Ignored)
+}
+
+fn origin<'a, 'c>(c: &'a Checker<'c>, statement: usize) -> (&'a Statement<'c>, Option<&'a Map>) {
+    match &c.origins[statement] {
+        Some((base, map)) => (&c.base.statements[*base], Some(map)),
+        None => (&c.last.statements[statement], None),
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Answer {
+    Yes,
+    No,
+    /// There is no rule for it.
+    Unknown,
+}
+
+impl Answer {
+    fn of(yes: bool) -> Answer {
+        if yes { Answer::Yes } else { Answer::No }
+    }
+}
+
+/// A body as a tree: a function, read or number, and what it is applied to.
+#[derive(Debug, PartialEq)]
+struct Tree<'t> {
+    label: &'t str,
+    children: Vec<Tree<'t>>,
+}
+
+impl<'t> Tree<'t> {
+    fn parse(text: &'t str) -> Option<Tree<'t>> {
+        let (tree, rest) = Tree::node(text)?;
+        rest.trim().is_empty().then_some(tree)
+    }
+
+    fn node(text: &'t str) -> Option<(Tree<'t>, &'t str)> {
+        let text = text.trim_start();
+        let end = text.find(['(', ')', '[', ']', ',']).unwrap_or(text.len());
+        let (label, mut rest) = text.split_at(end);
+        let mut children = Vec::new();
+        if let Some(close) = match rest.chars().next() {
+            Some('(') => Some(')'),
+            Some('[') => Some(']'),
+            _ => None,
+        } {
+            loop {
+                let (child, after) = Tree::node(&rest[1..])?;
+                children.push(child);
+                rest = after;
+                match rest.chars().next()? {
+                    ',' => {}
+                    c if c == close => break,
+                    _ => return None,
+                }
+            }
+            rest = &rest[1..];
+        }
+        Some((Tree { label: label.trim(), children }, rest))
+    }
+
+    /// `#3`, `@3`.
+    fn number(&self, sign: char) -> Option<usize> {
+        self.label.strip_prefix(sign)?.parse().ok()
+    }
+}
+
+/// One side of a comparison: a tree in the body of a statement of a program.
+#[derive(Clone, Copy)]
+struct Term<'a, 'c> {
+    program: &'a Program<'c>,
+    statement: &'a Statement<'c>,
+    tree: &'a Tree<'a>,
+}
+
+struct Matcher<'a, 'c> {
+    c: &'a Checker<'c>,
+    /// Arrays of the source that are taken to hold the same, while that is shown.
+    equal: HashSet<(String, String)>,
+    substituted: usize,
+}
+
+impl<'a, 'c> Matcher<'a, 'c> {
+    /// A statement of the base and the one of the source that it is.
+    fn statement(&mut self, statement: usize) -> Result<Answer> {
+        let c = self.c;
+        let (new, (old, map)) = (&c.last.statements[statement], origin(c, statement));
+        let Some(map) = map else { return Ok(Answer::Unknown) };
+        let all = new.domain.identity()?;
+        if new.entry.kind != old.entry.kind || new.write.array != old.write.array {
+            return Ok(Answer::No);
+        }
+        if !mapped(map, &c.base, &old.write)?.is_equal(&mapped(&all, &c.last, &new.write)?)? {
+            return Ok(Answer::No);
+        }
+        self.bodies((&c.base, old), (&c.last, new), map)
+    }
+
+    /// The values and tests of two statements, where `map` leads from instances of the second to those of the first.
+    fn bodies(
+        &mut self,
+        (before, old): (&Program<'c>, &Statement<'c>),
+        (after, new): (&Program<'c>, &Statement<'c>),
+        map: &Map,
+    ) -> Result<Answer> {
+        let ((a, test_a), (b, test_b)) = (parts(&old.entry.body), parts(&new.entry.body));
+        let mut pairs = vec![(a, b)];
+        match (test_a, test_b) {
+            (Some(a), Some(b)) => pairs.push((a, b)),
+            (None, None) => {}
+            _ => return Ok(Answer::No),
+        }
+        for (a, b) in pairs {
+            let (Some(a), Some(b)) = (Tree::parse(a), Tree::parse(b)) else { return Ok(Answer::Unknown) };
+            let old = Term { program: before, statement: old, tree: &a };
+            let answer = self.terms(old, Term { program: after, statement: new, tree: &b }, map)?;
+            if answer != Answer::Yes {
+                return Ok(answer);
+            }
+        }
+        Ok(Answer::Yes)
+    }
+
+    /// `map` leads from instances of the new statement to those of the old one.
+    fn terms(&mut self, old: Term<'_, 'c>, new: Term<'_, 'c>, map: &Map) -> Result<Answer> {
+        if let Some(k) = old.tree.number('#') {
+            let direct = match new.tree.number('#') {
+                Some(j) => self.reads((old, k), (new, j), map)?,
+                None => Answer::No,
+            };
+            return if direct == Answer::Yes { Ok(direct) } else { self.substituted(old, k, new, map) };
+        }
+        if let Some(k) = old.tree.number('@') {
+            let Some(j) = new.tree.number('@') else { return Ok(Answer::No) };
+            let value = |s: &Statement, n: usize| {
+                let text = s.entry.values.get(n).ok_or_else(|| malformed(format!("{} has no @{n}", s.entry.id)))?;
+                Map::read(&self.c.ctx, text).map_err(malformed)
+            };
+            let was = map.apply_range(&value(old.statement, k)?)?;
+            let is = value(new.statement, j)?.intersect_domain(&map.domain()?)?;
+            return Ok(Answer::of(was.is_equal(&is)?));
+        }
+        if old.tree.label != new.tree.label || old.tree.children.len() != new.tree.children.len() {
+            return Ok(Answer::No);
+        }
+        self.children(old, new, map)
+    }
+
+    fn children(&mut self, old: Term<'_, 'c>, new: Term<'_, 'c>, map: &Map) -> Result<Answer> {
+        for (a, b) in old.tree.children.iter().zip(&new.tree.children) {
+            let answer = self.terms(Term { tree: a, ..old }, Term { tree: b, ..new }, map)?;
+            if answer != Answer::Yes {
+                return Ok(answer);
+            }
+        }
+        Ok(Answer::Yes)
+    }
+
+    /// Is read `k` of the old statement read `j` of the new one: the same elements of one array, or of an equal one?
+    fn reads(&mut self, (old, k): (Term<'_, 'c>, usize), (new, j): (Term<'_, 'c>, usize), map: &Map) -> Result<Answer> {
+        let (then, here) = (read(old.statement, k)?, read(new.statement, j)?);
+        if old.tree.children.len() != new.tree.children.len() {
+            return Ok(Answer::No);
+        }
+        let was = mapped(map, old.program, then)?;
+        let mut is = mapped(&map.domain()?.identity()?, new.program, here)?;
+        if then.array != here.array {
+            if !self.hold_the_same(&then.array, &here.array)? {
+                return Ok(Answer::No);
+            }
+            is = is.apply_range(&rename(&self.c.ctx, &here.array, &then.array, is.dims_out())?)?;
+        }
+        if !was.is_equal(&is)? {
+            return Ok(Answer::No);
+        }
+        self.children(old, new, map)
+    }
+
+    /// Is the new term the body of the statement that wrote what read `k` reads?
+    fn substituted(&mut self, old: Term<'_, 'c>, k: usize, new: Term<'_, 'c>, map: &Map) -> Result<Answer> {
+        let c = self.c;
+        let then = read(old.statement, k)?;
+        let writers: Vec<_> = c.base.statements.iter().filter(|s| s.write.array == then.array).collect();
+        let [writer] = writers.as_slice() else { return Ok(Answer::No) };
+        let (body, test) = parts(&writer.entry.body);
+        if writer.entry.kind != "assign" {
+            return Ok(Answer::No);
+        }
+        // The instance that wrote the element is a matter of computed subscripts.
+        if then.exact.domain_is_wrapping()? || writer.write.exact.domain_is_wrapping()? {
+            return Ok(Answer::Unknown);
+        }
+        let element = mapped(map, &c.base, then)?;
+        let wrote = element.apply_range(&writer.write.may.reverse()?)?;
+        if !wrote.is_single_valued()? || !wrote.domain()?.is_equal(&element.domain()?)? {
+            return Ok(Answer::No);
+        }
+        for n in 0..writer.reads.len() {
+            if !self.stays(writer, n)? {
+                return Ok(Answer::No);
+            }
+        }
+        let Some(tree) = Tree::parse(body) else { return Ok(Answer::Unknown) };
+        let answer = self.terms(Term { program: &c.base, statement: writer, tree: &tree }, new, &wrote)?;
+        if answer == Answer::Yes {
+            self.substituted += 1;
+            // Whether the writer has run where its value is wanted is a matter of tests.
+            return Ok(if test.is_none() { answer } else { self.same_tests(writer, new, &wrote)? });
+        }
+        Ok(answer)
+    }
+
+    /// Does the reader run only where the writer did?
+    fn same_tests(&mut self, writer: &Statement<'c>, reader: Term<'_, 'c>, wrote: &Map) -> Result<Answer> {
+        let (Some(a), Some(b)) = (parts(&writer.entry.body).1, parts(&reader.statement.entry.body).1) else {
+            return Ok(Answer::Unknown);
+        };
+        let (Some(a), Some(b)) = (Tree::parse(a), Tree::parse(b)) else { return Ok(Answer::Unknown) };
+        let made = Term { program: &self.c.base, statement: writer, tree: &a };
+        let answer = self.terms(made, Term { tree: &b, ..reader }, wrote)?;
+        Ok(if answer == Answer::No { Answer::Unknown } else { answer })
+    }
+
+    /// Is what read `n` of a statement of the source reads never written afterwards?
+    fn stays(&self, reader: &Statement<'c>, n: usize) -> Result<bool> {
+        let c = self.c;
+        for writer in c.base.statements.iter().filter(|s| s.write.array == reader.reads[n].array) {
+            let condition = before(&reader.path, &writer.path);
+            if condition == "false" {
+                continue;
+            }
+            let bands = reader.path.shared(&writer.path);
+            let (from, to) = (reader.time(&c.ctx, &c.params, bands)?, writer.time(&c.ctx, &c.params, bands)?);
+            let order = from.apply_range(&c.condition(bands, &condition)?)?.apply_range(&to.reverse()?)?;
+            let touch = reader.reads[n].may.apply_range(&writer.write.may.reverse()?)?;
+            if !touch.intersect(&order)?.is_empty()? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Do two arrays of the source get the same values from the same statements?
+    fn hold_the_same(&mut self, first: &str, second: &str) -> Result<bool> {
+        let c = self.c;
+        if !self.equal.insert((first.into(), second.into())) {
+            return Ok(true);
+        }
+        let (Some(a), Some(b)) = (c.base.arrays.get(first), c.base.arrays.get(second)) else { return Ok(false) };
+        let writers = |array: &str| c.base.statements.iter().filter(|s| s.write.array == array).collect::<Vec<_>>();
+        let (x, y) = (writers(first), writers(second));
+        let mut same = a.entry.dtype == b.entry.dtype && x.len() == y.len() && !x.is_empty();
+        for (p, q) in x.iter().zip(&y) {
+            same = same && self.same_writer(p, q)?;
+        }
+        if !same {
+            self.equal.remove(&(first.into(), second.into()));
+        }
+        self.substituted += usize::from(same);
+        Ok(same)
+    }
+
+    fn same_writer(&mut self, p: &Statement<'c>, q: &Statement<'c>) -> Result<bool> {
+        let c = self.c;
+        if p.entry.kind != q.entry.kind || p.domain.dims() != q.domain.dims() {
+            return Ok(false);
+        }
+        let map = rename(&c.ctx, &q.entry.id, &p.entry.id, q.domain.dims())?.intersect_domain(&q.domain)?;
+        if !map.range()?.is_equal(&p.domain)? {
+            return Ok(false);
+        }
+        let was = mapped(&map, &c.base, &p.write)?;
+        let is = mapped(&q.domain.identity()?, &c.base, &q.write)?;
+        let is = is.apply_range(&rename(&c.ctx, &q.write.array, &p.write.array, is.dims_out())?)?;
+        Ok(was.is_equal(&is)? && self.bodies((&c.base, p), (&c.base, q), &map)? == Answer::Yes)
+    }
+}
+
+fn read<'s>(statement: &'s Statement, n: usize) -> Result<&'s Access> {
+    statement.reads.get(n).ok_or_else(|| malformed(format!("{} has no #{n}", statement.entry.id)))
+}
+
+/// `{ A3[o0, o1] -> A2[o0, o1] }`.
+fn rename(ctx: &Ctx, from: &str, to: &str, dims: usize) -> Result<Map> {
+    let variables: Vec<String> = (0..dims).map(|d| format!("o{d}")).collect();
+    let tuple = variables.join(", ");
+    Map::read(ctx, &format!("{{ {from}[{tuple}] -> {to}[{tuple}] }}"))
+}

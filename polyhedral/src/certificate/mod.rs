@@ -1,0 +1,177 @@
+//! What a compilation did to a program, in a form that can be checked without the compiler.
+//!
+//! A [`Certificate`] holds three programs as isl text: the *source*, as extracted, the *base*, after the classical passes
+//! that change what statements compute (`cse`, `fold`, `forward`), and the *last*, which is lowered. Beside them: for every
+//! statement the map from its instances to the instances that they were, and the dependences that the passes kept. `record.rs` writes
+//! it; `check/` checks it and shares no code with passes, dependences, legality or storage: it reads this text alone
+//! and knows isl.
+//!
+//! What a certificate that holds proves is listed in `docs/certificate.md`, and what it does not prove too.
+
+pub mod check;
+pub mod record;
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The value of [`Certificate::format`].
+pub const FORMAT: &str = "sirius-certificate";
+/// The value of [`Certificate::version`]; fields are only added within one version.
+pub const VERSION: u32 = 1;
+
+/// The file. Relations are isl text; statements are `S3`, arrays `A2`, iterators `i0, i1, ..`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Certificate {
+    pub format: String,
+    pub version: u32,
+    /// Name and version of the compiler.
+    pub tool: String,
+    pub program: String,
+    /// Every pass that ran, in order.
+    pub passes: Vec<PassEntry>,
+    pub params: Vec<ParamEntry>,
+    /// Absent where no pass changed what statements compute: then `base` is as extracted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Listing>,
+    pub base: Listing,
+    pub last: Listing,
+    /// Statement of `base` to the map from its instances to those of the statement of `source` that they are.
+    #[serde(default)]
+    pub source_instances: BTreeMap<String, String>,
+    /// The same for `last` and `base`. Statements that are missing here are copies.
+    pub instances: BTreeMap<String, String>,
+    /// What must run before what in `last`, as the compiler found it. The checker finds its own, and compares.
+    pub dependences: Vec<DependenceEntry>,
+}
+
+/// One pass.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PassEntry {
+    pub name: String,
+    /// Statements that the pass removed, added, and changed in value, domain or accesses.
+    pub removed: Vec<String>,
+    pub added: Vec<String>,
+    pub changed: Vec<String>,
+}
+
+/// A parameter and its bounds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ParamEntry {
+    pub name: String,
+    pub min: i64,
+    pub max: Option<i64>,
+}
+
+/// A program at one stage.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Listing {
+    /// The pass after which this was.
+    pub stage: String,
+    pub arrays: Vec<ArrayEntry>,
+    pub statements: Vec<StatementEntry>,
+    pub schedule: Vec<Tree>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ArrayEntry {
+    pub id: String,
+    pub name: String,
+    pub role: ArrayRole,
+    pub dtype: String,
+    /// `{ A2[o0, o1] : 0 <= o0 < 4 and .. }`.
+    pub shape: String,
+    /// From elements to the cells that hold them: `{ A2[o0, o1] -> [o0 mod 2, o1] }`.
+    pub cells: String,
+    /// Where a temporary lives; arrays of the caller and constants have no place.
+    pub place: Option<Place>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ArrayRole {
+    Input,
+    Output,
+    Constant,
+    Temp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Place {
+    /// Slot number `n` of the workspace.
+    Slot(usize),
+    /// Registers of one instance of a lockstep tile.
+    Register,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StatementEntry {
+    pub id: String,
+    /// ONNX operator and node.
+    pub origin: String,
+    pub domain: String,
+    /// `assign`, `update`, or the operator of a reduction (`add`, `max`, ..).
+    pub kind: String,
+    /// Instances to the element written. A subscript that the program computes is a variable `e0`, ..:
+    /// `{ [S3[i0] -> [e0]] -> A2[e0, i0] }`.
+    pub write: String,
+    pub reads: Vec<ReadEntry>,
+    /// Affine integers of the body, as maps from instances.
+    pub values: Vec<String>,
+    /// The value, and the test after ` if `; `#n` is read `n`, `@n` value `n`. Where subscripts are computed, by
+    /// `#n[..]` for a read and `put([..], value)` for the write.
+    pub body: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReadEntry {
+    pub by: ReadBy,
+    /// As `write`.
+    pub map: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReadBy {
+    Value,
+    /// Decides whether the instance runs; all workers of a team evaluate it.
+    Guard,
+    /// A loop bound that the program computes: complete before any loop that needs it, evaluated by all workers.
+    Parameter,
+}
+
+/// A node of the schedule: a statement, or a loop around nodes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Tree {
+    Leaf(String),
+    Band {
+        /// `seq`, `parallel`, `unroll`, `barrier`, `rows(8)`, `lanes(16)`, `team(4)`.
+        mark: String,
+        /// The value of the loop at the instances of every statement below.
+        values: BTreeMap<String, String>,
+        body: Vec<Tree>,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DependenceEntry {
+    pub source: String,
+    pub sink: String,
+    pub array: String,
+    pub kind: Ordering,
+    pub relation: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ordering {
+    /// A write reaches a read.
+    Flow,
+    /// A read comes before a later write of the element.
+    Anti,
+    /// Two writes of one element.
+    Output,
+    /// Two accumulations into one element: any order, not at once.
+    Reduction,
+}

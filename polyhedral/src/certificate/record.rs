@@ -1,0 +1,288 @@
+//! Program to certificate. Nothing here is trusted by the checker but the two programs themselves.
+
+use super::*;
+use crate::aff::Aff;
+use crate::deps::{DependenceKind, dependences, parameter_arrays};
+use crate::error::Result;
+use crate::expr::{Access, BinaryOp, Expr};
+use crate::isl::Ctx;
+use crate::isl::text::{Names, param_name};
+use crate::param::ParamId;
+use crate::program::{Array, ArrayId, Placement, Program, Role, Split, Statement, StatementId, StatementKind};
+use crate::schedule_tree::{Mark, Node};
+use std::collections::BTreeSet;
+
+/// Passes that change what statements compute. The proof starts behind the last of them.
+const CLASSICAL: [&str; 3] = ["cse", "fold", "forward"];
+
+/// Looks on while passes run.
+pub struct Recorder {
+    source: Program,
+    before: Program,
+    base: (String, Program),
+    passes: Vec<PassEntry>,
+}
+
+impl Recorder {
+    pub fn new(program: &Program) -> Recorder {
+        Recorder {
+            source: program.clone(),
+            before: program.clone(),
+            base: ("extract".into(), program.clone()),
+            passes: Vec::new(),
+        }
+    }
+
+    /// To be called after every pass.
+    pub fn after(&mut self, pass: &str, program: &Program) {
+        self.passes.push(changes(pass, &self.before, program));
+        if CLASSICAL.contains(&pass) {
+            self.base = (pass.into(), program.clone());
+        }
+        self.before = program.clone();
+    }
+
+    /// The certificate of everything seen. `tool` is the name and version of the compiler.
+    pub fn finish(self, tool: &str) -> Result<Certificate> {
+        let (stage, base) = self.base;
+        let last = self.before;
+        let changed = self.passes.iter().any(|p| CLASSICAL.contains(&p.name.as_str()));
+        let end = self.passes.last().map_or(stage.clone(), |p| p.name.clone());
+        let params = last.params.iter().map(|(_, p)| ParamEntry { name: param_name(p), min: p.min, max: p.max });
+        Ok(Certificate {
+            format: FORMAT.into(),
+            version: VERSION,
+            tool: tool.into(),
+            program: last.name.clone(),
+            passes: self.passes,
+            params: params.collect(),
+            source: changed.then(|| listing("extract".into(), &self.source)),
+            source_instances: if changed { all_instances(&self.source, &base) } else { BTreeMap::new() },
+            instances: all_instances(&base, &last),
+            base: listing(stage, &base),
+            last: listing(end, &last),
+            dependences: orderings(&last)?,
+        })
+    }
+}
+
+fn changes(pass: &str, before: &Program, after: &Program) -> PassEntry {
+    let mut entry = PassEntry { name: pass.into(), removed: vec![], added: vec![], changed: vec![] };
+    for (id, old) in before.statements() {
+        match after.get_statement(id) {
+            None => entry.removed.push(id.to_string()),
+            Some(new) if new != old => entry.changed.push(id.to_string()),
+            Some(_) => {}
+        }
+    }
+    let added = after.statements().filter(|(id, _)| before.get_statement(*id).is_none());
+    entry.added = added.map(|(id, _)| id.to_string()).collect();
+    entry
+}
+
+/// For every statement of both programs.
+fn all_instances(base: &Program, last: &Program) -> BTreeMap<String, String> {
+    let splits = &last.splits.0[base.splits.0.len()..];
+    let both = last.statements().filter_map(|(id, _)| Some((id, base.get_statement(id)?)));
+    both.map(|(id, old)| (id.to_string(), instances(last, id, old, splits))).collect()
+}
+
+/// The instance of an earlier program that an instance of `last` is, by the splits between.
+fn instances(last: &Program, id: StatementId, old: &Statement, splits: &[Split]) -> String {
+    let mut values: Vec<Aff> = (0..old.extents.len()).map(Aff::iter).collect();
+    for split in splits.iter().filter(|s| s.statement == id) {
+        let by = |n: usize| match n.cmp(&split.dim) {
+            std::cmp::Ordering::Less => Aff::iter(n),
+            std::cmp::Ordering::Equal => Aff::iter(n) * split.size + Aff::iter(n + 1),
+            std::cmp::Ordering::Greater => Aff::iter(n + 1),
+        };
+        values.iter_mut().for_each(|v| *v = v.substitute(&by));
+    }
+    let names = Names::new(last);
+    let values: Vec<String> = values.iter().map(|v| names.aff(v)).collect();
+    format!("{{ {} -> {id}[{}] }}", names.tuple(id), values.join(", "))
+}
+
+fn listing(stage: String, program: &Program) -> Listing {
+    let names = Names::new(program);
+    Listing {
+        stage,
+        arrays: program.arrays().map(|(id, array)| array_entry(&names, id, array)).collect(),
+        statements: program.statements().map(|(id, s)| Writer::new(program, id).statement(s)).collect(),
+        schedule: program.schedule.roots.iter().map(|node| tree(&names, node)).collect(),
+    }
+}
+
+fn array_entry(names: &Names, id: ArrayId, array: &Array) -> ArrayEntry {
+    let params = params_of(&array.extents);
+    let subscripts: Vec<String> = (0..array.extents.len()).map(|d| format!("o{d}")).collect();
+    let mut bounds: Vec<String> =
+        array.extents.iter().enumerate().map(|(d, e)| format!("0 <= o{d} < {}", names.aff(e))).collect();
+    bounds.extend(names.bounds(&params));
+    let tuple = format!("{id}[{}]", subscripts.join(", "));
+    let cells = array.fold.iter().zip(&subscripts).map(|(fold, o)| match fold {
+        Some(window) => format!("{o} mod {window}"),
+        None => o.clone(),
+    });
+    let bounds = if bounds.is_empty() { "true".into() } else { bounds.join(" and ") };
+    ArrayEntry {
+        id: id.to_string(),
+        name: array.name.clone(),
+        role: match array.role {
+            Role::Input(_) => ArrayRole::Input,
+            Role::Output(_) => ArrayRole::Output,
+            Role::Constant(_) => ArrayRole::Constant,
+            Role::Temp => ArrayRole::Temp,
+        },
+        dtype: array.dtype.to_string(),
+        shape: format!("{}{{ {tuple} : {bounds} }}", names.header(&params)),
+        cells: format!("{{ {tuple} -> [{}] }}", cells.collect::<Vec<_>>().join(", ")),
+        place: array.placement.as_ref().map(|p| match p {
+            Placement::Slot(n) => Place::Slot(*n),
+            Placement::Register => Place::Register,
+        }),
+    }
+}
+
+fn params_of<'a>(affs: impl IntoIterator<Item = &'a Aff>) -> BTreeSet<ParamId> {
+    let mut out = BTreeSet::new();
+    affs.into_iter().for_each(|a| {
+        a.visit_params(&mut |p| {
+            out.insert(p);
+        })
+    });
+    out
+}
+
+fn tree(names: &Names, node: &Node) -> Tree {
+    match node {
+        Node::Leaf(id) => Tree::Leaf(id.to_string()),
+        Node::Band(band) => Tree::Band {
+            mark: match band.mark {
+                Mark::Rows(n) => format!("rows({n})"),
+                Mark::Lanes(n) => format!("lanes({n})"),
+                Mark::Team(n) => format!("team({n})"),
+                other => format!("{other:?}").to_lowercase(),
+            },
+            values: band.members.iter().map(|(id, value)| (id.to_string(), names.aff(value))).collect(),
+            body: band.body.iter().map(|n| tree(names, n)).collect(),
+        },
+    }
+}
+
+/// Writes one statement.
+struct Writer<'a> {
+    program: &'a Program,
+    names: Names<'a>,
+    id: StatementId,
+    by: ReadBy,
+    reads: Vec<ReadEntry>,
+    values: Vec<String>,
+}
+
+impl<'a> Writer<'a> {
+    fn new(program: &'a Program, id: StatementId) -> Writer<'a> {
+        Writer { program, names: Names::new(program), id, by: ReadBy::Value, reads: vec![], values: vec![] }
+    }
+
+    fn statement(mut self, statement: &Statement) -> StatementEntry {
+        let value = self.expr(&statement.value);
+        let (write, computed) = self.access(&statement.target);
+        self.by = ReadBy::Guard;
+        let guard = statement.guard.as_ref().map(|g| format!(" if {}", self.expr(g))).unwrap_or_default();
+        for array in parameter_arrays(self.program, statement) {
+            let index = vec![Expr::int(0); self.program.array(array).extents.len()];
+            let map = self.access(&Access { array, index }).0;
+            self.reads.push(ReadEntry { by: ReadBy::Parameter, map });
+        }
+        StatementEntry {
+            id: self.id.to_string(),
+            origin: statement.origin.to_string(),
+            domain: self.names.domain_text(self.id),
+            kind: match statement.kind {
+                StatementKind::Assign => "assign".into(),
+                StatementKind::Update => "update".into(),
+                StatementKind::Reduce(op) => op.name(),
+            },
+            write,
+            reads: self.reads,
+            values: self.values,
+            body: if computed.is_empty() {
+                format!("{value}{guard}")
+            } else {
+                format!("put({computed}, {value}){guard}")
+            },
+        }
+    }
+
+    fn map(&self, from: &str, to: &str, affs: &[Aff]) -> String {
+        format!("{}{{ {from} -> {to} }}", self.names.header(&params_of(affs)))
+    }
+
+    /// The map of an access, and what its computed subscripts are: `[#1, #2]`.
+    fn access(&mut self, access: &Access) -> (String, String) {
+        let (mut computed, mut affs, mut subscripts) = (Vec::new(), Vec::new(), Vec::new());
+        for index in &access.index {
+            match index.as_aff() {
+                Some(aff) => {
+                    subscripts.push(self.names.aff(&aff));
+                    affs.push(aff);
+                }
+                None => {
+                    subscripts.push(format!("e{}", computed.len()));
+                    computed.push(self.expr(index));
+                }
+            }
+        }
+        let to = format!("{}[{}]", access.array, subscripts.join(", "));
+        let tuple = self.names.tuple(self.id);
+        if computed.is_empty() {
+            return (self.map(&tuple, &to, &affs), String::new());
+        }
+        let variables: Vec<String> = (0..computed.len()).map(|n| format!("e{n}")).collect();
+        let from = format!("[{tuple} -> [{}]]", variables.join(", "));
+        (self.map(&from, &to, &affs), format!("[{}]", computed.join(", ")))
+    }
+
+    fn expr(&mut self, expr: &Expr) -> String {
+        let binary = |op: &BinaryOp, a: String, b: String| format!("{}({a}, {b})", op.name());
+        match expr {
+            Expr::Const(scalar) => format!("{scalar:?}"),
+            Expr::Index(aff) => {
+                let value = format!("[{}]", self.names.aff(aff));
+                self.values.push(self.map(&self.names.tuple(self.id), &value, std::slice::from_ref(aff)));
+                format!("@{}", self.values.len() - 1)
+            }
+            Expr::Load(access) => {
+                let (map, computed) = self.access(access);
+                self.reads.push(ReadEntry { by: self.by, map });
+                format!("#{}{computed}", self.reads.len() - 1)
+            }
+            Expr::Unary(op, a) => format!("{}({})", op.name(), self.expr(a)),
+            Expr::Binary(op, a, b) => {
+                let (a, b) = (self.expr(a), self.expr(b));
+                binary(op, a, b)
+            }
+            Expr::Select(c, a, b) => format!("select({}, {}, {})", self.expr(c), self.expr(a), self.expr(b)),
+            Expr::Cast(dtype, a) => format!("{dtype}({})", self.expr(a)),
+        }
+    }
+}
+
+/// The dependences that the passes work with.
+fn orderings(program: &Program) -> Result<Vec<DependenceEntry>> {
+    let ctx = Ctx::new()?;
+    let found = dependences(program, &ctx)?;
+    let entry = |d: &crate::deps::Dependence| DependenceEntry {
+        source: d.source.to_string(),
+        sink: d.sink.to_string(),
+        array: d.array.to_string(),
+        kind: match d.kind {
+            DependenceKind::Flow | DependenceKind::Parameter => Ordering::Flow,
+            DependenceKind::Init | DependenceKind::Update => Ordering::Output,
+            DependenceKind::Reduction => Ordering::Reduction,
+        },
+        relation: d.relation.to_string(),
+    };
+    Ok(found.iter().map(entry).collect())
+}

@@ -1,0 +1,112 @@
+//! Certificates on the command line, and those of real models.
+//!
+//! `SIRIUS_MODELS` names folders of models as in `real_models`; `SIRIUS_CASES` keeps the models whose names contain one of
+//! its words. Without them only the tiny committed model is used.
+
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Instant;
+
+fn sirius(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_sirius")).args(arguments).output().unwrap()
+}
+
+/// Compiles and writes the certificate into `dir`.
+fn certificate(model: &Path, dir: &Path, more: &[&str]) -> PathBuf {
+    let file = dir.join("certificate.json");
+    let (model, out, path) = (model.display().to_string(), dir.display().to_string(), file.display().to_string());
+    let output = sirius(&[&["compile", &model, "-o", &out, "--certificate", &path], more].concat());
+    assert!(output.status.success(), "{model}: {}", String::from_utf8_lossy(&output.stderr));
+    file
+}
+
+/// The exit code and everything said.
+fn verify(file: &Path, more: &[&str]) -> (Option<i32>, String) {
+    let output = sirius(&[&["verify", "--certificate", file.to_str().unwrap()], more].concat());
+    let said = [output.stdout, output.stderr].map(|s| String::from_utf8_lossy(&s).into_owned()).concat();
+    (output.status.code(), said)
+}
+
+fn tiny() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("models/tiny/dense.onnx")
+}
+
+#[test]
+fn a_certificate_holds_until_somebody_changes_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = certificate(&tiny(), dir.path(), &[]);
+    let (code, said) = verify(&file, &[]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("the certificate holds: 3 statements"), "{said}");
+
+    let original: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    let mut tampered = original.clone();
+    tampered["last"]["schedule"].as_array_mut().unwrap().reverse();
+    let roots = &mut tampered["last"]["schedule"][0];
+    reverse_lists(roots);
+    std::fs::write(&file, tampered.to_string()).unwrap();
+    let (code, said) = verify(&file, &[]);
+    assert_eq!(code, Some(4), "{said}");
+    assert!(said.contains("violation[Order]") && said.contains("S0[") && said.contains(" and S"), "{said}");
+    let (_, said) = verify(&file, &["--json"]);
+    let verdict: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(verdict["holds"], false);
+    assert_eq!(verdict["violations"][0]["witness"].as_array().map(Vec::len), Some(2), "{said}");
+
+    let mut newer = original;
+    newer["version"] = 2.into();
+    std::fs::write(&file, newer.to_string()).unwrap();
+    let (code, said) = verify(&file, &[]);
+    assert!(code == Some(1) && said.contains("E240") && said.contains("version 2"), "{code:?} {said}");
+    std::fs::write(&file, "{}").unwrap();
+    assert_eq!(verify(&file, &[]).0, Some(1));
+}
+
+/// Every list of nodes below runs backwards.
+fn reverse_lists(node: &mut Value) {
+    if let Some(body) = node.get_mut("body").and_then(Value::as_array_mut) {
+        body.reverse();
+        body.iter_mut().for_each(reverse_lists);
+    }
+}
+
+#[test]
+fn what_is_not_decided_is_not_called_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = certificate(&tiny(), dir.path(), &[]);
+    let (code, said) = verify(&file, &["--budget", "2"]);
+    assert_eq!(code, Some(5), "{said}");
+    assert!(said.contains("not decided: ") && said.contains("--budget"), "{said}");
+    assert!(!said.contains("violation"), "{said}");
+}
+
+#[test]
+fn certificates_of_real_models_hold() {
+    let Ok(folders) = std::env::var("SIRIUS_MODELS") else { return };
+    let words: Vec<String> =
+        std::env::var("SIRIUS_CASES").unwrap_or_default().split_whitespace().map(String::from).collect();
+    let mut wrong = Vec::new();
+    for folder in folders.split(':') {
+        let mut models: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+        models.sort();
+        for model in models.iter().filter(|m| m.join("model.onnx").exists()) {
+            let name = model.file_name().unwrap().to_string_lossy().to_string();
+            if !words.is_empty() && !words.iter().any(|w| name.contains(w)) {
+                continue;
+            }
+            for threads in ["1", "4"] {
+                let dir = tempfile::tempdir().unwrap();
+                let file = certificate(&model.join("model.onnx"), dir.path(), &["-O1", "--threads", threads]);
+                let (start, bytes) = (Instant::now(), std::fs::metadata(&file).unwrap().len());
+                let (code, said) = verify(&file, &[]);
+                let seconds = start.elapsed().as_secs_f64();
+                println!("{name}, {threads} threads: {bytes} bytes, {seconds:.1} s, {}", said.trim());
+                if code != Some(0) {
+                    wrong.push(format!("{name}, {threads} threads: {said}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
