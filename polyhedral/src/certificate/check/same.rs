@@ -103,7 +103,7 @@ fn copy(checker: &mut Checker, statement: usize) -> Result<()> {
     let (id, entry) = (checker.id(statement), checker.last.statements[statement].entry);
     let (value, guard) = parts(&entry.body);
     if value != "#0" || entry.kind != "assign" {
-        checker.say(Rule::Values, format!("{id} is new, and no copy"));
+        checker.verdict.undecided.push(format!("what does {id} compute, which is new and no copy"));
         return Ok(());
     }
     if guard.is_some() {
@@ -341,6 +341,10 @@ fn new_places(c: &Checker, array: &str) -> Result<Option<Map>> {
 fn accesses(checker: &mut Checker, statement: usize, moved: &HashMap<String, Map>) -> Result<()> {
     let Some((base, _)) = checker.origins[statement] else { return Ok(()) };
     let id = checker.id(statement);
+    if checker.last.statements[statement].reads.iter().any(|r| is_computed_anew(checker, &r.array)) {
+        checker.verdict.undecided.push(format!("what does {id} compute from what is computed anew"));
+        return Ok(());
+    }
     let (new, old) = (checker.last.statements[statement].entry, checker.base.statements[base].entry);
     if new.body != old.body || new.kind != old.kind || new.values.len() != old.values.len() {
         checker.say(Rule::Values, format!("{id} computes `{}`, the base `{}`", new.body, old.body));
@@ -367,6 +371,12 @@ fn accesses(checker: &mut Checker, statement: usize, moved: &HashMap<String, Map
         checker.ask(|| format!("does {id} access the same elements"), |c| same_access(c, statement, n, moved))?;
     }
     Ok(())
+}
+
+/// Does a new statement that is no copy write the array?
+fn is_computed_anew(c: &Checker, array: &str) -> bool {
+    let all = c.last.statements.iter().zip(&c.origins);
+    all.into_iter().any(|(s, origin)| origin.is_none() && s.write.array == array && parts(&s.entry.body).0 != "#0")
 }
 
 /// Access `n` of a statement: its reads, then its write.

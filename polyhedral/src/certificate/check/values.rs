@@ -14,7 +14,7 @@ pub fn check(checker: &mut Checker) -> Result<()> {
     executed(checker)?;
     for statement in 0..checker.last.statements.len() {
         if checker.origins[statement].is_none() {
-            checker.verdict.undecided.push(format!("what does {} compute, which is new", checker.id(statement)));
+            checker.verdict.unproven.push(format!("what does {} compute, which is new", checker.id(statement)));
             continue;
         }
         instances(checker, statement)?;
@@ -169,6 +169,12 @@ impl<'a, 'c> Matcher<'a, 'c> {
                 None => Answer::No,
             };
             return if direct == Answer::Yes { Ok(direct) } else { self.substituted(old, k, new, map) };
+        }
+        // What a new statement computes is not looked into.
+        if let Some(j) = new.tree.number('#')
+            && !self.c.base.arrays.contains_key(read(new.statement, j)?.array.as_str())
+        {
+            return Ok(Answer::Unknown);
         }
         if let Some(k) = old.tree.number('@') {
             let Some(j) = new.tree.number('@') else { return Ok(Answer::No) };
