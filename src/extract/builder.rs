@@ -18,7 +18,7 @@ use crate::graph::{Graph, TensorId};
 use indexmap::IndexMap;
 use sirius_polyhedral::{
     Access, Aff, Array, ArrayId, Band, BinaryOp, DType, Error, Expr, Mark, Node as ScheduleNode, Origin, ParamDef,
-    Program, Result, Role, Statement, StatementId, StatementKind,
+    ParamId, Program, Result, Role, Statement, StatementId, StatementKind,
 };
 use std::collections::HashMap;
 
@@ -359,21 +359,51 @@ impl<'g> Builder<'g> {
         }
         self.program.schedule.roots = std::mem::take(&mut self.preamble);
         self.program.schedule.roots.append(&mut self.scope.roots);
-        self.settle_counts();
+        self.settle_counts()?;
         Ok(self.program)
     }
 
     /// A count that no statement computes, because nothing has the length that it gives, is the least that it can be.
-    fn settle_counts(&mut self) {
+    fn settle_counts(&mut self) -> Result<()> {
         let arrays: Vec<String> = self.program.arrays().map(|(_, a)| a.name.clone()).collect();
         let ids: Vec<_> = self.program.params.iter().map(|(id, _)| id).collect();
         for id in ids {
-            let param = self.program.params.get_mut(id);
-            if matches!(&param.def, ParamDef::Value { array } if !arrays.contains(array)) {
-                let least = Aff::constant(param.min);
-                param.def = ParamDef::Max(least.clone(), least);
+            let param = self.program.params.get(id);
+            if !matches!(&param.def, ParamDef::Value { array } if !arrays.contains(array)) {
+                continue;
+            }
+            if self.mentions(id) {
+                let message =
+                    format!("the length {} of what a loop collects is used, but not what it collects", param.name);
+                return Err(
+                    Error::unsupported("E310", message).help("make the collected values an output of the model")
+                );
+            }
+            let least = Aff::constant(param.min);
+            self.program.params.get_mut(id).def = ParamDef::Max(least.clone(), least);
+        }
+        Ok(())
+    }
+
+    /// Does an extent, a subscript or a value of the program use the parameter?
+    fn mentions(&self, id: ParamId) -> bool {
+        let mut found = false;
+        let mut look = |a: &Aff| a.visit_params(&mut |p| found |= p == id);
+        self.program.arrays().flat_map(|(_, a)| &a.extents).for_each(&mut look);
+        for (_, statement) in self.program.statements() {
+            statement.extents.iter().chain(&statement.constraints).for_each(&mut look);
+            statement.value.visit_affs(&mut look);
+            statement.target.index.iter().for_each(|e| e.visit_affs(&mut look));
+        }
+        for (_, param) in self.program.params.iter() {
+            if let ParamDef::Mul(a, b) | ParamDef::FloorDiv(a, b) | ParamDef::Max(a, b) | ParamDef::Min(a, b) =
+                &param.def
+            {
+                look(a);
+                look(b);
             }
         }
+        found
     }
 
     fn output_array(&self, n: usize) -> Option<ArrayId> {
