@@ -68,7 +68,7 @@ pub fn emit_floor_mod<'ctx>(
     m.call("mod", &[x, y], false, &|args| args[0] - (args[0] / args[1]).floor() * args[1])
 }
 
-/// `x^y` with C99's special cases. Small constant exponents (-1, 0.5, 1, 2, 3, 4) become products and roots.
+/// `x^y` with C99's special cases. Small constant exponents (-1, 0, 0.5, 1, 2, 3, 4) become products and roots.
 pub fn emit_pow<'ctx>(
     m: &MathEmitter<'_, 'ctx>,
     x: BasicValueEnum<'ctx>,
@@ -148,6 +148,13 @@ fn constant_exponent(y: BasicValueEnum<'_>) -> Option<f64> {
 }
 
 fn splat_value(v: inkwell::values::VectorValue<'_>) -> Option<f64> {
+    // LLVM has elements of plain data only; it stores a vector of zeros otherwise.
+    if v.is_null() {
+        return Some(0.0);
+    }
+    if !v.is_constant_data_vector() {
+        return None;
+    }
     let mut lanes = (0..v.get_type().get_size()).map(|i| match v.get_element_as_constant(i) {
         BasicValueEnum::FloatValue(lane) => lane.get_constant().map(|c| c.0),
         _ => None,
@@ -159,6 +166,7 @@ fn splat_value(v: inkwell::values::VectorValue<'_>) -> Option<f64> {
 /// Exponents with a short exact form, and the name of the function for each.
 fn simple_power(y: f64) -> Option<(&'static str, Unary)> {
     Some(match y {
+        0.0 => ("one", |x| x.lit(1.0)),
         -1.0 => ("reciprocal", |x| x.lit(1.0) / x),
         // C99 wants pow(-0, 1/2) = 0 and pow(-inf, 1/2) = inf.
         0.5 => ("root", |x| x.eq(f64::NEG_INFINITY).select(x.lit(f64::INFINITY), (x + 0.0).sqrt())),

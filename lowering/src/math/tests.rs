@@ -269,7 +269,7 @@ fn remainders() {
 
 #[test]
 fn constant_powers_need_no_logarithm() {
-    for n in [-1.0, 0.5, 1.0, 2.0, 3.0, 4.0] {
+    for n in [-1.0, 0.0, 0.5, 1.0, 2.0, 3.0, 4.0] {
         let emit: Emit<'_> = &|m, x| {
             let y = inkwell::types::VectorType::const_vector(&[m.context.f32_type().const_float(n); 4]);
             let result = emit_pow(m, x, y.into());
