@@ -6,7 +6,7 @@ use sirius::run::{Value, pb};
 use sirius_polyhedral::DType;
 
 /// The version of the default domain that every model uses.
-const OPSET: i64 = 22;
+const OPSET: i64 = 23;
 
 pub fn int(name: &str, value: i64) -> AttributeProto {
     AttributeProto { name: name.into(), r#type: 2, i: value, ..Default::default() }
