@@ -22,9 +22,7 @@ use inkwell::context::Context;
 use inkwell::module::{Linkage, Module};
 use inkwell::values::{BasicValueEnum, FunctionValue, InstructionValue, MetadataValue, PointerValue};
 use sirius_polyhedral::program::Placement;
-use sirius_polyhedral::{
-    Aff, Array, ArrayId, Condition, DType, Error, Expr, LoopNest, Nest, Numeric, ParamDef, ParamId, Result,
-};
+use sirius_polyhedral::{Aff, Array, ArrayId, DType, Error, LoopNest, Nest, Numeric, ParamDef, ParamId, Result};
 use std::cell::{Cell, RefCell};
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
@@ -381,23 +379,11 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
 /// Every array that the code may touch.
 fn used_arrays(body: &[Nest]) -> BTreeSet<u32> {
     let mut used = BTreeSet::new();
-    let mut visit = |nest: &Nest| {
-        let mut note = |e: &Expr| {
-            e.visit_loads(&mut |a| {
-                used.insert(a.array.0);
-            })
-        };
-        match nest {
-            Nest::Compute { target, value, .. } => {
-                note(value);
-                target.index.iter().for_each(&mut note);
-                used.insert(target.array.0);
-            }
-            Nest::If { condition: Condition::Guard(e), .. } | Nest::BreakUnless(e) => note(e),
-            Nest::If { .. } | Nest::Loop { .. } => {}
-        }
-    };
-    body.iter().for_each(|root| root.visit(&mut visit));
+    body.iter().for_each(|root| {
+        root.visit_accesses(&mut |a| {
+            used.insert(a.array.0);
+        })
+    });
     used
 }
 

@@ -4,7 +4,7 @@
 //! layer reads row `t` of the input. Seen from the first row they touch, both are the same code (see `part`).
 
 use sirius_polyhedral::program::Placement;
-use sirius_polyhedral::{Access, Aff, Array, ArrayId, Condition, Expr, LoopNest, Nest, Term};
+use sirius_polyhedral::{Access, Aff, Array, ArrayId, Expr, LoopNest, Nest, Term};
 use std::collections::HashMap;
 
 /// A view begins at a multiple of what vector code may take for granted about the begin of an array.
@@ -13,7 +13,7 @@ const ALIGNMENT: i64 = 64;
 /// For each array of `root` whose first rows (numbers along its outermost dimension) are never touched: how many.
 pub fn skipped_rows(nest: &LoopNest, root: &Nest) -> HashMap<ArrayId, i64> {
     let mut least: HashMap<ArrayId, i64> = HashMap::new();
-    visit_accesses(root, &mut |access| {
+    root.visit_accesses(&mut |access| {
         let first = first_row(access).unwrap_or(0);
         least.entry(access.array).and_modify(|l| *l = first.min(*l)).or_insert(first);
     });
@@ -37,17 +37,6 @@ fn first_row(access: &Access) -> Option<i64> {
     let Expr::Index(row) = access.index.first()? else { return None };
     let grows = row.terms().iter().all(|(term, factor)| matches!(term, Term::Iter(_)) && *factor > 0);
     grows.then(|| row.offset())
-}
-
-fn visit_accesses(root: &Nest, visit: &mut dyn FnMut(&Access)) {
-    root.visit(&mut |nest| match nest {
-        Nest::Compute { target, value, .. } => {
-            visit(target);
-            target.index.iter().chain([value]).for_each(|e| e.visit_loads(visit));
-        }
-        Nest::If { condition: Condition::Guard(e), .. } | Nest::BreakUnless(e) => e.visit_loads(visit),
-        Nest::If { .. } | Nest::Loop { .. } => {}
-    });
 }
 
 /// `array` without its first `rows` rows.

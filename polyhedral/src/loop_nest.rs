@@ -101,6 +101,20 @@ impl Nest {
     }
 }
 
+impl Nest {
+    /// Calls `visit` on every access of this node and everything below: targets, loads, loads in subscripts and guards.
+    pub fn visit_accesses(&self, visit: &mut dyn FnMut(&Access)) {
+        self.visit(&mut |nest| match nest {
+            Nest::Compute { target, value, .. } => {
+                visit(target);
+                target.index.iter().chain([value]).for_each(|e| e.visit_loads(visit));
+            }
+            Nest::If { condition: Condition::Guard(e), .. } | Nest::BreakUnless(e) => e.visit_loads(visit),
+            Nest::If { .. } | Nest::Loop { .. } => {}
+        });
+    }
+}
+
 impl Bound {
     pub fn one(aff: Aff) -> Bound {
         Bound(vec![aff])

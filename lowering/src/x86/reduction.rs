@@ -3,7 +3,7 @@
 use super::Emitter;
 use super::space::At;
 use crate::ir::{Value, vector_of};
-use sirius_polyhedral::{Access, BinaryOp, Condition, DType, Expr, Nest, Result, StatementKind, VarId};
+use sirius_polyhedral::{Access, BinaryOp, DType, Expr, Nest, Result, StatementKind, VarId};
 
 /// A reduction whose element stays the same in the whole `Lanes` loop.
 pub struct Deferred<'n> {
@@ -164,19 +164,6 @@ fn walk<'n>(nest: &'n Nest, visit: &mut dyn FnMut(&'n Nest)) {
 /// How often the array of `target` is written or read below.
 fn touches(body: &[Nest], target: &Access) -> usize {
     let mut count = 0;
-    body.iter().for_each(|n| {
-        n.visit(&mut |nest| {
-            let mut read = |e: &Expr| e.visit_loads(&mut |a| count += usize::from(a.array == target.array));
-            match nest {
-                Nest::Compute { target: written, value, .. } => {
-                    read(value);
-                    written.index.iter().for_each(&mut read);
-                    count += usize::from(written.array == target.array);
-                }
-                Nest::If { condition: Condition::Guard(e), .. } | Nest::BreakUnless(e) => read(e),
-                Nest::If { .. } | Nest::Loop { .. } => {}
-            }
-        })
-    });
+    body.iter().for_each(|n| n.visit_accesses(&mut |a| count += usize::from(a.array == target.array)));
     count
 }
