@@ -121,9 +121,10 @@ impl Aff {
         if rest.terms.is_empty() {
             return whole;
         }
-        // floor(floor(a / b) / c) is floor(a / (b * c)).
-        if let ([(Term::FloorDiv(inner, b), 1)], 0) = (rest.terms.as_slice(), rest.constant) {
-            return whole + Aff::term(Term::FloorDiv(inner.clone(), b.saturating_mul(divisor)));
+        // floor((floor(a / b) + r) / c) is floor((a + b * r) / (b * c)).
+        if let [(Term::FloorDiv(inner, b), 1)] = rest.terms.as_slice() {
+            let numerator = (**inner).clone() + Aff::constant(b.saturating_mul(rest.constant));
+            return whole + numerator.floor_div(b.saturating_mul(divisor));
         }
         whole + Aff::term(Term::FloorDiv(Box::new(rest), divisor))
     }
@@ -230,13 +231,35 @@ impl Aff {
             let part = match term {
                 Term::FloorDiv(a, d) => match a.bounds(params, range) {
                     (Some(lo), Some(hi)) if lo.div_euclid(*d) == hi.div_euclid(*d) => Aff::constant(lo.div_euclid(*d)),
-                    _ => Aff::term(term.clone()),
+                    _ => a.in_blocks(*d, params, range).unwrap_or_else(|| Aff::term(term.clone())),
                 },
                 atom => Aff::term(atom.clone()),
             };
             out = out + part * *c;
         }
         out
+    }
+
+    /// `floor(self / d)` as a quotient of blocks: of `g * whole + rest`, `0 <= rest < g`, where `g` divides `d`, only
+    /// `whole` counts.
+    fn in_blocks(
+        &self,
+        d: i64,
+        params: &dyn Fn(ParamId) -> (Option<i64>, Option<i64>),
+        range: &dyn Fn(usize) -> (Option<i64>, Option<i64>),
+    ) -> Option<Aff> {
+        let sizes = self.terms.iter().map(|(_, c)| c.abs()).filter(|c| *c > 1 && d % c == 0);
+        sizes.into_iter().find_map(|g| {
+            let (mut whole, mut rest) = (Aff::constant(0), Aff::constant(self.constant));
+            for (term, c) in &self.terms {
+                let part = Aff::term(term.clone());
+                let to = if c % g == 0 { (&mut whole, c / g) } else { (&mut rest, *c) };
+                *to.0 = to.0.clone() + part * to.1;
+            }
+            let (lo, hi) = rest.bounds(params, range);
+            let inside = lo? >= 0 && hi? < g && !rest.terms.is_empty();
+            inside.then(|| whole.floor_div(d / g))
+        })
     }
 
     /// Calls `visit` on every parameter that occurs.

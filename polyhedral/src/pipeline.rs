@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::pass::Pass;
 use crate::schedule::contract::Contract;
 use crate::schedule::fuse::Fuse;
+use crate::schedule::fuse_tiles::FuseTiles;
 use crate::schedule::layout::Layout;
 use crate::schedule::map_gpu::MapGpu;
 use crate::schedule::plan_memory::PlanMemory;
@@ -34,6 +35,8 @@ pub const PIPELINE: &[&dyn Pass] = &[
     &Layout,
     // After fuse: a tile covers the whole fused nest. (Does nothing for a GPU.)
     &Tile,
+    // After tile: whole register tiles meet, and copied operands too.
+    &FuseTiles,
     // After tile, which copies operands inside the loops that use them.
     &Hoist,
     // After tile: a tile says what fits into registers. Before contract, which puts it there.

@@ -7,11 +7,12 @@
 //!     dimension, only `max(c) - min(c) + 1` planes are alive: the time dimension of a recurrent state
 //!     shrinks to two planes, a row buffer inside a row loop to one. Accesses outside the loop are allowed
 //!     where they cannot meet a reused plane: the initial value written before the loop, the last value read
-//!     after it.
+//!     after it. Of a loop over blocks (subscripts `block * loop + rest`) one block is alive.
 //!
 //! Declined for parallel loops shared by several workers. Proved again by the legality checker, which
 //! intersects live ranges. Source: Lefebvre and Feautrier (1998); De Greef et al. (1997).
 
+use super::owner;
 use super::uses::{Use, Uses};
 use crate::Origin;
 use crate::aff::Aff;
@@ -87,20 +88,14 @@ fn fold(pass: &'static str, program: &mut Program, uses: &Uses, array: ArrayId, 
     }
 }
 
-/// The number of planes of `dim` that are alive at once, under the outermost sequential loop that works.
+/// The number of planes of `dim` that are alive at once, under the sequential loop that leaves the fewest.
 fn window(program: &Program, uses: &Uses, array: ArrayId, all: &[Use], dim: usize) -> Option<i64> {
-    let writer = all.iter().find(|u| u.writes && distance(uses, u, dim).is_some())?;
+    let writer = all.iter().find(|u| u.writes)?;
     let candidates = uses.loops[&writer.statement].iter().map(|(n, _)| *n);
-    candidates.filter(|n| uses.marks[*n] == Mark::Seq).find_map(|n| window_under(program, uses, array, all, dim, n))
-}
-
-/// A subscript that is one loop plus a constant gives some loop; which one is decided by the caller.
-fn distance(uses: &Uses, use_: &Use, dim: usize) -> Option<(usize, i64)> {
-    let Expr::Index(subscript) = &use_.access.index[dim] else { return None };
-    uses.loops[&use_.statement].iter().find_map(|(n, value)| {
-        let c = (subscript.clone() - value.clone()).as_constant()?;
-        value.has_iters().then_some((*n, c))
-    })
+    let windows = candidates.filter(|n| uses.marks[*n] == Mark::Seq).filter_map(|n| {
+        window_under(program, uses, array, all, dim, n).or_else(|| block_under(program, uses, all, dim, n))
+    });
+    windows.min()
 }
 
 fn window_under(program: &Program, uses: &Uses, array: ArrayId, all: &[Use], dim: usize, band: usize) -> Option<i64> {
@@ -116,6 +111,18 @@ fn window_under(program: &Program, uses: &Uses, array: ArrayId, all: &[Use], dim
     // Planes ahead of the writer are never read; the element itself must not depend on the loop elsewhere.
     (written == high && outside.iter().all(|u| harmless(program, uses, array, u, dim, &inside)))
         .then_some(high - low + 1)
+}
+
+/// The block of a loop over blocks around all uses: each has the subscript `block * loop + rest`, `0 <= rest < block`.
+fn block_under(program: &Program, uses: &Uses, all: &[Use], dim: usize, band: usize) -> Option<i64> {
+    let block = |u: &Use| {
+        let d = uses.loop_value(u.statement, band)?.as_iter()?;
+        let rules = owner::rules(program, u.statement, &u.access, d);
+        rules.iter().find(|r| r.dim == dim && r.low == 0).map(|r| r.block)
+    };
+    let mut blocks = all.iter().map(block);
+    let first = blocks.next()??;
+    (first > 1 && blocks.all(|b| b == Some(first))).then_some(first)
 }
 
 /// Outside the loop: the initial value (plane 0 and nothing else, before the loop) or the final value.

@@ -85,11 +85,13 @@ fn best_consumer(program: &Program, nodes: &[Node], at: usize) -> Option<(usize,
     None
 }
 
-fn writes(program: &Program, node: &Node) -> HashSet<ArrayId> {
+/// Arrays that the node writes.
+pub(super) fn writes(program: &Program, node: &Node) -> HashSet<ArrayId> {
     node.statements().iter().map(|s| program.statement(*s).target.array).collect()
 }
 
-fn reads(program: &Program, node: &Node) -> HashSet<ArrayId> {
+/// Arrays that the node needs: reads, accumulators, and run-time parameters of domains.
+pub(super) fn reads(program: &Program, node: &Node) -> HashSet<ArrayId> {
     let mut out = HashSet::new();
     for s in node.statements() {
         let statement = program.statement(s);

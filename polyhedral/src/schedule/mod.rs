@@ -1,8 +1,10 @@
 //! Fusion, tiling, layout and storage: passes that change when and where things run.
 
+pub mod axis;
 pub mod barriers;
 pub mod contract;
 pub mod fuse;
+pub mod fuse_tiles;
 pub mod group;
 pub mod lane;
 pub mod layout;
@@ -17,5 +19,6 @@ pub mod split_dims;
 pub mod team;
 pub mod tile;
 pub mod tile_nest;
+pub mod traffic;
 pub mod uses;
 pub mod work;

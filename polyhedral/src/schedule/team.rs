@@ -208,24 +208,27 @@ fn nanoseconds(program: &Program, path: &Path, fixed: &[Path], machine: &Machine
 
 // ---- 2. a window for every worker ---------------------------------------------------------------------
 
-/// Arrays of which one plane is alive per iteration of the loop at `path` keep one per worker. As iterations go
-/// round, plane `v mod workers` is always the same worker's.
+/// Arrays of which one plane (or block) is alive per iteration of the loop at `path` keep one per worker. As iterations
+/// go round, plane `v mod workers` is always the same worker's.
 fn widen_windows(program: &mut Program, path: &Path, workers: i64) {
     let Some(band) = transform::band_at(&program.schedule, path) else { return };
-    let mut windows: HashSet<(ArrayId, usize)> = HashSet::new();
+    let mut windows: HashSet<(ArrayId, usize, i64)> = HashSet::new();
     for (id, value) in &band.members {
         let statement = program.statement(*id);
         let mut note = |access: &Access| {
             let fold = &program.array(access.array).fold;
             let moves = |e: &Expr| matches!(e, Expr::Index(a) if (a.clone() - value.clone()).as_constant().is_some());
             let dims = (0..fold.len()).filter(|d| fold[*d] == Some(1) && moves(&access.index[*d]));
-            windows.extend(dims.map(|d| (access.array, d)));
+            windows.extend(dims.map(|d| (access.array, d, 1)));
+            let rules = value.as_iter().map(|d| owner::rules(program, *id, access, d)).unwrap_or_default();
+            let blocks = rules.iter().filter(|r| r.block > 1 && fold[r.dim] == Some(r.block));
+            windows.extend(blocks.map(|r| (access.array, r.dim, r.block)));
         };
         note(&statement.target);
         statement.visit_reads(&mut note);
     }
-    for (array, dim) in windows {
-        program.array_mut(array).fold[dim] = Some(workers);
+    for (array, dim, planes) in windows {
+        program.array_mut(array).fold[dim] = Some(planes * workers);
     }
 }
 

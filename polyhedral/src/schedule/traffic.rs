@@ -1,0 +1,72 @@
+//! Which bytes a part of the program touches, and what it costs to touch them where they are. Pure functions; bytes
+//! and cycles at the parameters' typical values.
+
+use super::axis::accesses;
+use crate::expr::{Access, Expr};
+use crate::machine::Machine;
+use crate::program::{ArrayId, Program, StatementId};
+use crate::transform;
+use indexmap::IndexMap;
+use std::collections::HashSet;
+
+/// Bytes of every array that is touched.
+pub type Footprint = IndexMap<ArrayId, f64>;
+
+/// What the instances of `statements` touch, when iterator `d` of statement `s` takes `span(s, d)` values (all where
+/// `None`). Arrays of `apart` do not count. An upper bound: the box around the elements.
+pub fn footprint(
+    program: &Program,
+    statements: &[StatementId],
+    apart: &HashSet<ArrayId>,
+    span: &dyn Fn(StatementId, usize) -> Option<i64>,
+) -> Footprint {
+    let mut out = Footprint::new();
+    for id in statements {
+        for access in accesses(program, *id).iter().filter(|a| !apart.contains(&a.array)) {
+            let bytes = touched(program, *id, access, &|d| span(*id, d));
+            let most = out.entry(access.array).or_insert(0.0);
+            *most = most.max(bytes);
+        }
+    }
+    out
+}
+
+/// Bytes of the box around the elements of one access.
+fn touched(program: &Program, id: StatementId, access: &Access, span: &dyn Fn(usize) -> Option<i64>) -> f64 {
+    let array = program.array(access.array);
+    let statement = program.statement(id);
+    let hint = |p| Some(program.params.get(p).hint);
+    let last = |d: usize| span(d).unwrap_or_else(|| program.params.hint(&statement.extents[d])).max(1) - 1;
+    let planes = access.index.iter().zip(&array.extents).map(|(index, extent)| {
+        let all = program.params.hint(extent).max(1);
+        let Expr::Index(aff) = index else { return all };
+        match aff.bounds(&|p| (hint(p), hint(p)), &|d| (Some(0), Some(last(d)))) {
+            (Some(low), Some(high)) => (high - low + 1).clamp(1, all),
+            _ => all,
+        }
+    });
+    planes.map(|n| n as f64).product::<f64>() * array.dtype.size() as f64
+}
+
+pub fn total(footprint: &Footprint) -> f64 {
+    footprint.values().sum()
+}
+
+/// Cycles for a byte that was touched before `distance` other bytes were: one core's bandwidth of the level that still
+/// holds it. Round numbers for current x86 cores: what counts is how far apart the levels are.
+pub fn cycles_per_byte(distance: f64, machine: &Machine) -> f64 {
+    // Half of a cache is lost to a thread beside this one, to what nobody counts, and to the cache's sets.
+    let fits = |bytes: usize| distance <= 0.5 * bytes as f64;
+    match () {
+        _ if fits(machine.l1_bytes) => 1.0 / 64.0,
+        _ if fits(machine.l2_bytes) => 1.0 / 32.0,
+        _ if fits(machine.l3_bytes) => 1.0 / 12.0,
+        _ => 1.0 / 4.0,
+    }
+}
+
+/// The iterators that the bands around `path` fix, for every statement.
+pub fn fixed_around(program: &Program, path: &[usize]) -> HashSet<(StatementId, usize)> {
+    let bands = (1..path.len()).filter_map(|n| transform::band_at(&program.schedule, &path[..n]));
+    bands.flat_map(|b| b.members.iter().filter_map(|(s, v)| Some((*s, v.as_iter()?)))).collect()
+}
