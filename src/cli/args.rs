@@ -5,6 +5,7 @@ use crate::import::{Dimension, Given};
 use crate::run::pb;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sirius_lowering::artifact::WeightsPolicy;
+use sirius_lowering::count::Counting;
 use sirius_polyhedral::Numeric;
 use std::path::{Path, PathBuf};
 
@@ -101,6 +102,9 @@ pub struct CompilerArgs {
     /// `fast`: nothing would be faster yet.)
     #[arg(long, value_enum, default_value = "contract")]
     pub numeric: NumericArg,
+    /// Make code that counts what it does (`sirius run --count` shows it): several times slower
+    #[arg(long)]
+    pub count: bool,
     /// Name of the artifact's files and symbols; default: the model's
     #[arg(long)]
     pub name: Option<String>,
@@ -160,6 +164,7 @@ impl CompilerArgs {
             },
             name: self.name.clone(),
             certificate: None,
+            counting: if self.count { Counting::On } else { Counting::Off },
         }
     }
 }
@@ -225,6 +230,7 @@ pub struct DataArgs {
   sirius run model.onnx --data test_data_set_0  compile first
   sirius run model.onnx --reference             by the slow reference interpreter, on made-up inputs
   sirius run model.onnx --verify                compiled code against the reference interpreter
+  sirius run model.onnx --count                 bytes, operations, regions and barriers of one inference
 Exit code 4 when an output differs; the message names output, index, got, wanted, ULP.")]
 pub struct RunArgs {
     /// An ONNX file, an artifact's folder, or an artifact's manifest (.json)
