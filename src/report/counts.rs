@@ -7,9 +7,9 @@ use sirius_polyhedral::cost::ArrayClass;
 
 /// One table of bytes by class of array, and the other counts in words.
 pub fn text(counts: &Counts, info: &CountedInfo) -> String {
-    let mut rows = vec![["", "loaded", "stored", "read", "written"].map(String::from).to_vec()];
+    let mut rows = vec![["", "loaded", "stored", "read", "written", "fetched"].map(String::from).to_vec()];
     let row = |name: &str, b: Bytes| {
-        let numbers = [b.loaded, b.stored, b.read, b.written].map(|n| n.to_string());
+        let numbers = [b.loaded, b.stored, b.read, b.written, b.fetched].map(|n| n.to_string());
         [name.to_string()].into_iter().chain(numbers).collect::<Vec<_>>()
     };
     rows.extend(ArrayClass::ALL.iter().map(|class| row(class.name(), counts.class(info, *class))));

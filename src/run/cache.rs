@@ -39,14 +39,14 @@ impl Caches {
         self.levels.iter().map(|l| l.moved).collect()
     }
 
-    /// A read of a line, or a write to it.
-    pub fn access(&mut self, line: u64, writes: bool) {
-        touch(&mut self.levels, line, writes);
+    /// A read of a line, or a write to it; how many levels lacked it.
+    pub fn access(&mut self, line: u64, writes: bool) -> usize {
+        touch(&mut self.levels, line, writes)
     }
 }
 
-fn touch(levels: &mut [Level], line: u64, writes: bool) {
-    let [level, behind @ ..] = levels else { return };
+fn touch(levels: &mut [Level], line: u64, writes: bool) -> usize {
+    let [level, behind @ ..] = levels else { return 0 };
     let set = (line as usize % level.sets) * WAYS;
     let set = &mut level.lines[set..set + WAYS];
     let (key, dirty) = (2 * (line + 1), u64::from(writes));
@@ -54,7 +54,7 @@ fn touch(levels: &mut [Level], line: u64, writes: bool) {
         let found = set[at] | dirty;
         set.copy_within(0..at, 1);
         set[0] = found;
-        return;
+        return 0;
     }
     let leaving = set[WAYS - 1];
     set.copy_within(0..WAYS - 1, 1);
@@ -62,10 +62,11 @@ fn touch(levels: &mut [Level], line: u64, writes: bool) {
     level.moved.filled += LINE;
     let written_back = leaving & 1 == 1;
     level.moved.written_back += u64::from(written_back) * LINE;
-    touch(behind, line, false);
+    let lacked = 1 + touch(behind, line, false);
     if written_back {
         touch(behind, leaving / 2 - 1, true);
     }
+    lacked
 }
 
 #[cfg(test)]
@@ -80,14 +81,15 @@ mod tests {
     #[test]
     fn what_fits_is_filled_once() {
         let mut c = small();
-        (0..10).for_each(|_| (0..16).for_each(|line| c.access(line, false)));
+        (0..10).for_each(|_| (0..16).for_each(|line| drop(c.access(line, false))));
         assert_eq!(c.moved(), [Moved { filled: 1024, written_back: 0 }; 2]);
     }
 
     #[test]
     fn what_does_not_fit_comes_again_and_writes_leave() {
         let mut c = small();
-        (0..2).for_each(|_| (0..64).for_each(|line| c.access(line, true)));
+        let lacked: Vec<usize> = (0..128).map(|n| c.access(n % 64, true)).collect();
+        assert!(lacked[..64].iter().all(|l| *l == 2) && lacked[64..].iter().all(|l| *l == 1));
         assert_eq!(c.moved()[0], Moved { filled: 8192, written_back: 8192 - 1024 });
         assert_eq!(c.moved()[1], Moved { filled: 4096, written_back: 0 });
     }

@@ -28,6 +28,8 @@ pub struct Bytes {
     /// reads after it has written it is not read from memory.
     pub read: u64,
     pub written: u64,
+    /// In lines that came into the second level of cache.
+    pub fetched: u64,
 }
 
 impl std::ops::AddAssign for Bytes {
@@ -36,6 +38,7 @@ impl std::ops::AddAssign for Bytes {
         self.stored += other.stored;
         self.read += other.read;
         self.written += other.written;
+        self.fetched += other.fetched;
     }
 }
 
@@ -130,7 +133,9 @@ impl Counter {
                 true => counted.written += u64::from(self.footprint.write(line, mask)),
                 false => counted.read += u64::from(self.footprint.read(line, mask)),
             }
-            self.caches.access(line, writes);
+            if self.caches.access(line, writes) > 1 {
+                counted.fetched += LINE;
+            }
             at += count;
         }
     }
@@ -196,8 +201,8 @@ mod tests {
         c.event(Event::Store, 1, 8192, 0, 0b1111);
         c.event(Event::Load, 1, 8192, 4, 1);
         let counts = c.finish();
-        assert_eq!(counts.arrays[0], Bytes { loaded: 60, stored: 0, read: 48, written: 0 });
-        assert_eq!(counts.arrays[1], Bytes { loaded: 4, stored: 16, read: 0, written: 4 });
+        assert_eq!(counts.arrays[0], Bytes { loaded: 60, stored: 0, read: 48, written: 0, fetched: 64 });
+        assert_eq!(counts.arrays[1], Bytes { loaded: 4, stored: 16, read: 0, written: 4, fetched: 64 });
         assert_eq!((counts.regions, counts.moved[0].filled), (1, 128));
     }
 

@@ -3,6 +3,16 @@
 //! Pure functions of a nest, the values of its parameters and a machine description. Nothing here is measured, and
 //! nothing here runs; a counted run (`lowering`'s `count`) gives the same figures for the tests to compare.
 
+pub mod footprint;
+pub mod levels;
+pub mod tally;
+pub mod values;
+
+pub use footprint::{Footprint, footprint};
+pub use levels::moved;
+pub use tally::{Tally, tally};
+pub use values::Values;
+
 use crate::program::Role;
 use serde::{Deserialize, Serialize};
 
