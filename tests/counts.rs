@@ -175,19 +175,21 @@ fn copy_of(nest: &LoopNest, name: &str) -> usize {
 /// sequence (but for lines that two of its tiles share), while those of the recurrence come in every step.
 #[test]
 fn regions_and_projection_weights_do_not_grow_with_the_number_of_steps() {
-    // 144 floats are 9 lines: rows that do not fall into few sets.
-    for (op, rows, hidden) in [("LSTM", 144, 36), ("GRU", 144, 48)] {
+    // 208 and 240 floats are 13 and 15 lines: rows that do not fall into few sets.
+    for (op, rows, hidden) in [("LSTM", 208, 52), ("GRU", 240, 80)] {
         let mut counted = counted(&recurrent(op, rows, hidden), 1);
-        counted.loaded.manifest.counted.as_mut().unwrap().caches = [1 << 10, 16 << 10, 64 << 10];
+        counted.loaded.manifest.counted.as_mut().unwrap().caches = [1 << 10, 32 << 10, 64 << 10];
         let (w, r) = (copy_of(&counted.nest, "w"), copy_of(&counted.nest, "r"));
         let run = |steps: usize| {
             let counts = counted.count(&[ramp(&[steps, 1, 64]), ramp(&[1, rows, 64]), ramp(&[1, rows, hidden])]);
             (counts.regions, counts.arrays[w].fetched, counts.arrays[r].fetched)
         };
-        let (one, ten, hundred) = (run(1), run(10), run(100));
-        assert_eq!([one.0, ten.0], [hundred.0; 2], "{op}");
+        let (one, ten, hundred, four_hundred) = (run(1), run(10), run(100), run(400));
+        assert_eq!([one.0, ten.0, hundred.0], [four_hundred.0; 3], "{op}");
         let projection = (rows * 64 * 4) as u64;
-        assert!(hundred.1 <= projection * 3 / 2, "{op}: {} of {projection} bytes", hundred.1);
-        assert!(hundred.2 > 20 * projection.min(one.2.max(1)), "{op}: {} and {}", one.2, hundred.2);
+        for fetched in [hundred.1, four_hundred.1] {
+            assert!(fetched <= projection * 2, "{op}: {fetched} of {projection} bytes");
+        }
+        assert!(hundred.2 > 20 * one.2.max(1), "{op}: {} and {}", one.2, hundred.2);
     }
 }

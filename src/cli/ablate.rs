@@ -186,8 +186,18 @@ fn json(rows: &[Row]) -> Result<String> {
 
 fn text(rows: &[Row]) -> String {
     let head = [
-        "variant", "regions", "loops", "barriers", "loaded", "stored", "read", "written", "behind L2", "workspace",
-        "median us", "compile s",
+        "variant",
+        "regions",
+        "loops",
+        "barriers",
+        "loaded",
+        "stored",
+        "read",
+        "written",
+        "behind L2",
+        "workspace",
+        "median us",
+        "compile s",
     ];
     let mut table = vec![head.map(String::from).to_vec()];
     table.extend(rows.iter().map(|r| {

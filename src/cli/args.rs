@@ -320,7 +320,8 @@ pub struct BenchArgs {
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = "Compiles the model with all passes, with each optional pass off, `unfused` (dce, cse, fold, forward, fuse and hoist
+#[command(
+    after_help = "Compiles the model with all passes, with each optional pass off, `unfused` (dce, cse, fold, forward, fuse and hoist
 off: every operator a kernel of its own, with tiles, layouts and registers as before), and with no optional pass; runs
 each and prints one line for each:
   regions    root loop nests that were run            loops    sequential loops entered
@@ -332,7 +333,8 @@ docs/ablation.md says what the figures mean, and has them for eight models.
 Examples:
   sirius ablate model.onnx --data test_data_set_0
   sirius ablate model.onnx --seconds 0 --json             counts only, one JSON object per line
-  sirius ablate model.onnx --only 'all passes' --only unfused")]
+  sirius ablate model.onnx --only 'all passes' --only unfused"
+)]
 pub struct AblateArgs {
     /// The ONNX file
     pub model: PathBuf,

@@ -31,8 +31,7 @@ pub enum ArrayClass {
 }
 
 impl ArrayClass {
-    pub const ALL: [ArrayClass; 4] =
-        [ArrayClass::Input, ArrayClass::Weight, ArrayClass::Workspace, ArrayClass::Output];
+    pub const ALL: [ArrayClass; 4] = [ArrayClass::Input, ArrayClass::Weight, ArrayClass::Workspace, ArrayClass::Output];
 
     pub fn of(role: &Role) -> ArrayClass {
         match role {

@@ -58,7 +58,8 @@ impl Tally {
 pub fn tally(nest: &LoopNest, values: &Values, machine: &Machine) -> Tally {
     let width = (machine.vector_bytes / 4).max(1) as u64;
     let fuses = machine.numeric == Numeric::Contract;
-    let mut counter = Counter { nest, values, width, fuses, vars: HashMap::new(), tile: Vec::new(), waiting: HashSet::new() };
+    let mut counter =
+        Counter { nest, values, width, fuses, vars: HashMap::new(), tile: Vec::new(), waiting: HashSet::new() };
     let mut total = counter.list(&nest.body);
     total.regions = nest.body.iter().map(regions).sum();
     total
