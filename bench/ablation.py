@@ -11,7 +11,7 @@ import argparse, json, os, subprocess, sys
 
 HEAD = """# What every pass is worth
 
-Made by `make ablation`; [counting.md](counting.md) says what the figures mean and what they show. MB are 10^6 bytes;
+Made by `bench/ablation.py` (`make ablation`); [counting.md](counting.md) says what the figures mean and what they show. MB are 10^6 bytes;
 times are medians of single inferences with one thread, the variants in turns; barriers are those of two threads.
 """
 COLUMNS = ["variant", "regions", "loops entered", "barriers", "stored MB", "loaded MB", "written MB", "read MB",

@@ -329,7 +329,7 @@ each and prints one line for each:
   read, written   distinct bytes, summed over the regions: the traffic of an ideal cache
   behind L2  bytes in and out of a simulated second-level cache, from cold
   workspace  bytes of temporaries at these sizes      median us, compile s    time, one thread
-docs/ablation.md says what the figures mean, and has them for eight models.
+docs/counting.md says what the figures mean, docs/ablation.md has them for real models.
 Examples:
   sirius ablate model.onnx --data test_data_set_0
   sirius ablate model.onnx --seconds 0 --json             counts only, one JSON object per line
