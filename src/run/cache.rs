@@ -81,7 +81,8 @@ mod tests {
     #[test]
     fn what_fits_is_filled_once() {
         let mut c = small();
-        (0..10).for_each(|_| (0..16).for_each(|line| drop(c.access(line, false))));
+        let lacked: usize = (0..160).map(|n| c.access(n % 16, false)).sum();
+        assert_eq!(lacked, 2 * 16);
         assert_eq!(c.moved(), [Moved { filled: 1024, written_back: 0 }; 2]);
     }
 
