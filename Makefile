@@ -1,5 +1,6 @@
 # make demo   from a fresh Debian 12 with Rust and a C compiler to a compiled, running, timed real model
 # make test   everything that CI runs but formatting and lints
+# make ablation   what every pass is worth, in docs/ablation.md
 
 PACKAGES := llvm-19-dev libpolly-19-dev lld-19 autoconf automake libtool libzstd-dev zlib1g-dev python3 python3-pip
 MODEL := ppocr_cls
@@ -13,7 +14,10 @@ RESTORED := bert_base.ts mobilenet_v2.ts resnet50.ts lstm_10x256.ts greedy_loop.
   while_fixpoint.dynamo skipnet_if.ts mmoe.ts
 ANSWERS := PYTHONPATH=target/python $(PYTHON)
 
-.PHONY: setup demo test models examples
+# Models of docs/ablation.md.
+ABLATED := bert_base.ts lstm_10x256.ts greedy_loop.ts scan_gru.dynamo mmoe.ts mobilenet_v2.ts swin_t.ts silero_vad_v6_seq
+
+.PHONY: setup demo test models examples ablation
 .NOTPARALLEL:
 
 # Installs what is missing, and only that.
@@ -44,6 +48,13 @@ models: setup
 	$(PYTHON) models/fetch.py $(FETCHED)
 	$(ANSWERS) models/restore.py $(RESTORED)
 	$(ANSWERS) models/answers.py $(FETCHED) $(RESTORED)
+
+# docs/ablation.md: every pass on and off, counted and timed. Takes a while: code that counts is slow.
+ablation: models
+	cargo build --release
+	$(ANSWERS) models/restore.py swin_t.ts
+	$(ANSWERS) models/answers.py swin_t.ts
+	$(PYTHON) bench/ablation.py $(SIRIUS) $(addprefix models/fetched/,$(ABLATED)) --keep target/ablation > docs/ablation.md
 
 # The C and Python programs of examples/, on a tiny committed model.
 examples: setup

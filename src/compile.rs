@@ -6,7 +6,8 @@ use crate::import::{self, Dimension, Given, ImportOptions};
 use crate::report::{forms, session::Session, work};
 use sirius_lowering::Target;
 use sirius_lowering::artifact::{ArtifactOptions, WeightsPolicy, tag_of, write_artifact};
-use sirius_lowering::code::{Code, compile_body};
+use sirius_lowering::code::{Code, CodeOptions, compile_body};
+use sirius_lowering::count::Counting;
 use sirius_lowering::metadata::Manifest;
 use sirius_lowering::nvptx::{self, GpuArtifact};
 use sirius_polyhedral::certificate::record::Recorder;
@@ -50,6 +51,8 @@ pub struct CompileOptions {
     pub name: Option<String>,
     /// Write here what the passes did, in a form that `sirius verify` checks.
     pub certificate: Option<PathBuf>,
+    /// Make code that reports what it does.
+    pub counting: Counting,
 }
 
 impl Default for CompileOptions {
@@ -69,6 +72,7 @@ impl Default for CompileOptions {
             numeric: Numeric::Contract,
             name: None,
             certificate: None,
+            counting: Counting::Off,
         }
     }
 }
@@ -101,6 +105,7 @@ pub fn compile(path: &Path, options: &CompileOptions, session: &mut Session, dir
         target,
         fp_policy: fp_policy(options.numeric).to_string(),
         flops,
+        counting: options.counting,
     };
     let manifest = session.phase("link", |_| write_artifact(&nest, &code.object, &code.symbol, &artifact, dir))?;
     Ok(Compiled { manifest, report })
@@ -249,7 +254,8 @@ pub fn lower(
 ) -> Result<Code> {
     refuse_gpu(options)?;
     let want_text = want_text || session.dump_dir.is_some();
-    let code = session.phase("code", |_| compile_body(nest, target, options.level, want_text))?;
+    let code_options = CodeOptions { level: options.level, want_text, counting: options.counting };
+    let code = session.phase("code", |_| compile_body(nest, target, code_options))?;
     session.dump("code", "ll", || code.llvm.clone())?;
     session.dump("code", "s", || code.assembly.clone())?;
     Ok(code)

@@ -208,7 +208,8 @@ fn code(golden: &Golden) -> std::result::Result<String, Failed> {
         return Ok(nvptx::llvm_text(&nest, &nvptx::target(gpu)).map_err(failed)?.0);
     }
     let target = Target::x86(golden.option("cpu").ok_or("#! cpu: NAME or #! gpu: NAME is missing")?);
-    Ok(code::compile_body(&nest, &target, 0, true).map_err(failed)?.llvm)
+    let options = code::CodeOptions { level: 0, want_text: true, ..code::CodeOptions::default() };
+    Ok(code::compile_body(&nest, &target, options).map_err(failed)?.llvm)
 }
 
 /// The canonical text, or the error.

@@ -106,6 +106,7 @@ fn compiled(program: &Program, numeric: Numeric, threads: usize, inputs: &[Value
         target,
         fp_policy: String::new(),
         flops: vec![],
+        counting: Default::default(),
     };
     let dir = tempfile::tempdir().unwrap();
     let manifest = write_artifact(&nest, &code.object, &code.symbol, &artifact, dir.path()).unwrap();

@@ -3,6 +3,7 @@
 //! `cargo run -p sirius-lowering --example product -- [M N K] [cpu]`
 
 use inkwell::context::Context;
+use sirius_lowering::count::Counting;
 use sirius_lowering::{Target, compile_assembly, compile_object, emit_body};
 use sirius_polyhedral::program::Placement;
 use sirius_polyhedral::schedule_tree::Mark;
@@ -20,14 +21,14 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let nest = product(m, n, k);
     let context = Context::create();
     let start = Instant::now();
-    let module = emit_body(&context, &nest, &target)?;
+    let module = emit_body(&context, &nest, &target, Counting::Off)?;
     if let Some(body) = module.get_function("product_body") {
         body.as_global_value().set_visibility(inkwell::GlobalVisibility::Default);
     }
     let object = compile_object(&module, &target, inkwell::OptimizationLevel::Aggressive)?;
     println!("compiled in {:.0} ms", start.elapsed().as_secs_f64() * 1e3);
     if std::env::var_os("SHOW").is_some() {
-        let module = emit_body(&context, &nest, &target)?;
+        let module = emit_body(&context, &nest, &target, Counting::Off)?;
         println!("{}", compile_assembly(&module, &target, inkwell::OptimizationLevel::Aggressive)?);
     }
     let seconds = time(&object, m, n, k)?;

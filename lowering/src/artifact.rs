@@ -2,6 +2,7 @@
 //!
 //! Files appear under their names only when complete, and equal inputs give equal bytes.
 
+use crate::count::Counting;
 use crate::descriptor::{Facts, WeightsPlace, descriptor_ir};
 use crate::features::{Feature, required_features};
 use crate::files::{Files, cannot_write};
@@ -53,6 +54,8 @@ pub struct ArtifactOptions {
     pub fp_policy: String,
     /// Floating-point operations of one inference: formulas whose sum it is.
     pub flops: Vec<String>,
+    /// Whether the code was made to count.
+    pub counting: Counting,
 }
 
 /// A C identifier from any name: other characters become `_`, and a leading digit gets a letter before it.
@@ -176,6 +179,8 @@ impl<'a> Draft<'a> {
             flops: self.options.flops.clone(),
             kernels: vec![KernelInfo { symbol: body_symbol.to_string(), nodes: metadata::kernel_nodes(nest) }],
             threads: nest.team(),
+            counted: (self.options.counting == Counting::On)
+                .then(|| metadata::counted_info(nest, &self.options.target.machine)),
         }
     }
 

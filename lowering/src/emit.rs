@@ -8,6 +8,7 @@
 
 use crate::affine::{self, Atoms};
 use crate::artifact::tag_of;
+use crate::count::{self, Counting};
 use crate::expr::Operators;
 use crate::ir::{IntCompare, Ir, Op, Type, Value};
 use crate::part;
@@ -20,7 +21,7 @@ use inkwell::attributes::{Attribute, AttributeLoc};
 use inkwell::builder::Builder;
 use inkwell::context::Context;
 use inkwell::module::{Linkage, Module};
-use inkwell::values::{BasicValueEnum, FunctionValue, InstructionValue, MetadataValue, PointerValue};
+use inkwell::values::{BasicValueEnum, FunctionValue, GlobalValue, InstructionValue, MetadataValue, PointerValue};
 use sirius_polyhedral::program::Placement;
 use sirius_polyhedral::{Aff, Array, ArrayId, DType, Error, LoopNest, Nest, Numeric, ParamDef, ParamId, Result};
 use std::cell::{Cell, RefCell};
@@ -28,7 +29,12 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 
 /// The module with `define hidden i32 @<name>_body(ptr noalias %tensors, ptr noalias %params, ptr noalias %worker)`.
-pub fn emit_body<'ctx>(context: &'ctx Context, nest: &LoopNest, target: &Target) -> Result<Module<'ctx>> {
+pub fn emit_body<'ctx>(
+    context: &'ctx Context,
+    nest: &LoopNest,
+    target: &Target,
+    counting: Counting,
+) -> Result<Module<'ctx>> {
     let module = context.create_module(&nest.name);
     if target.machine.vector_bytes < 32 {
         let message = format!("{} lacks AVX2, FMA or F16C", target.cpu);
@@ -37,19 +43,21 @@ pub fn emit_body<'ctx>(context: &'ctx Context, nest: &LoopNest, target: &Target)
     let machine = target.llvm(OptimizationLevel::Default)?;
     module.set_triple(&machine.get_triple());
     module.set_data_layout(&machine.get_target_data().get_data_layout());
-    let body = declare(context, &module, &format!("{}_body", tag_of(&nest.name)), &["tensors", "params", "worker"]);
+    let tag = tag_of(&nest.name);
+    let observer = count::observer(&module, &tag, counting)?;
+    let body = declare(context, &module, &format!("{tag}_body"), &["tensors", "params", "worker"]);
     body.as_global_value().set_visibility(inkwell::GlobalVisibility::Hidden);
     let builder = context.create_builder();
     builder.position_at_end(context.append_basic_block(body, "entry"));
     let mut known = HashMap::new();
-    let mut caller = Caller::new(Ir::new(context, &builder), body, nest);
+    let mut caller = Caller::new(Ir::new(context, &builder), body, nest, observer);
     for root in &nest.body {
         for root in caller.enter(root)? {
             let part = part::part(nest, root);
-            let name = format!("{}_part{}", tag_of(&nest.name), known.len());
+            let name = format!("{tag}_part{}", known.len());
             let function = match known.entry(part.key.clone()) {
                 Entry::Occupied(same) => *same.get(),
-                Entry::Vacant(new) => *new.insert(emit_part(context, &module, &name, &part.nest, target)?),
+                Entry::Vacant(new) => *new.insert(emit_part(context, &module, &name, &part.nest, target, observer)?),
             };
             let arrays = array_list(context, &module, &part.arrays);
             caller.call(function, arrays, root)?;
@@ -69,13 +77,14 @@ fn emit_part<'ctx>(
     name: &str,
     nest: &LoopNest,
     target: &Target,
+    observer: Option<GlobalValue<'ctx>>,
 ) -> Result<FunctionValue<'ctx>> {
     let function = declare(context, module, name, &["tensors", "params", "arrays", "worker"]);
     function.set_linkage(Linkage::Internal);
     prevent_inlining(context, function);
     let (main, entry) = (context.create_builder(), context.create_builder());
-    let numeric = target.machine.numeric;
-    let frame = Frame::new(context, module, [&main, &entry], nest, function, numeric);
+    let frame = Frame::new(context, module, [&main, &entry], nest, function);
+    let frame = Frame { numeric: target.machine.numeric, observer, ..frame };
     nest.body.iter().try_for_each(|root| x86::emit_root(&frame, target.machine.vector_bytes, root))?;
     frame.finish();
     Ok(function)
@@ -135,10 +144,13 @@ pub struct Frame<'a, 'ctx> {
     pub operators: Operators<'a, 'ctx>,
     pub nest: &'a LoopNest,
     pub numeric: Numeric,
+    /// Who is told what the code does.
+    pub observer: Option<GlobalValue<'ctx>>,
     entry: Ir<'a, 'ctx>,
     start: inkwell::basic_block::BasicBlock<'ctx>,
     function: FunctionValue<'ctx>,
     bases: RefCell<HashMap<ArrayId, Value<'ctx>>>,
+    numbers: RefCell<HashMap<ArrayId, Value<'ctx>>>,
     params: RefCell<HashMap<ParamId, Value<'ctx>>>,
     /// Values of parameters that the program computes, while a loop that uses them is open.
     computed: RefCell<HashMap<ParamId, Value<'ctx>>>,
@@ -156,7 +168,6 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
         [main, entry]: [&'a Builder<'ctx>; 2],
         nest: &'a LoopNest,
         function: FunctionValue<'ctx>,
-        numeric: Numeric,
     ) -> Frame<'a, 'ctx> {
         entry.position_at_end(context.append_basic_block(function, "entry"));
         let start = context.append_basic_block(function, "start");
@@ -164,11 +175,13 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
         Frame {
             operators: Operators { ir: Ir::new(context, main), module },
             nest,
-            numeric,
+            numeric: Numeric::default(),
+            observer: None,
             entry: Ir::new(context, entry),
             start,
             function,
             bases: RefCell::default(),
+            numbers: RefCell::default(),
             params: RefCell::default(),
             computed: RefCell::default(),
             strides: RefCell::default(),
@@ -229,14 +242,23 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
         *self.bases.borrow_mut().entry(id).or_insert_with(|| {
             let context = self.ir().context;
             let pointer: Type = context.ptr_type(AddressSpace::default()).into();
-            let (i64, i8): (Type, Type) = (context.i64_type().into(), context.i8_type().into());
-            let [number, begin] = [0, 1].map(|field| {
-                let at = self.entry.i64(2 * i64::from(id.0) + field);
-                self.entry.load(i64, self.entry.element(i64, self.argument(2), at), 8)
-            });
+            let i8: Type = context.i8_type().into();
+            let [number, begin] = [0, 1].map(|field| self.array_word(id, field));
             let whole = self.entry.load(pointer, self.entry.element(pointer, self.argument(0), number), 8);
             self.entry.element(i8, whole, begin)
         })
+    }
+
+    /// Word `field` of what the caller says about an array: its number in the whole nest, and where its part begins.
+    fn array_word(&self, id: ArrayId, field: i64) -> Value<'ctx> {
+        let i64 = self.ir().context.i64_type().into();
+        let at = self.entry.i64(2 * i64::from(id.0) + field);
+        self.entry.load(i64, self.entry.element(i64, self.argument(2), at), 8)
+    }
+
+    /// The number in the whole nest of an array that the function sees.
+    pub fn array_number(&self, id: ArrayId) -> Value<'ctx> {
+        *self.numbers.borrow_mut().entry(id).or_insert_with(|| self.array_word(id, 0))
     }
 
     /// Is this parameter (or one it is made from) computed by the program itself?

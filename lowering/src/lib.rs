@@ -3,6 +3,7 @@
 pub mod affine;
 pub mod artifact;
 pub mod code;
+pub mod count;
 pub mod descriptor;
 pub mod emit;
 pub mod expr;

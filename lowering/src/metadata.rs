@@ -6,7 +6,8 @@ use crate::descriptor::extent_text;
 use crate::prepare::storage_extents;
 use crate::workspace;
 use serde::{Deserialize, Serialize};
-use sirius_polyhedral::{Aff, ArrayId, LoopNest, Nest, Numeric, ParamDef};
+use sirius_polyhedral::cost::ArrayClass;
+use sirius_polyhedral::{Aff, Array, ArrayId, LoopNest, Machine, Nest, Numeric, ParamDef};
 
 /// The top of `NAME.json`. Fields are only ever added within one `abi`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,6 +41,26 @@ pub struct Manifest {
     /// Worker threads of a context, unless its options say less.
     #[serde(default = "one")]
     pub threads: u32,
+    /// Only in artifacts that count: what their events speak of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted: Option<CountedInfo>,
+}
+
+/// What the events of a counted artifact speak of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CountedInfo {
+    /// By number.
+    pub arrays: Vec<ArrayInfo>,
+    /// Bytes of the three levels of cache that the code was made for.
+    pub caches: [usize; 3],
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ArrayInfo {
+    pub name: String,
+    pub class: ArrayClass,
+    /// Of one element.
+    pub bytes: usize,
 }
 
 fn one() -> u32 {
@@ -172,6 +193,13 @@ pub fn workspace_info(nest: &LoopNest, slots: &[Option<usize>]) -> WorkspaceInfo
     let formula = workspace::formula(nest, slots, &texts);
     let polynomial = formula.as_ref().and_then(|_| workspace::polynomial(nest, slots));
     WorkspaceInfo { bytes: total, slots: texts, formula, polynomial }
+}
+
+/// What a counted artifact says about itself.
+pub fn counted_info(nest: &LoopNest, machine: &Machine) -> CountedInfo {
+    let info = |a: &Array| ArrayInfo { name: a.name.clone(), class: ArrayClass::of(&a.role), bytes: a.dtype.size() };
+    let caches = [machine.l1_bytes, machine.l2_bytes, machine.l3_bytes];
+    CountedInfo { arrays: nest.arrays.iter().map(info).collect(), caches }
 }
 
 fn fixed_product(extents: &[Aff], size: usize) -> Option<u64> {

@@ -2,10 +2,11 @@
 //!
 //! All workers call the body. `worker` points to a `sirius_worker` (see `runtime/descriptor.h`).
 
+use crate::count::{self, Event};
 use crate::ir::{IntCompare, Ir, Value};
 use inkwell::AddressSpace;
 use inkwell::basic_block::BasicBlock;
-use inkwell::values::{BasicMetadataValueEnum, FunctionValue, PointerValue};
+use inkwell::values::{BasicMetadataValueEnum, FunctionValue, GlobalValue, PointerValue};
 use sirius_polyhedral::schedule_tree::Mark;
 use sirius_polyhedral::{Error, LoopNest, Nest, Result};
 
@@ -16,7 +17,10 @@ pub fn field<'ctx>(ir: Ir<'_, 'ctx>, worker: Value<'ctx>, at: i64) -> Value<'ctx
 }
 
 /// Calls the barrier. To LLVM it may read and write all memory, so nothing moves across.
-pub fn wait<'ctx>(ir: Ir<'_, 'ctx>, worker: Value<'ctx>) -> Result<()> {
+pub fn wait<'ctx>(ir: Ir<'_, 'ctx>, worker: Value<'ctx>, observer: Option<GlobalValue<'ctx>>) -> Result<()> {
+    if let Some(observer) = observer {
+        count::event(ir, observer, Event::Barrier, field(ir, worker, 0))?;
+    }
     let pointer = ir.context.ptr_type(AddressSpace::default());
     let function = ir.load(pointer.into(), ir.element(pointer.into(), worker, ir.i64(2)), 8);
     let signature = ir.context.void_type().fn_type(&[pointer.into()], false);
@@ -32,11 +36,17 @@ pub struct Caller<'a, 'ctx> {
     is_first: Option<Value<'ctx>>,
     /// Where all workers go on, while a block of worker 0 alone is open.
     after: Option<BasicBlock<'ctx>>,
+    observer: Option<GlobalValue<'ctx>>,
 }
 
 impl<'a, 'ctx> Caller<'a, 'ctx> {
-    pub fn new(ir: Ir<'a, 'ctx>, body: FunctionValue<'ctx>, nest: &LoopNest) -> Caller<'a, 'ctx> {
-        let mut caller = Caller { ir, body, is_first: None, after: None };
+    pub fn new(
+        ir: Ir<'a, 'ctx>,
+        body: FunctionValue<'ctx>,
+        nest: &LoopNest,
+        observer: Option<GlobalValue<'ctx>>,
+    ) -> Caller<'a, 'ctx> {
+        let mut caller = Caller { ir, body, is_first: None, after: None, observer };
         if nest.body.iter().any(Nest::is_shared) {
             caller.is_first = Some(ir.icmp(IntCompare::LLVMIntEQ, field(ir, caller.worker(), 0), ir.i64(0)));
         }
@@ -52,7 +62,7 @@ impl<'a, 'ctx> Caller<'a, 'ctx> {
         match root {
             Nest::Loop { kind: Mark::Barrier, body, .. } => {
                 self.all();
-                wait(self.ir, self.worker())?;
+                wait(self.ir, self.worker(), self.observer)?;
                 Ok(body)
             }
             other => Ok(std::slice::from_ref(other)),
@@ -64,6 +74,9 @@ impl<'a, 'ctx> Caller<'a, 'ctx> {
         match self.is_first {
             Some(is_first) if !part.is_shared() => self.first(is_first),
             _ => self.all(),
+        }
+        if let Some(observer) = self.observer {
+            count::event(self.ir, observer, Event::Region, field(self.ir, self.worker(), 0))?;
         }
         let mut arguments: Vec<BasicMetadataValueEnum> = self.body.get_param_iter().map(Into::into).collect();
         arguments.insert(2, arrays.into());

@@ -93,6 +93,7 @@ fn build(dir: &Path, weights: WeightsPolicy, cpu: &str) -> Manifest {
         target: Target::x86(cpu),
         fp_policy: "strict".into(),
         flops: vec![],
+        counting: Default::default(),
     };
     write_artifact(&scaling_nest(), &object(), "scale_body", &options, dir).unwrap()
 }

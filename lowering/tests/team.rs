@@ -3,7 +3,7 @@
 use libloading::Library;
 use sirius_lowering::Target;
 use sirius_lowering::artifact::{ArtifactOptions, WeightsPolicy, write_artifact};
-use sirius_lowering::code::compile_body;
+use sirius_lowering::code::{CodeOptions, compile_body};
 use sirius_polyhedral::text::{ConstantPool, parse_nest};
 use std::ffi::{c_char, c_int, c_void};
 use std::path::Path;
@@ -42,7 +42,7 @@ body {{
 fn build(dir: &Path, steps: usize) {
     let nest = parse_nest(&ring(steps), &ConstantPool::default()).unwrap();
     let target = Target::x86("x86-64-v3");
-    let code = compile_body(&nest, &target, 3, false).unwrap();
+    let code = compile_body(&nest, &target, CodeOptions::default()).unwrap();
     let options = ArtifactOptions {
         name: "ring".into(),
         tag: "ring".into(),
@@ -52,6 +52,7 @@ fn build(dir: &Path, steps: usize) {
         target,
         fp_policy: "strict".into(),
         flops: vec![],
+        counting: Default::default(),
         fixed: Default::default(),
     };
     let manifest = write_artifact(&nest, &code.object, &code.symbol, &options, dir).unwrap();

@@ -20,6 +20,7 @@ pub mod aff;
 pub mod astgen;
 pub mod certificate;
 pub mod classical;
+pub mod cost;
 pub mod deps;
 pub mod driver;
 pub mod dtype;

@@ -5,6 +5,7 @@ use crate::import::{Dimension, Given};
 use crate::run::pb;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sirius_lowering::artifact::WeightsPolicy;
+use sirius_lowering::count::Counting;
 use sirius_polyhedral::Numeric;
 use std::path::{Path, PathBuf};
 
@@ -39,6 +40,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Measure the time of one inference
     Bench(BenchArgs),
+    /// Measure what every pass is worth on a model: regions, barriers, bytes, workspace, time
+    Ablate(AblateArgs),
     /// Say what became of a node: its loops, and why it was (not) fused
     Explain(ExplainArgs),
     /// List the operators that the compiler knows, with opset versions and element types
@@ -101,6 +104,9 @@ pub struct CompilerArgs {
     /// `fast`: nothing would be faster yet.)
     #[arg(long, value_enum, default_value = "contract")]
     pub numeric: NumericArg,
+    /// Make code that counts what it does (`sirius run --count` shows it): several times slower
+    #[arg(long)]
+    pub count: bool,
     /// Name of the artifact's files and symbols; default: the model's
     #[arg(long)]
     pub name: Option<String>,
@@ -160,6 +166,7 @@ impl CompilerArgs {
             },
             name: self.name.clone(),
             certificate: None,
+            counting: if self.count { Counting::On } else { Counting::Off },
         }
     }
 }
@@ -225,6 +232,7 @@ pub struct DataArgs {
   sirius run model.onnx --data test_data_set_0  compile first
   sirius run model.onnx --reference             by the slow reference interpreter, on made-up inputs
   sirius run model.onnx --verify                compiled code against the reference interpreter
+  sirius run model.onnx --count                 bytes, operations, regions and barriers of one inference
 Exit code 4 when an output differs; the message names output, index, got, wanted, ULP.")]
 pub struct RunArgs {
     /// An ONNX file, an artifact's folder, or an artifact's manifest (.json)
@@ -305,6 +313,40 @@ pub struct BenchArgs {
     #[arg(long, default_value = "2", value_name = "S")]
     pub seconds: f64,
     /// One JSON object on standard output
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub compiler: CompilerArgs,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Compiles the model with all passes, with each optional pass off, `unfused` (dce, cse, fold, forward, fuse and hoist
+off: every operator a kernel of its own, with tiles, layouts and registers as before), and with no optional pass; runs
+each and prints one line for each:
+  regions    root loop nests that were run            loops    sequential loops entered
+  barriers   of two threads, on each path             loaded, stored    bytes of all accesses to arrays in memory
+  read, written   distinct bytes, summed over the regions: the traffic of an ideal cache
+  behind L2  bytes in and out of a simulated second-level cache, from cold
+  workspace  bytes of temporaries at these sizes      median us, compile s    time, one thread
+docs/counting.md says what the figures mean, docs/ablation.md has them for real models.
+Examples:
+  sirius ablate model.onnx --data test_data_set_0
+  sirius ablate model.onnx --seconds 0 --json             counts only, one JSON object per line
+  sirius ablate model.onnx --only 'all passes' --only unfused"
+)]
+pub struct AblateArgs {
+    /// The ONNX file
+    pub model: PathBuf,
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Seconds to measure each variant; 0: counts only
+    #[arg(long, default_value = "1", value_name = "S")]
+    pub seconds: f64,
+    /// Only this variant, by the name that the table has. May be repeated
+    #[arg(long, value_name = "VARIANT")]
+    pub only: Vec<String>,
+    /// One JSON object per line
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]

@@ -6,7 +6,7 @@ use crate::cli::{Outcome, compile, run};
 use crate::report::render;
 use crate::run::{Loaded, formula};
 use serde::Serialize;
-use sirius_polyhedral::Result;
+use sirius_polyhedral::{Error, Result};
 use std::time::{Duration, Instant};
 
 /// Warm-up: at least this long and this often, so that pages, caches and the clock have settled.
@@ -38,12 +38,15 @@ pub fn command(args: &BenchArgs) -> Outcome {
 }
 
 fn bench(args: &BenchArgs, loaded: &Loaded) -> Outcome {
+    if loaded.manifest.counted.is_some() {
+        return Err(Error::invalid("E834", "code that counts is no measure of time").help("leave out --count"));
+    }
     let signature = || data::manifest_signature(&loaded.manifest, &args.compiler.dims);
     for case in data::cases(&args.data, signature)? {
         let m = measure(args, loaded, &case)?;
         if args.json {
             let text = serde_json::to_string(&m)
-                .map_err(|e| sirius_polyhedral::Error::bug("B903", format!("a measurement does not serialize: {e}")))?;
+                .map_err(|e| Error::bug("B903", format!("a measurement does not serialize: {e}")))?;
             render::out(&format!("{text}\n"));
         } else {
             render::out(&text(&m));
@@ -61,21 +64,7 @@ fn text(m: &Measurement) -> String {
 }
 
 fn measure(args: &BenchArgs, loaded: &Loaded, case: &Case) -> Result<Measurement> {
-    let mut bound = loaded.bind(&case.inputs)?;
-    let start = Instant::now();
-    let mut count = 0;
-    while count < WARM_UP.1 || start.elapsed() < WARM_UP.0 {
-        bound.run()?;
-        count += 1;
-    }
-    let budget = Duration::from_secs_f64(args.seconds.clamp(0.01, 3600.0));
-    let (start, mut times) = (Instant::now(), Vec::new());
-    while times.len() < RUNS.0 || (start.elapsed() < budget && times.len() < RUNS.1) {
-        let before = Instant::now();
-        bound.run()?;
-        times.push(before.elapsed().as_secs_f64() * 1e6);
-    }
-    times.sort_by(f64::total_cmp);
+    let times = times(loaded, case, Duration::from_secs_f64(args.seconds.clamp(0.01, 3600.0)))?;
     let at = |share: f64| times[((times.len() - 1) as f64 * share).round() as usize];
     let flops = flops(loaded, case);
     Ok(Measurement {
@@ -90,16 +79,31 @@ fn measure(args: &BenchArgs, loaded: &Loaded, case: &Case) -> Result<Measurement
     })
 }
 
+/// Microseconds of single inferences, the shortest first, for as long as `budget` lasts.
+pub fn times(loaded: &Loaded, case: &Case, budget: Duration) -> Result<Vec<f64>> {
+    let mut bound = loaded.bind(&case.inputs)?;
+    let start = Instant::now();
+    let mut count = 0;
+    while count < WARM_UP.1 || start.elapsed() < WARM_UP.0 {
+        bound.run()?;
+        count += 1;
+    }
+    let (start, mut times) = (Instant::now(), Vec::new());
+    while times.len() < RUNS.0 || (start.elapsed() < budget && times.len() < RUNS.1) {
+        let before = Instant::now();
+        bound.run()?;
+        times.push(before.elapsed().as_secs_f64() * 1e6);
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(times)
+}
+
 /// The model's operation count at the dimensions of this case.
 fn flops(loaded: &Loaded, case: &Case) -> Option<f64> {
     let manifest = &loaded.manifest;
     let value = |name: &str| {
         let dim = manifest.dims.iter().find(|d| d.name == name)?;
-        let input = case.inputs.get(dim.input)?;
-        match dim.content {
-            true => (dim.axis < input.len()).then(|| input.get_i64(dim.axis)),
-            false => input.shape.get(dim.axis).map(|n| *n as i64),
-        }
+        data::dim_value(dim, &case.inputs)
     };
     let terms = manifest.flops.iter().map(|text| formula::evaluate(text, &value).ok());
     let total = terms.map(|t| t.map(|v| v as f64)).sum::<Option<f64>>()?;

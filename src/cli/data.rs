@@ -4,7 +4,7 @@ use crate::cli::args::DataArgs;
 use crate::graph::{Graph, TensorId};
 use crate::import::Dimension;
 use crate::run::{Value, formula, pb};
-use sirius_lowering::metadata::Manifest;
+use sirius_lowering::metadata::{DimInfo, Manifest};
 use sirius_polyhedral::{Aff, DType, Error, Params, Result};
 use std::path::{Path, PathBuf};
 
@@ -80,6 +80,20 @@ fn made_up(signature: &Signature, seed: u64) -> Result<Case> {
         });
     }
     Ok(Case { name: format!("made-up inputs (seed {seed})"), inputs, expected: Vec::new() })
+}
+
+/// The value of a named dimension for these inputs; `None` where they have no such axis or element.
+pub fn dim_value(dim: &DimInfo, inputs: &[Value]) -> Option<i64> {
+    let input = inputs.get(dim.input)?;
+    match dim.content {
+        true => (dim.axis < input.len()).then(|| input.get_i64(dim.axis)),
+        false => input.shape.get(dim.axis).map(|n| *n as i64),
+    }
+}
+
+/// The values of all named dimensions, in the manifest's order.
+pub fn dim_values(manifest: &Manifest, inputs: &[Value]) -> Option<Vec<i64>> {
+    manifest.dims.iter().map(|d| dim_value(d, inputs)).collect()
 }
 
 /// Extents of a graph's inputs where symbolic dimensions take their hints.

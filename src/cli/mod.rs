@@ -1,5 +1,6 @@
 //! The command line: one file per command, arguments in `args`, and what must never happen in `guard`.
 
+mod ablate;
 mod args;
 mod bench;
 mod check;
@@ -38,6 +39,7 @@ fn dispatch(cli: &Cli) -> Outcome {
         Command::Check(args) => check::command(args),
         Command::Inspect(args) => inspect::command(args),
         Command::Bench(args) => bench::command(args),
+        Command::Ablate(args) => ablate::command(args),
         Command::Explain(args) => explain::command(args),
         Command::Ops(args) => ops::command(args),
         Command::Verify(args) => verify::command(args),

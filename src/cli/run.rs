@@ -4,8 +4,9 @@ use crate::cli::args::RunArgs;
 use crate::cli::{Outcome, compile, data};
 use crate::compile::import;
 use crate::graph::{Graph, interp};
-use crate::report::{progress::Progress, render, session::Session};
+use crate::report::{counts, progress::Progress, render, session::Session};
 use crate::run::compare::{Comparison, Tolerance, compare};
+use crate::run::count::Depth;
 use crate::run::{Loaded, Value, pb};
 use sirius_polyhedral::{Error, Result};
 use std::path::Path;
@@ -31,6 +32,9 @@ pub fn is_model(path: &Path) -> bool {
 }
 
 fn run_loaded(args: &RunArgs, loaded: &Loaded) -> Outcome {
+    if args.compiler.count && loaded.manifest.counted.is_none() {
+        return Err(Error::invalid("E824", "the artifact was not made to count").help("compile it with --count"));
+    }
     let graph = if is_model(&args.model) { Some(load_graph(args)?) } else { None };
     let cases = data::cases(&args.data, || match &graph {
         Some(graph) => Ok(data::graph_signature(graph)),
@@ -45,6 +49,9 @@ fn run_loaded(args: &RunArgs, loaded: &Loaded) -> Outcome {
             _ => case.expected,
         };
         code = code.max(finish_case(args, &case.name, &names, &outputs, &expected)?);
+        if let (true, Some(info)) = (args.compiler.count, &loaded.manifest.counted) {
+            render::out(&counts::text(&loaded.count(&case.inputs, Depth::Everything)?, info));
+        }
     }
     Ok(code)
 }

@@ -1,5 +1,6 @@
 //! What the compiler says to people: errors, remarks, progress, tables.
 
+pub mod counts;
 pub mod forms;
 pub mod progress;
 pub mod render;

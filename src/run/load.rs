@@ -1,13 +1,19 @@
 //! Loads an artifact and runs it through its C interface, as any other program would.
+//!
+//! A counted artifact runs on threads of ours, since its observer may not be called from threads that the standard
+//! library does not know.
 
 use crate::run::bind::{Buffer, DlTensor};
+use crate::run::count::{Counter, Counts, Depth, Observer};
 use crate::run::value::Value;
 use libloading::Library;
 use sirius_lowering::artifact::ABI_VERSION;
+use sirius_lowering::count::observer_symbol;
 use sirius_lowering::metadata::{Manifest, TensorInfo};
 use sirius_polyhedral::{DType, Error, Result};
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 type Handle = *mut c_void;
 type OpenFn = unsafe extern "C" fn(*const c_char, *mut Handle) -> c_int;
@@ -17,6 +23,8 @@ type ShapesFn = unsafe extern "C" fn(Handle, *const DlTensor, usize, *mut i64, u
 type RunFn = unsafe extern "C" fn(Handle, *const DlTensor, usize, *mut DlTensor, usize) -> c_int;
 type LastErrorFn = unsafe extern "C" fn(Handle) -> *const c_char;
 type WorkspaceFn = unsafe extern "C" fn(Handle, *const i64, usize) -> usize;
+type ParallelFn = extern "C" fn(*mut c_void, u32, TaskFn, *mut c_void);
+type TaskFn = extern "C" fn(*mut c_void, u32);
 type StatusTextFn = unsafe extern "C" fn(c_int) -> *const c_char;
 type CheckHostFn = unsafe extern "C" fn(*mut *const c_char) -> c_int;
 
@@ -29,7 +37,7 @@ struct Options {
     workspace: *mut c_void,
     workspace_bytes: usize,
     threads: u32,
-    parallel: *const c_void,
+    parallel: Option<ParallelFn>,
     user: *mut c_void,
 }
 
@@ -41,6 +49,8 @@ pub struct Loaded {
     model: Handle,
     context: Handle,
     functions: Functions,
+    /// Who hears what a counted artifact does.
+    observer: Option<*mut Observer>,
     /// Dropped last: the functions live in it.
     _library: Library,
 }
@@ -72,10 +82,11 @@ impl Loaded {
             .map_err(|e| Error::environment("E812", format!("{} does not load: {e}", file.display())))?;
         let symbols = Symbols { library: &library, tag: &manifest.tag };
         symbols.check_host()?;
-        let (model, context) = symbols.open(threads.unwrap_or(0))?;
+        let (model, context) = symbols.open(&Options::new(threads.unwrap_or(0), &manifest))?;
         let functions = symbols.functions()?;
+        let observer = manifest.counted.as_ref().map(|_| symbols.observer()).transpose()?;
         let threads = team_size(manifest.threads, threads);
-        Ok(Loaded { manifest, threads, model, context, functions, _library: library })
+        Ok(Loaded { manifest, threads, model, context, functions, observer, _library: library })
     }
 
     /// Bytes of workspace for these values of the named dimensions; `None` where the artifact refuses them.
@@ -90,6 +101,26 @@ impl Loaded {
         let mut bound = self.bind(inputs)?;
         bound.run()?;
         bound.outputs()
+    }
+
+    /// One inference of a counted artifact, and what it did. One count goes on at a time in a process.
+    pub fn count(&self, inputs: &[Value], depth: Depth) -> Result<Counts> {
+        static ONE: Mutex<()> = Mutex::new(());
+        let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let (Some(info), Some(observer)) = (&self.manifest.counted, self.observer) else {
+            return Err(Error::invalid("E824", format!("{} was not made to count", self.manifest.library))
+                .help("compile it with --count"));
+        };
+        let mut bound = self.bind(inputs)?;
+        let counter = Mutex::new(Counter::new(info));
+        // SAFETY: the library exports an observer under this name, and nobody else in this process sets or reads one
+        // while the lock is held: only counted runs would, and they are made here.
+        let before = unsafe { observer.replace(Observer::new(&counter, depth)) };
+        let done = bound.run();
+        // SAFETY: as above; the run is over.
+        unsafe { observer.write(before) };
+        done?;
+        Ok(counter.into_inner().unwrap_or_else(PoisonError::into_inner).finish())
     }
 
     /// Copies the inputs into aligned memory and allocates the outputs, for one run or many.
@@ -172,11 +203,32 @@ impl Bound<'_> {
 
 impl Options {
     /// Defaults but for the number of threads; 0 is the artifact's own.
-    fn new(threads: u32) -> Options {
+    fn new(threads: u32, manifest: &Manifest) -> Options {
         let (size, null) = (std::mem::size_of::<Options>(), std::ptr::null_mut());
-        let (dims, parallel) = (std::ptr::null(), std::ptr::null());
+        let dims = std::ptr::null();
+        let parallel = manifest.counted.as_ref().map(|_| lend_threads as ParallelFn);
         Options { size, dims, n_dims: 0, workspace: null, workspace_bytes: 0, threads, parallel, user: null }
     }
+}
+
+/// What an argument of a task is to whoever hands it on.
+#[derive(Clone, Copy)]
+struct Argument(*mut c_void);
+
+// SAFETY: the artifact asks for its tasks to be run on several threads, with this argument.
+unsafe impl Send for Argument {}
+
+/// Runs the tasks of an artifact, each on a thread of its own.
+extern "C" fn lend_threads(_user: *mut c_void, n: u32, task: TaskFn, argument: *mut c_void) {
+    let argument = Argument(argument);
+    std::thread::scope(|scope| {
+        for index in 0..n {
+            scope.spawn(move || {
+                let all = argument;
+                task(all.0, index);
+            });
+        }
+    });
 }
 
 /// The number of workers for `wanted` threads, as the run time chooses it: the largest divisor.
@@ -248,7 +300,7 @@ impl Symbols<'_> {
         }
     }
 
-    fn open(&self, threads: u32) -> Result<(Handle, Handle)> {
+    fn open(&self, options: &Options) -> Result<(Handle, Handle)> {
         let (open, create) = (self.get::<OpenFn>("open")?, self.get::<CreateFn>("context_create")?);
         let status_text: StatusTextFn = self.get("status_text")?;
         let check = |status: c_int| match status {
@@ -259,12 +311,19 @@ impl Symbols<'_> {
         let (mut model, mut context) = (std::ptr::null_mut(), std::ptr::null_mut());
         // SAFETY: both handles are written on success only.
         check(unsafe { open(std::ptr::null(), &mut model) })?;
-        check(unsafe { create(model, &Options::new(threads), &mut context) }).inspect_err(|_| {
+        check(unsafe { create(model, options, &mut context) }).inspect_err(|_| {
             let close = self.get::<FreeFn>("close");
             // SAFETY: the model was opened above, and no context refers to it.
             close.iter().for_each(|close| unsafe { close(model) });
         })?;
         Ok((model, context))
+    }
+
+    fn observer(&self) -> Result<*mut Observer> {
+        let symbol = observer_symbol(self.tag);
+        // SAFETY: a counted artifact exports two pointers under this name, as `sirius_lowering::count` says.
+        let found = unsafe { self.library.get::<*mut Observer>(symbol.as_bytes()) };
+        found.map(|at| *at).map_err(|e| Error::invalid("E818", format!("the library lacks {symbol}: {e}")))
     }
 
     fn functions(&self) -> Result<Functions> {

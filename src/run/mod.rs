@@ -1,7 +1,11 @@
-//! From artifact and files to results: tensors, their files, and the comparison of results.
+//! From artifact and files to results: tensors, their files, the comparison of results, and
+//! counts of what a run did.
 
 pub mod bind;
+pub mod cache;
 pub mod compare;
+pub mod count;
+pub mod footprint;
 pub mod formula;
 pub mod load;
 pub mod npy;

@@ -92,7 +92,11 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
     /// The code of a condition at a position; `None` where it provably holds.
     fn condition(&mut self, condition: &Condition, at: At, mask: Option<Mask<'ctx>>) -> Result<Option<Value<'ctx>>> {
         match condition {
-            Condition::Guard(e) => self.eval(e, at, mask).map(Some),
+            Condition::Guard(e) => {
+                let holds = self.eval(e, at, mask)?;
+                self.report_operations()?;
+                Ok(Some(holds))
+            }
             Condition::NonNegative(affs) => {
                 let mut all = None;
                 for aff in affs {
@@ -220,6 +224,7 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
             return Err(Error::bug("E713", "rows or lanes of one tile leave a loop at different times"));
         }
         let goes_on = self.eval(guard, At { instance: 0, chunk: 0 }, None)?;
+        self.report_operations()?;
         let ir = self.ir();
         let next = ir.block("next");
         ir.cond_br(goes_on, next, exit);

@@ -10,7 +10,7 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
     pub fn compute(&mut self, key: usize, kind: StatementKind, target: &Access, value: &Expr) -> Result<()> {
         self.memo.clear();
         let shared = self.lanes.is_some() && !self.target_depends_on_lane(target);
-        match kind {
+        let done = match kind {
             StatementKind::Reduce(op) if shared => self.reduce_lanes(key, op, target, value),
             StatementKind::Assign | StatementKind::Update if shared => self.assign_shared(target, value),
             StatementKind::Assign | StatementKind::Update => self.positions().into_iter().try_for_each(|at| {
@@ -21,7 +21,8 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
             StatementKind::Reduce(op) => {
                 self.positions().into_iter().try_for_each(|at| self.reduce(op, target, value, at))
             }
-        }
+        };
+        done.and_then(|()| self.report_operations())
     }
 
     pub fn target_depends_on_lane(&self, target: &Access) -> bool {
@@ -34,6 +35,8 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
         if !self.is_register(target.array) && self.is_scattered(target, at, mask)? {
             let v = self.eval(value, at, mask)?;
             let operators = self.frame.operators;
+            let lanes = self.chunk_lanes(at.chunk).map_or(v, |n| self.ir().widen(v, n));
+            self.note_operations(t, 1, lanes, at);
             return self.update_lanes(target, at, v, mask, &|old, x| operators.binary(op, t, old, x));
         }
         let old = self.load(target, at, mask)?;
@@ -55,10 +58,14 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
         let fused = op == BinaryOp::Add && matches!(t, DType::F32 | DType::F64) && !rounds;
         if let (true, Expr::Binary(BinaryOp::Mul, a, b)) = (fused, value) {
             let (x, y) = (self.eval(a, at, mask)?, self.eval(b, at, mask)?);
-            return Ok(self.frame.operators.fma(x, y, old));
+            let sum = self.frame.operators.fma(x, y, old);
+            self.note_operations(t, 2, sum, at);
+            return Ok(sum);
         }
         let v = self.eval(value, at, mask)?;
-        self.frame.operators.binary(op, t, old, v)
+        let result = self.frame.operators.binary(op, t, old, v)?;
+        self.note_operations(t, 1, result, at);
+        Ok(result)
     }
 
     /// All lanes write one element: they agree, or the last one wins.

@@ -4,6 +4,7 @@ use super::Emitter;
 use super::branch::has_control_flow;
 use super::ranges::Range;
 use super::space::At;
+use crate::count::Event;
 use crate::ir::{IntCompare, Op, Value};
 use crate::team;
 use inkwell::basic_block::BasicBlock;
@@ -37,7 +38,7 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
             Mark::Team(_) if self.shared => self.for_one_worker(|e| e.in_turn(header, body)),
             Mark::Barrier => {
                 if self.shared {
-                    team::wait(self.ir(), self.frame.worker())?;
+                    team::wait(self.ir(), self.frame.worker(), self.frame.observer)?;
                 }
                 self.nodes(body)
             }
@@ -136,6 +137,7 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
         [exit, leave]: [BasicBlock<'ctx>; 2],
         inner: impl FnOnce(&mut Self) -> Result<()>,
     ) -> Result<()> {
+        self.count_event(Event::Loop, self.ir().i64(0))?;
         let ir = self.ir();
         let (var, before, body) = (range.var, ir.at(), ir.block("loop"));
         match nonempty {

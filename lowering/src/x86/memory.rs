@@ -3,6 +3,7 @@
 use super::Emitter;
 use super::access::{Address, Step};
 use super::space::{At, Mask};
+use crate::count::Event;
 use crate::ir::{Type, Value, undefined, vector_of};
 use sirius_polyhedral::program::Placement;
 use sirius_polyhedral::{Access, ArrayId, DType, Error, Result, VarId};
@@ -29,8 +30,10 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
             let (cell, ty) = self.register(access, at)?;
             return Ok(self.ir().load(ty, cell, 1));
         }
+        let wanted = mask;
         let mask = mask.filter(|_| !self.in_bounds(access, at));
         let place = self.place(access, at, mask)?;
+        self.count_load(&place, wanted)?;
         let raw = match place.address.step {
             Step::Constant(0) => self.load_shared(&place),
             Step::Constant(1) => self.load_vector(&place),
@@ -41,6 +44,13 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
             _ => self.gather(&place),
         };
         Ok(self.frame.operators.loaded(raw, self.frame.array(access.array).dtype))
+    }
+
+    /// One element that all lanes share is one access.
+    fn count_load(&self, place: &Place<'ctx>, wanted: Option<Mask<'ctx>>) -> Result<()> {
+        let shared = matches!(place.address.step, Step::Constant(0));
+        let (lanes, wanted) = if shared { (1, None) } else { (place.lanes, wanted) };
+        self.count_access(Event::Load, place.array, &place.address, lanes, wanted)
     }
 
     fn place(&mut self, access: &Access, at: At, mask: Option<Mask<'ctx>>) -> Result<Place<'ctx>> {
@@ -165,6 +175,7 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
         let place = self.place(access, at, mask)?;
         let raw = self.frame.operators.stored(value, self.frame.array(access.array).dtype);
         let scalar = self.lanes.is_none();
+        self.count_access(Event::Store, place.array, &place.address, place.lanes, mask)?;
         match (place.address.step, mask) {
             (Step::Constant(0), _) if scalar => self.store_one(&place, raw, place.address.base),
             (Step::Constant(1), None) => {
@@ -223,6 +234,9 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
     ) -> Result<()> {
         let place = self.place(access, at, mask)?;
         let (ir, operators, t) = (self.ir(), self.frame.operators, self.frame.array(access.array).dtype);
+        for event in [Event::Load, Event::Store] {
+            self.count_access(event, place.array, &place.address, place.lanes, mask)?;
+        }
         let value = ir.widen(value, place.lanes);
         for lane in 0..place.lanes {
             let after = mask.map(|m| {

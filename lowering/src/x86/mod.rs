@@ -5,11 +5,12 @@
 //! Scalar code is the tile of one instance without lanes, so there is one emitter: every node of the nest is
 //! written for the whole tile, statement by statement. `space` maps loop variables to tile positions,
 //! `value` and `access` write expressions and memory accesses, `compute` statements, `loops` and `branch`
-//! control flow, `tiles` the lockstep loops, `reduction` sums over lanes.
+//! control flow, `tiles` the lockstep loops, `reduction` sums over lanes, `count` reports what is done where that is wanted.
 
 mod access;
 mod branch;
 mod compute;
+mod count;
 mod loops;
 mod memory;
 mod ranges;
@@ -20,6 +21,7 @@ mod value;
 
 use crate::emit::Frame;
 use crate::ir::{IntCompare, Ir, Value};
+use count::Operations;
 use inkwell::basic_block::BasicBlock;
 use ranges::Ranges;
 use sirius_polyhedral::{Aff, ArrayId, Nest, ParamId, Result, VarId};
@@ -44,6 +46,7 @@ pub fn emit_root(frame: &Frame<'_, '_>, vector_bytes: usize, root: &Nest) -> Res
         exits: Vec::new(),
         memo: Memo::default(),
         next: frame.nest.vars,
+        operations: Operations::default(),
     };
     emitter.node(root)
 }
@@ -73,6 +76,8 @@ struct Emitter<'f, 'a, 'ctx> {
     memo: Memo<'ctx>,
     /// Next unused number for variables, masks and instances of our own.
     next: u32,
+    /// Not reported yet.
+    operations: Operations<'ctx>,
 }
 
 impl<'a, 'ctx> Emitter<'_, 'a, 'ctx> {

@@ -71,7 +71,7 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
                 self.update_scalar(d.op, d.target, At { instance, chunk: 0 }, total)?;
             }
         }
-        Ok(())
+        self.report_operations()
     }
 
     /// A reduction inside lanes onto one element per instance.
@@ -108,9 +108,10 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
     }
 
     /// Neighbouring chunks pairwise, then the halves of the last vector; narrower chunks join at their width.
-    fn combine_chunks(&self, op: BinaryOp, t: DType, mut parts: Vec<Value<'ctx>>) -> Result<Value<'ctx>> {
-        let operators = self.frame.operators;
-        let width = |v: &Value<'ctx>| self.ir().lanes(*v).unwrap_or(1);
+    fn combine_chunks(&mut self, op: BinaryOp, t: DType, mut parts: Vec<Value<'ctx>>) -> Result<Value<'ctx>> {
+        let (ir, operators) = (self.ir(), self.frame.operators);
+        let width = |v: &Value<'ctx>| ir.lanes(*v).unwrap_or(1);
+        self.note_combined(t, i64::from(parts.iter().map(width).sum::<u32>()) - 1);
         let short = match parts.last() {
             Some(last) if width(last) < width(&parts[0]) => parts.pop(),
             _ => None,
@@ -147,6 +148,7 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
         let lanes = self.lanes.take();
         let done = self.load(target, at, None).and_then(|old| {
             let new = self.frame.operators.binary(op, t, old, x)?;
+            self.note_operations(t, 1, new, at);
             self.store(target, at, new, None)
         });
         self.lanes = lanes;

@@ -65,11 +65,15 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
             Expr::Load(access) => self.load(access, at, mask)?,
             Expr::Unary(op, a) => {
                 let x = self.eval(a, at, mask)?;
-                operators.unary(*op, self.dtype(a), x)?
+                let result = operators.unary(*op, self.dtype(a), x)?;
+                self.note_operations(self.dtype(a), 1, result, at);
+                result
             }
             Expr::Binary(op, a, b) => {
                 let (x, y) = (self.eval(a, at, mask)?, self.eval(b, at, mask)?);
-                operators.binary(*op, self.dtype(a), x, y)?
+                let result = operators.binary(*op, self.dtype(a), x, y)?;
+                self.note_operations(self.dtype(a), i64::from(!op.is_comparison()), result, at);
+                result
             }
             Expr::Select(c, a, b) => self.choose([c, a, b], at, mask)?,
             Expr::Cast(to, a) => {

@@ -1,6 +1,7 @@
 //! Loop nests made by hand, run as machine code and by the interpreter.
 
 use inkwell::context::Context;
+use sirius_lowering::count::Counting;
 use sirius_lowering::{Target, compile_object, emit_body};
 use sirius_polyhedral::schedule_tree::Mark;
 use sirius_polyhedral::*;
@@ -199,7 +200,7 @@ fn run_compiled(nest: &LoopNest, dims: &[(&str, i64)], inputs: &[Vec<u8>], targe
 /// The nest as a loaded library.
 pub fn build(nest: &LoopNest, target: &Target) -> libloading::Library {
     let context = Context::create();
-    let module = emit_body(&context, nest, target).expect("emit");
+    let module = emit_body(&context, nest, target, Counting::Off).expect("emit");
     if let Some(body) = module.get_function(&format!("{}_body", nest.name)) {
         body.as_global_value().set_visibility(inkwell::GlobalVisibility::Default);
     }

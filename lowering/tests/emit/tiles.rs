@@ -79,7 +79,8 @@ fn a_register_tile_stays_in_registers() {
     product(&mut m, [c(16), c(96), c(64)], [8, 48], false);
     let context = inkwell::context::Context::create();
     let target = sirius_lowering::Target::x86("x86-64-v4");
-    let module = sirius_lowering::emit_body(&context, &m.nest, &target).expect("emit");
+    let module =
+        sirius_lowering::emit_body(&context, &m.nest, &target, sirius_lowering::count::Counting::Off).expect("emit");
     let level = inkwell::OptimizationLevel::Aggressive;
     let text = sirius_lowering::compile_assembly(&module, &target, level).expect("assembly");
     let spills: Vec<_> = text.lines().filter(|l| l.contains("zmm") && l.contains("(%rsp)")).collect();

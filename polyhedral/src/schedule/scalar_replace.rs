@@ -9,6 +9,7 @@
 //! Source: Callahan, Carr and Kennedy (1990).
 
 use super::uses::{Use, Uses};
+use crate::aff::Aff;
 use crate::error::Result;
 use crate::expr::{Access, Expr};
 use crate::pass::{Pass, PassContext};
@@ -65,13 +66,26 @@ fn sum(program: &Program, uses: &Uses, array: ArrayId, all: &[Use], tile: Vec<us
     let elsewhere = inside.len() < all.len() || !program.array(array).is_temp();
     let element = uses.point(inside.first()?, &tile)?;
     let owned = inside.iter().all(|u| uses.point(u, &tile).as_ref() == Some(&element));
-    let plain = |u: &&Use| program.statement(u.statement).guard.is_none() && uses.owns_its_element(u, &tile);
     let wide = program.array(array).dtype.size() >= 4;
     let mut statements: Vec<StatementId> = inside.iter().map(|u| u.statement).collect();
     statements.sort_by_key(|s| uses.order[s]);
     let first = *statements.first()?;
+    let guard = guard(program, uses, first, &tile)?;
+    let plain = |u: &&Use| {
+        uses.owns_its_element(u, &tile) && self::guard(program, uses, u.statement, &tile).as_ref() == Some(&guard)
+    };
     let found = elsewhere && owned && wide && inside.iter().all(plain) && sets_all(program, uses, first, &tile);
     found.then(|| Sum { tile, first, statements: statements.into_iter().collect() })
+}
+
+/// When the statement runs, in terms of the loops of the tile: all of one sum run or none, as in a loop that may end
+/// early. `None` where that depends on other loops.
+fn guard(program: &Program, uses: &Uses, id: StatementId, tile: &[usize]) -> Option<Option<Expr>> {
+    let Some(guard) = &program.statement(id).guard else { return Some(None) };
+    let places = uses.iterators(id, tile);
+    let mut known = true;
+    guard.visit_affs(&mut |a| known &= a.all_iters(&|d| places.contains_key(&d)));
+    known.then(|| Some(guard.substitute_aff(&|d| Aff::iter(places[&d]))))
 }
 
 /// Is it an assignment for every instance of the tile, and nothing else?

@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+"""Writes docs/ablation.md: what every pass is worth on every model, as `sirius ablate` counts and times it.
+
+    ablation.py SIRIUS MODEL_DIR [MODEL_DIR ...] [--seconds 1] [--keep DIR] > docs/ablation.md
+
+MODEL_DIR holds model.onnx and test_data_set_0/input_*.pb (the ONNX test layout). `--keep DIR` keeps each model's rows
+in DIR/NAME.json, and takes those that are there already instead of measuring again. Only the standard library is
+needed; docs/counting.md says what the figures mean.
+"""
+import argparse, json, os, subprocess, sys
+
+HEAD = """# What every pass is worth
+
+Made by `bench/ablation.py` (`make ablation`); [counting.md](counting.md) says what the figures mean and what they show. MB are 10^6 bytes;
+times are medians of single inferences with one thread, the variants in turns; barriers are those of two threads.
+"""
+COLUMNS = ["variant", "regions", "loops entered", "barriers", "stored MB", "loaded MB", "written MB", "read MB",
+           "behind L2 MB", "MFLOP", "workspace MB", "median us", "compile s"]
+
+
+def measure(args, model):
+    name = os.path.basename(os.path.normpath(model))
+    kept = os.path.join(args.keep, name + ".json") if args.keep else None
+    if kept and os.path.exists(kept):
+        with open(kept) as f:
+            return name, [json.loads(line) for line in f]
+    command = [args.sirius, "ablate", os.path.join(model, "model.onnx"), "--data", model, "--json",
+               "--seconds", str(args.seconds)]
+    lines = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    if kept:
+        os.makedirs(args.keep, exist_ok=True)
+        with open(kept, "w") as f:
+            f.write(lines)
+    return name, [json.loads(line) for line in lines.splitlines()]
+
+
+def mb(value):
+    if value is None:
+        return "-"
+    return "%.3g" % (value / 1e6) if value < 1e7 else "%.0f" % (value / 1e6)
+
+
+def cells(row):
+    counts = [str(row[key]) for key in ("regions", "loops", "barriers")]
+    sizes = [mb(row[key + "_bytes"]) for key in ("stored", "loaded", "written", "read", "behind_l2")]
+    time = "-" if row["median_us"] is None else "%.1f" % row["median_us"]
+    return [row["variant"], *counts, *sizes, mb(row["operations"]), mb(row["workspace_bytes"]), time,
+            "%.2f" % row["compile_s"]]
+
+
+def table(name, rows):
+    print("\n## %s\n" % name)
+    print("| " + " | ".join(COLUMNS) + " |\n|---|" + "--:|" * (len(COLUMNS) - 1))
+    for row in rows:
+        print("| " + " | ".join(cells(row)) + " |")
+
+
+def summary(models):
+    """Unfused against all passes: how many times more."""
+    keys = [("written_bytes", "bytes written"), ("stored_bytes", "bytes stored"), ("regions", "regions"),
+            ("barriers", "barriers"), ("workspace_bytes", "workspace"), ("median_us", "time")]
+    print("\n## Unfused against all passes, how many times more\n")
+    print("| model | " + " | ".join(name for _, name in keys) + " |\n|---|" + "--:|" * len(keys))
+    for name, rows in models:
+        all_passes, unfused = (next(r for r in rows if r["variant"] == v) for v in ("all passes", "unfused"))
+        ratio = lambda key: "%.2f" % (unfused[key] / all_passes[key]) if all_passes[key] and unfused[key] else "-"
+        print("| %s | " % name + " | ".join(ratio(key) for key, _ in keys) + " |")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("sirius")
+    parser.add_argument("models", nargs="+")
+    parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--keep")
+    args = parser.parse_args()
+    models = [measure(args, model) for model in args.models]
+    print(HEAD, end="")
+    summary(models)
+    for name, rows in models:
+        table(name, rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

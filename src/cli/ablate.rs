@@ -1,0 +1,228 @@
+//! `sirius ablate`: what every pass is worth on a model, in counts and in time.
+
+use crate::cli::args::AblateArgs;
+use crate::cli::data::{self, Case};
+use crate::cli::{Outcome, bench};
+use crate::compile::{CompileOptions, compile};
+use crate::report::{progress::Progress, render, session::Session};
+use crate::run::Loaded;
+use crate::run::count::{Counts, Depth};
+use serde::Serialize;
+use sirius_lowering::count::Counting;
+use sirius_polyhedral::{Error, Result, pipeline};
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// Passes without which every operator is a kernel of its own, tiled and in registers as well as the others.
+const UNFUSED: [&str; 6] = ["dce", "cse", "fold", "forward", "fuse", "hoist"];
+
+/// Passes that do nothing for one thread of this processor.
+const ELSEWHERE: [&str; 2] = ["map-gpu", "team"];
+
+/// Rounds in which the variants are timed in turn, so that all meet the same weather.
+const ROUNDS: usize = 5;
+
+/// The compiler with some passes off.
+struct Variant {
+    name: String,
+    disabled: BTreeSet<String>,
+}
+
+/// What one variant came to.
+#[derive(Serialize)]
+struct Row {
+    model: String,
+    data: String,
+    /// `all passes`, `without PASS`, `unfused`, or `no optional pass`.
+    variant: String,
+    regions: u64,
+    loops: u64,
+    /// With two threads.
+    barriers: u64,
+    /// Bytes of all accesses.
+    loaded_bytes: u64,
+    stored_bytes: u64,
+    /// Distinct bytes, region by region.
+    read_bytes: u64,
+    written_bytes: u64,
+    /// Bytes between the second level of cache and what is behind it, both ways.
+    behind_l2_bytes: u64,
+    operations: u64,
+    workspace_bytes: Option<u64>,
+    /// `null` where no time was asked for.
+    median_us: Option<f64>,
+    compile_s: f64,
+}
+
+pub fn command(args: &AblateArgs) -> Outcome {
+    let progress = Progress::start();
+    let mut timed = Vec::new();
+    let mut rows = Vec::new();
+    for variant in variants(&args.only)? {
+        progress.phase(&variant.name);
+        let made = make(args, &variant)?;
+        let case = first_case(args, &made.loaded)?;
+        rows.push(count(args, &variant, &made, &case)?);
+        timed.push((made, case));
+    }
+    if args.seconds > 0.0 {
+        progress.phase("times");
+        time(args, &timed, &mut rows)?;
+    }
+    drop(progress);
+    render::out(&if args.json { json(&rows)? } else { text(&rows) });
+    Ok(0)
+}
+
+/// All passes; each optional one off; unfused; all optional ones off.
+fn variants(only: &[String]) -> Result<Vec<Variant>> {
+    let optional: Vec<&str> = pipeline::all().iter().filter(|p| !p.required()).map(|p| p.name()).collect();
+    let variant = |name: String, disabled: &[&str]| Variant {
+        name,
+        disabled: disabled.iter().map(|p| (*p).to_string()).collect(),
+    };
+    let mut all = vec![variant("all passes".into(), &[])];
+    let own = optional.iter().filter(|p| !ELSEWHERE.contains(p));
+    all.extend(own.map(|p| variant(format!("without {p}"), &[p])));
+    all.push(variant("unfused".into(), &UNFUSED));
+    all.push(variant("no optional pass".into(), &optional));
+    if let Some(unknown) = only.iter().find(|name| all.iter().all(|v| v.name != **name)) {
+        let names: Vec<_> = all.iter().map(|v| v.name.as_str()).collect();
+        return Err(Error::invalid("E835", format!("there is no variant \"{unknown}\""))
+            .help(format!("variants are: {}", names.join(", "))));
+    }
+    all.retain(|v| only.is_empty() || only.contains(&v.name));
+    Ok(all)
+}
+
+/// A loaded artifact, and the folder that it lives in.
+struct Made {
+    _dir: TempDir,
+    loaded: Loaded,
+    time: Duration,
+}
+
+fn make(args: &AblateArgs, variant: &Variant) -> Result<Made> {
+    make_as(&options(args, variant), args)
+}
+
+fn options(args: &AblateArgs, variant: &Variant) -> CompileOptions {
+    let base = args.compiler.options();
+    let disabled = base.disabled.union(&variant.disabled).cloned().collect();
+    CompileOptions { disabled, threads: Some(1), ..base }
+}
+
+fn make_as(options: &CompileOptions, args: &AblateArgs) -> Result<Made> {
+    let dir = tempfile::tempdir().map_err(|e| Error::environment("E611", format!("no temporary folder: {e}")))?;
+    let start = Instant::now();
+    compile(&args.model, options, &mut Session::default(), dir.path())?;
+    let time = start.elapsed();
+    let loaded = Loaded::open(dir.path())?;
+    Ok(Made { _dir: dir, loaded, time })
+}
+
+fn first_case(args: &AblateArgs, loaded: &Loaded) -> Result<Case> {
+    let signature = || data::manifest_signature(&loaded.manifest, &args.compiler.dims);
+    let cases = data::cases(&args.data, signature)?;
+    cases.into_iter().next().ok_or_else(|| Error::invalid("E831", "there is no data set"))
+}
+
+/// Counts with one thread, and barriers with two.
+fn count(args: &AblateArgs, variant: &Variant, made: &Made, case: &Case) -> Result<Row> {
+    let counting = CompileOptions { counting: Counting::On, ..options(args, variant) };
+    let one = make_as(&counting, args)?.loaded.count(&case.inputs, Depth::Everything)?;
+    let two = make_as(&CompileOptions { threads: Some(2), ..counting }, args)?;
+    let barriers = two.loaded.count(&case.inputs, Depth::Control)?.barriers;
+    Ok(row(variant, made, case, &one, barriers))
+}
+
+fn row(variant: &Variant, made: &Made, case: &Case, counts: &Counts, barriers: u64) -> Row {
+    let total = counts.total();
+    let behind_l2 = counts.moved.get(1).map_or(0, |m| m.filled + m.written_back);
+    let manifest = &made.loaded.manifest;
+    let dims = data::dim_values(manifest, &case.inputs);
+    Row {
+        model: manifest.name.clone(),
+        data: case.name.clone(),
+        variant: variant.name.clone(),
+        regions: counts.regions,
+        loops: counts.loops,
+        barriers,
+        loaded_bytes: total.loaded,
+        stored_bytes: total.stored,
+        read_bytes: total.read,
+        written_bytes: total.written,
+        behind_l2_bytes: behind_l2,
+        operations: counts.operations,
+        workspace_bytes: dims.and_then(|d| made.loaded.workspace_bytes(&d)).map(|b| b as u64),
+        median_us: None,
+        compile_s: made.time.as_secs_f64(),
+    }
+}
+
+/// Times all variants in turn, several times; the median of each one's medians.
+fn time(args: &AblateArgs, made: &[(Made, Case)], rows: &mut [Row]) -> Result<()> {
+    let share = Duration::from_secs_f64(args.seconds.min(3600.0) / ROUNDS as f64);
+    let mut medians = vec![Vec::new(); made.len()];
+    for _ in 0..ROUNDS {
+        for ((made, case), medians) in made.iter().zip(&mut medians) {
+            let times = bench::times(&made.loaded, case, share)?;
+            medians.push(times[times.len() / 2]);
+        }
+    }
+    for (row, medians) in rows.iter_mut().zip(&mut medians) {
+        medians.sort_by(f64::total_cmp);
+        row.median_us = Some(medians[ROUNDS / 2]);
+    }
+    Ok(())
+}
+
+fn json(rows: &[Row]) -> Result<String> {
+    let line = |row: &Row| serde_json::to_string(row).map(|text| format!("{text}\n"));
+    let lines: std::result::Result<String, _> = rows.iter().map(line).collect();
+    lines.map_err(|e| Error::bug("B903", format!("a row does not serialize: {e}")))
+}
+
+fn text(rows: &[Row]) -> String {
+    let head = [
+        "variant",
+        "regions",
+        "loops",
+        "barriers",
+        "loaded",
+        "stored",
+        "read",
+        "written",
+        "behind L2",
+        "workspace",
+        "median us",
+        "compile s",
+    ];
+    let mut table = vec![head.map(String::from).to_vec()];
+    table.extend(rows.iter().map(|r| {
+        let counts = [r.regions, r.loops, r.barriers].map(|n| n.to_string());
+        let bytes = [r.loaded_bytes, r.stored_bytes, r.read_bytes, r.written_bytes, r.behind_l2_bytes];
+        let bytes = bytes.map(super::compile::size);
+        let workspace = r.workspace_bytes.map_or("-".into(), super::compile::size);
+        let median = r.median_us.map_or("-".into(), |t| format!("{t:.1}"));
+        let rest = [workspace, median, format!("{:.2}", r.compile_s)];
+        [r.variant.clone()].into_iter().chain(counts).chain(bytes).chain(rest).collect()
+    }));
+    render::table(&table)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_optional_pass_has_a_variant() {
+        let all = variants(&[]).unwrap();
+        for pass in pipeline::all().iter().filter(|p| !p.required() && !ELSEWHERE.contains(&p.name())) {
+            assert_eq!(all.iter().filter(|v| v.disabled.len() == 1 && v.disabled.contains(pass.name())).count(), 1);
+        }
+        assert!(UNFUSED.iter().all(|p| pipeline::find(p).is_ok_and(|p| !p.required())));
+        assert!(variants(&["without spoon".to_string()]).is_err());
+    }
+}
