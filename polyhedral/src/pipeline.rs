@@ -8,6 +8,7 @@ use crate::classical::hoist::Hoist;
 use crate::error::{Error, Result};
 use crate::pass::Pass;
 use crate::schedule::contract::Contract;
+use crate::schedule::distribute::Distribute;
 use crate::schedule::fuse::Fuse;
 use crate::schedule::layout::Layout;
 use crate::schedule::map_gpu::MapGpu;
@@ -29,6 +30,8 @@ pub const PIPELINE: &[&dyn Pass] = &[
     &Forward,
     // Before fuse and tile: both see loops only where subscripts are linear.
     &SplitDims,
+    // Before fuse, which would tie to a loop what should leave it.
+    &Distribute,
     &Fuse,
     // After fuse, which decides what shares a vector loop; before tile, which takes strides as they are.
     &Layout,

@@ -2,6 +2,7 @@
 
 pub mod barriers;
 pub mod contract;
+pub mod distribute;
 pub mod fuse;
 pub mod group;
 pub mod lane;
