@@ -5,6 +5,7 @@ use crate::classical::dce::Dce;
 use crate::classical::fold::Fold;
 use crate::classical::forward::Forward;
 use crate::classical::hoist::Hoist;
+use crate::classical::reroll::Reroll;
 use crate::error::{Error, Result};
 use crate::pass::Pass;
 use crate::schedule::contract::Contract;
@@ -26,6 +27,8 @@ pub const PIPELINE: &[&dyn Pass] = &[
     &Cse,
     // Before forward: a constant is loaded, not recomputed by its readers.
     &Fold,
+    // After fold, so that what steps compute alike from constants is one array; before all that is slow on many nests.
+    &Reroll,
     // Before fuse: what is substituted needs no loop of its own.
     &Forward,
     // Before fuse and tile: both see loops only where subscripts are linear.

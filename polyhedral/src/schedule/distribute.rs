@@ -1,9 +1,12 @@
-//! `distribute`: a contraction that needs nothing from earlier steps of a loop leaves the loop, where that is cheaper.
+//! `distribute`: a contraction that earlier steps of a loop do not need leaves the loop, where that is cheaper.
 //!
 //! Rewrite: `for t { P[t] = W x[t];  h[t + 1] = f(P[t], h[t]) }` becomes `for t { P[t] = W x[t] }  for t { h[t + 1] =
 //! f(P[t], h[t]) }`: the input projection of a recurrent network is then one matrix product over all steps.
-//! Legal when whatever the nest reads and the loop writes comes from nests before it that leave as well, and every
-//! element that it writes belongs to one step (one subscript is the loop's iterator).
+//! What the nest reads may itself be a recurrence, which then gets a loop of its own before it: several layers in one
+//! loop become one loop per layer, with the projection of all steps between them.
+//! Legal when the nest does not need itself through other nests of the loop, and every element that the loop writes
+//! belongs to one step (one subscript is the iterator plus a constant): then only flows order the nests, and every
+//! nest still comes after all that it reads.
 //!
 //! Wanted when the operand that is the same in every step (the weights) is streamed through for too few rows to keep
 //! the multiply-adds busy: fewer than [`STREAM_L2`] or [`STREAM_FAR`] rows, by the cache it fits. An LSTM of 256 units
@@ -53,76 +56,148 @@ fn distribute_list(program: &Program, nodes: &mut Vec<Node>, context: &mut PassC
     while at < nodes.len() {
         if let Node::Band(band) = &mut nodes[at] {
             distribute_list(program, &mut band.body, context);
-            let before = leave(program, band, context);
-            let count = before.len();
-            nodes.splice(at..at, before);
-            at += count;
+            if let Some(stages) = Stages::of(program, band, context.machine) {
+                let loops = split(program, band, &stages, context);
+                let count = loops.len();
+                nodes.splice(at..=at, loops);
+                at += count - 1;
+            }
         }
         at += 1;
     }
 }
 
-/// Takes the nests that leave out of the band; each comes in a loop of its own.
-fn leave(program: &Program, band: &mut Band, context: &mut PassContext) -> Vec<Node> {
-    let free = free_nodes(program, band);
-    let is_wanted = |n: &usize| free[*n] && wanted(program, band, &band.body[*n], context.machine);
-    let mut leaving = vec![false; free.len()];
-    for n in (0..free.len()).filter(is_wanted) {
-        take_with_producers(program, band, n, &mut leaving);
-    }
-    // A loop of which nothing stays is as it was.
-    if leaving.iter().all(|l| *l) {
-        return Vec::new();
-    }
-    let mut out = Vec::new();
-    for (node, leaves) in std::mem::take(&mut band.body).into_iter().zip(leaving) {
-        if !leaves {
-            band.body.push(node);
-            continue;
+/// The loops that replace the band, in order: in every stage the contractions, each alone, then everything else.
+fn split(program: &Program, band: &mut Band, stages: &Stages, context: &mut PassContext) -> Vec<Node> {
+    let mut bodies: Vec<(usize, bool, Vec<Node>)> = Vec::new();
+    for (n, node) in std::mem::take(&mut band.body).into_iter().enumerate() {
+        let (stage, alone) = (stages.stage[n], stages.wanted[n]);
+        if alone {
+            let subject = &program.statement(node.statements()[0]).origin;
+            context.applied("distribute", subject, "computed for all steps of a loop at once");
         }
-        let ids = node.statements();
-        let members = ids.iter().filter_map(|id| Some((*id, band.members.shift_remove(id)?))).collect();
-        let subject = &program.statement(ids[0]).origin;
-        context.applied("distribute", subject, "needs no earlier step: computed for all steps before the loop");
-        out.push(Node::Band(Band { members, mark: Mark::Seq, body: vec![node] }));
+        match bodies.iter_mut().find(|(s, contraction, _)| *s == stage && !*contraction && !alone) {
+            Some((_, _, body)) => body.push(node),
+            None => bodies.push((stage, alone, vec![node])),
+        }
     }
+    bodies.sort_by_key(|(stage, alone, _)| (*stage, !*alone));
+    let in_loop = |body: Vec<Node>| {
+        let ids = body.iter().flat_map(Node::statements);
+        let members = ids.filter_map(|id| Some((id, band.members.get(&id)?.clone()))).collect();
+        Node::Band(Band { members, mark: Mark::Seq, body })
+    };
+    bodies.into_iter().map(|(_, _, body)| in_loop(body)).collect()
+}
+
+/// In which order the nests of a loop run once it is distributed.
+struct Stages {
+    /// Of every node of the body: contractions that leave, each in a loop of its own.
+    wanted: Vec<bool>,
+    /// Every nest runs for all steps before the nests of later stages; the later the better, for what a nest writes
+    /// must be kept until it is read.
+    stage: Vec<usize>,
+}
+
+impl Stages {
+    /// `None` where the loop stays as it is.
+    fn of(program: &Program, band: &Band, machine: &Machine) -> Option<Stages> {
+        if !may_split(program, band) {
+            return None;
+        }
+        let flows = flows(program, band);
+        let count = band.body.len();
+        let needs_itself = |n: &usize| reaches(&flows, *n, *n);
+        let wanted: Vec<bool> =
+            (0..count).map(|n| wanted(program, band, &band.body[n], machine) && !needs_itself(&n)).collect();
+        let apart = |from: usize, to: usize| usize::from(wanted[from] || wanted[to]);
+        let mut earliest = vec![0; count];
+        settle(&flows, |from, to| {
+            let least = earliest[from] + apart(from, to);
+            raise(&mut earliest, to, least)
+        });
+        let last = earliest.into_iter().max()?;
+        let mut stage = vec![last; count];
+        settle(&flows, |from, to| {
+            let most = stage[to] - apart(from, to);
+            lower(&mut stage, from, most)
+        });
+        (last > 0).then_some(Stages { wanted, stage })
+    }
+}
+
+/// Repeats a step for all flows until none changes anything.
+fn settle(flows: &[(usize, usize)], mut step: impl FnMut(usize, usize) -> bool) {
+    while flows.iter().fold(false, |changed, (from, to)| step(*from, *to) | changed) {}
+}
+
+fn raise(values: &mut [usize], at: usize, least: usize) -> bool {
+    let changes = values[at] < least;
+    values[at] = values[at].max(least);
+    changes
+}
+
+fn lower(values: &mut [usize], at: usize, most: usize) -> bool {
+    let changes = values[at] > most;
+    values[at] = values[at].min(most);
+    changes
+}
+
+/// Pairs of nests of which the second reads what the first writes, in this step or an earlier one.
+fn flows(program: &Program, band: &Band) -> Vec<(usize, usize)> {
+    let written: Vec<HashSet<ArrayId>> = band.body.iter().map(|node| writes(program, node)).collect();
+    let mut out = Vec::new();
+    for (to, node) in band.body.iter().enumerate() {
+        let needs = reads(program, node);
+        out.extend((0..written.len()).filter(|from| !needs.is_disjoint(&written[*from])).map(|from| (from, to)));
+    }
+    // A nest that reads what it writes itself may carry it from step to step, or sum up within one.
+    out.retain(|(from, to)| from != to || carries(program, band, &band.body[*to]));
     out
 }
 
-/// For every node of the body: may it run for all steps before the rest of the loop?
-fn free_nodes(program: &Program, band: &Band) -> Vec<bool> {
-    let mut free = vec![false; band.body.len()];
-    if band.mark != Mark::Seq || band.body.len() < 2 || !is_limited(program, band) || group::is_parallel(program, band)
-    {
-        return free;
-    }
-    let written: Vec<HashSet<ArrayId>> = band.body.iter().map(|node| writes(program, node)).collect();
-    for n in 0..free.len() {
-        let needs = reads(program, &band.body[n]);
-        let from_earlier =
-            |a: &ArrayId| (0..written.len()).filter(|m| written[*m].contains(a)).all(|m| m == n || m < n && free[m]);
-        let alone = written[n].iter().all(|a| (0..written.len()).all(|m| m == n || !written[m].contains(a)));
-        free[n] = alone && needs.iter().all(from_earlier) && has_own_elements(program, band, &band.body[n]);
-    }
-    free
+/// Does the nest read what it wrote in an earlier step?
+fn carries(program: &Program, band: &Band, node: &Node) -> bool {
+    let members = node.statements().into_iter().filter_map(|id| Some((id, band.members.get(&id)?.clone()))).collect();
+    !group::is_parallel(program, &Band { members, mark: Mark::Seq, body: Vec::new() })
 }
 
-/// Is the number of steps bounded? The results of all of them are kept.
-fn is_limited(program: &Program, band: &Band) -> bool {
+/// Is there a chain of flows, of one at least?
+fn reaches(flows: &[(usize, usize)], from: usize, to: usize) -> bool {
+    let mut seen = HashSet::new();
+    let mut pending = vec![from];
+    while let Some(at) = pending.pop() {
+        for (_, next) in flows.iter().filter(|(f, _)| *f == at) {
+            if *next == to {
+                return true;
+            }
+            if seen.insert(*next) {
+                pending.push(*next);
+            }
+        }
+    }
+    false
+}
+
+/// Does the loop carry something over a bounded number of steps, and does every statement write elements of its own
+/// step only?
+fn may_split(program: &Program, band: &Band) -> bool {
     let limited = |e: Aff| program.params.is_limited(&e);
-    band.members.iter().all(|(id, value)| group::extent_of(program, *id, value).is_some_and(limited))
+    let bounded = |id, value| group::extent_of(program, id, value).is_some_and(limited);
+    band.mark == Mark::Seq
+        && band.body.len() > 1
+        && band.members.iter().all(|(id, value)| bounded(*id, value) && has_own_elements(program, *id, value))
+        && !group::is_parallel(program, band)
 }
 
-/// Does every statement write temporaries only, and in each step elements of that step alone?
-fn has_own_elements(program: &Program, band: &Band, node: &Node) -> bool {
-    node.statements().iter().all(|id| {
-        let statement = program.statement(*id);
-        let array = program.array(statement.target.array);
-        let of_step = |e: &Expr| matches!(e, Expr::Index(a) if Some(a) == band.members.get(id));
-        let plain =
-            statement.kind != StatementKind::Update && array.is_temp() && array.fold.iter().all(Option::is_none);
-        plain && !program.exits.contains(&statement.target.array) && statement.target.index.iter().any(of_step)
-    })
+fn has_own_elements(program: &Program, id: StatementId, step: &Aff) -> bool {
+    let statement = program.statement(id);
+    let array = program.array(statement.target.array);
+    let of_step = |e: &Expr| matches!(e, Expr::Index(a) if (a.clone() - step.clone()).as_constant().is_some());
+    statement.kind != StatementKind::Update
+        && array.fold.iter().all(Option::is_none)
+        && !program.exits.contains(&statement.target.array)
+        && statement.target.index.iter().any(of_step)
 }
 
 fn writes(program: &Program, node: &Node) -> HashSet<ArrayId> {
@@ -132,23 +207,16 @@ fn writes(program: &Program, node: &Node) -> HashSet<ArrayId> {
 fn reads(program: &Program, node: &Node) -> HashSet<ArrayId> {
     let mut out = HashSet::new();
     for id in node.statements() {
-        program.statement(id).visit_reads(&mut |a| {
+        let statement = program.statement(id);
+        statement.visit_reads(&mut |a| {
             out.insert(a.array);
         });
+        if statement.kind != StatementKind::Assign {
+            out.insert(statement.target.array);
+        }
         out.extend(group::value_params(program, id));
     }
     out
-}
-
-/// Marks node `n` and the nodes before it that compute what it reads.
-fn take_with_producers(program: &Program, band: &Band, n: usize, leaving: &mut [bool]) {
-    leaving[n] = true;
-    let needs = reads(program, &band.body[n]);
-    for m in 0..n {
-        if !leaving[m] && !needs.is_disjoint(&writes(program, &band.body[m])) {
-            take_with_producers(program, band, m, leaving);
-        }
-    }
 }
 
 /// Does the nest contain a contraction with few rows for weights that are the same in every step?
