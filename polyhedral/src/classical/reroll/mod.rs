@@ -11,7 +11,7 @@
 //!
 //! Legal: the instances run in the order in which they ran. Wanted for at least [`LEAST`] groups that hand something on
 //! and contain a reduction (a chain of elementwise statements is better as one expression, see `forward`), and for
-//! copies out of arrays that this pass made. Declined where groups read different arrays in the same place: the layers
+//! what reads arrays that this pass made. Declined where groups read different arrays in the same place: the layers
 //! of a network have weights of their own, and constants of the same contents count as one array.
 //! Cost: comparisons of one number per nest for every period; statements are compared only where those agree.
 //! Source: loop rerolling, Stitt and Vahid (2005); here over nests and subscripts instead of instructions.
@@ -61,11 +61,11 @@ fn find(program: &Program, made: &HashSet<ArrayId>) -> Option<(Run, Rolled)> {
     let found = runs::candidates(program, LEAST);
     found.into_iter().find_map(|run| {
         let rolled = unify::unify(program, &run)?;
-        wanted(&rolled, made).then_some((run, rolled))
+        (wanted(&rolled, made) && shrinks(program, &run, &rolled)).then_some((run, rolled))
     })
 }
 
-/// Does the loop carry something through a reduction, or copy out of a loop made here?
+/// Does the loop carry something through a reduction, or go on with what a loop made here computes?
 fn wanted(rolled: &Rolled, made: &HashSet<ArrayId>) -> bool {
     let reduces = rolled.statements.iter().any(|s| matches!(s.kind, StatementKind::Reduce(_)));
     let carries = rolled.slots.iter().any(|s| s.initial.is_some());
@@ -74,6 +74,13 @@ fn wanted(rolled: &Rolled, made: &HashSet<ArrayId>) -> bool {
         statement.visit_reads(&mut |a| copies |= made.contains(&a.array));
     }
     carries && reduces || copies
+}
+
+/// Are there fewer nests afterwards, those that copy starts and results counted?
+fn shrinks(program: &Program, run: &Run, rolled: &Rolled) -> bool {
+    let results = |s: &Slot| s.arrays.iter().filter(|a| !program.array(**a).is_temp()).count();
+    let added: usize = rolled.slots.iter().map(|s| usize::from(s.initial.is_some()) + results(s)).sum();
+    added < (run.count - 1) * run.period
 }
 
 /// Puts the loop in the place of the run; returns the arrays that now have a time dimension.
