@@ -216,9 +216,9 @@ pub fn optimize(
 }
 
 /// What the user switched off, and passes that a certificate cannot follow yet: a hoisted instance stands for one of
-/// every step, and its array has lost a dimension.
+/// every step, and its array has lost a dimension; a step of a rerolled loop stands for another statement.
 fn disabled(options: &CompileOptions) -> BTreeSet<String> {
-    let unproven = options.certificate.iter().map(|_| "hoist".to_string());
+    let unproven = options.certificate.iter().flat_map(|_| ["hoist", "reroll"].map(str::to_string));
     options.disabled.iter().cloned().chain(unproven).collect()
 }
 

@@ -5,9 +5,11 @@ use crate::classical::dce::Dce;
 use crate::classical::fold::Fold;
 use crate::classical::forward::Forward;
 use crate::classical::hoist::Hoist;
+use crate::classical::reroll::Reroll;
 use crate::error::{Error, Result};
 use crate::pass::Pass;
 use crate::schedule::contract::Contract;
+use crate::schedule::distribute::Distribute;
 use crate::schedule::fuse::Fuse;
 use crate::schedule::fuse_tiles::FuseTiles;
 use crate::schedule::layout::Layout;
@@ -26,10 +28,14 @@ pub const PIPELINE: &[&dyn Pass] = &[
     &Cse,
     // Before forward: a constant is loaded, not recomputed by its readers.
     &Fold,
+    // After fold, so that what steps compute alike from constants is one array; before all that is slow on many nests.
+    &Reroll,
     // Before fuse: what is substituted needs no loop of its own.
     &Forward,
     // Before fuse and tile: both see loops only where subscripts are linear.
     &SplitDims,
+    // Before fuse, which would tie to a loop what should leave it.
+    &Distribute,
     &Fuse,
     // After fuse, which decides what shares a vector loop; before tile, which takes strides as they are.
     &Layout,

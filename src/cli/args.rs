@@ -207,7 +207,7 @@ pub struct CompileArgs {
     /// Folder of the artifact: NAME.so, NAME.h, NAME.json and, for large weights, NAME.weights
     #[arg(short = 'o', long = "output", value_name = "DIR")]
     pub output: PathBuf,
-    /// Write dependences, schedule and storage maps to this file, for `sirius verify` (switches `hoist` off)
+    /// Write dependences, schedule and storage maps to this file, for `sirius verify` (switches `hoist` and `reroll` off)
     #[arg(long, value_name = "FILE")]
     pub certificate: Option<PathBuf>,
     #[command(flatten)]

@@ -1,9 +1,10 @@
 //! `LSTM`, `GRU` and `RNN` as a time loop around the gates.
 //!
-//! For each direction: the input projection `xp[t, b, n] = W x_t + bias` does not depend on the state and
-//! stands outside the time loop, as one large contraction over all steps. Inside the loop,
-//! `rec[b, n] = R h_{t-1} + xp[t, b, n]` and one elementwise statement per state. States have a time dimension
-//! of `steps + 1` planes, plane 0 being the initial value, so the sequence of outputs is a view of the state.
+//! For each direction, inside the time loop: the input projection `xp[b, n] = W x_t + bias`, the recurrence
+//! `rec[b, n] = R h_{t-1} + xp[b, n]` and one elementwise statement per state: what `Loop` and `Scan` around the same
+//! equations give. The projection does not depend on the state; the pass `distribute` decides whether it is cheaper as
+//! one large contraction over all steps. States have a time dimension of `steps + 1` planes, plane 0 being the
+//! initial value, so the sequence of outputs is a view of the state.
 //! The equations and the gate order (`iofc` for LSTM, `zrh` for GRU) are those of the ONNX operator
 //! specifications LSTM-14, GRU-14 and RNN-14.
 
@@ -42,10 +43,10 @@ pub fn extract_lstm(builder: &mut Builder, node: &Node) -> Result<()> {
     let r = Recurrent::of(builder, node, 4, &["Sigmoid", "Tanh", "Tanh"])?;
     let mut ends = Vec::new();
     for direction in r.directions.clone() {
-        let xp = r.input_projection(builder, &direction, 4)?;
         let h = r.state(builder, "h", &direction, 5)?;
         let c = r.state(builder, "c", &direction, 6)?;
         r.over_time(builder, |builder, depth| {
+            let xp = r.input_projection(builder, &direction, Biases::Both)?;
             let rec = r.on_state(builder, &direction, ("rec", 0..4), (xp, h))?;
             r.lstm_cell(builder, &direction, rec, h, c, depth)
         })?;
@@ -60,12 +61,10 @@ pub fn extract_gru(builder: &mut Builder, node: &Node) -> Result<()> {
     let reset_after = node.int("linear_before_reset").unwrap_or(0) != 0;
     let mut ends = Vec::new();
     for direction in r.directions.clone() {
-        // With `linear_before_reset` the hidden gate's recurrent bias is inside the reset product.
-        let xp = r.input_projection(builder, &direction, if reset_after { 2 } else { 3 })?;
         let h = r.state(builder, "h", &direction, 5)?;
         r.over_time(builder, |builder, depth| match reset_after {
-            true => r.gru_reset_after(builder, &direction, xp, h, depth),
-            false => r.gru_reset_before(builder, &direction, xp, h, depth),
+            true => r.gru_reset_after(builder, &direction, h, depth),
+            false => r.gru_reset_before(builder, &direction, h, depth),
         })?;
         ends.push(vec![h]);
     }
@@ -77,9 +76,9 @@ pub fn extract_rnn(builder: &mut Builder, node: &Node) -> Result<()> {
     let r = Recurrent::of(builder, node, 1, &["Tanh"])?;
     let mut ends = Vec::new();
     for direction in r.directions.clone() {
-        let xp = r.input_projection(builder, &direction, 1)?;
         let h = r.state(builder, "h", &direction, 5)?;
         r.over_time(builder, |builder, depth| {
+            let xp = r.input_projection(builder, &direction, Biases::Both)?;
             let rec = r.on_state(builder, &direction, ("rec", 0..1), (xp, h))?;
             let sum = r.gate(builder, rec, 0);
             let value = r.activate(&direction, 0, sum)?;
@@ -88,6 +87,13 @@ pub fn extract_rnn(builder: &mut Builder, node: &Node) -> Result<()> {
         ends.push(vec![h]);
     }
     r.bind_results(builder, &ends)
+}
+
+/// Which biases a product starts with: those of `W`, those of `R`, or their sums.
+enum Biases {
+    Both,
+    Input,
+    State,
 }
 
 /// One recurrent contraction: the state as a function of `(b, k)`, the start value of `(b, row)`.
@@ -140,48 +146,39 @@ impl<'n> Recurrent<'n> {
 
     // ----- the parts -------------------------------------------------------------------------------------
 
-    /// `xp[t, b, n]`: the input's share of all gates, with both biases for the first `biased` gates and the
-    /// input bias alone for the rest.
-    fn input_projection(&self, builder: &mut Builder, direction: &Direction, biased: usize) -> Result<ArrayId> {
-        let width = Aff::constant(self.gates as i64 * self.hidden);
-        let own = named_dims(
-            &["t", "b", "n", "i"],
-            &[self.steps.clone(), self.batch.clone(), width.clone(), self.input.clone()],
-        );
-        let shape = vec![self.steps.clone(), self.batch.clone(), width];
+    /// `xp[b, n]`: the input's share of all gates in the current step, with its biases.
+    fn input_projection(&self, builder: &mut Builder, direction: &Direction, biases: Biases) -> Result<ArrayId> {
+        let shape = vec![self.batch.clone(), Aff::constant(self.gates as i64 * self.hidden)];
+        let own = named_dims(&["b", "n", "i"], &[shape[0].clone(), shape[1].clone(), self.input.clone()]);
         let acc = builder.temp(&self.name("xacc", direction), self.dtype, shape.clone());
         let out = builder.temp(&self.name("xp", direction), self.dtype, shape);
-        let (at, n, i) = (builder.iters(3), builder.iter(2), builder.iter(3));
-        let zero = builder.assign(&own[..3], acc, at.clone(), Expr::float(0.0, self.dtype));
-        let time = self.time_of_step(builder, direction, &at[1], at[0].clone())?;
-        let x = self.read_input(builder, time, at[1].clone(), i.clone())?;
-        let w = self.read(builder, 1, &[Expr::int(direction.number as i64), n.clone(), i])?;
+        let (at, n, i) = (builder.iters(2), builder.iter(1), builder.iter(2));
+        let zero = builder.assign(&own[..2], acc, at.clone(), Expr::float(0.0, self.dtype));
+        let position = self.time_of_step(builder, direction, &at[0], time(builder))?;
+        let x = self.read_input(builder, position, at[0].clone(), i.clone())?;
+        let w = self.read(builder, 1, &[direction.plane(), n.clone(), i])?;
         let sum = builder.reduce(BinaryOp::Add, &own, acc, at.clone(), mul(x, w));
-        let biases = self.bias(builder, direction, n, biased)?;
+        let biases = self.bias(builder, direction, n, biases)?;
         let total = builder.load(acc, at.clone());
-        let done = builder.assign(&own[..3], out, at, biases.map_or(total.clone(), |b| add(total, b)));
-        let inner = builder.bands(3..4, vec![leaf(sum)]);
-        let body = [vec![leaf(zero)], inner, vec![leaf(done)]].concat();
-        let nest = builder.bands(0..3, body);
+        let done = builder.assign(&own[..2], out, at, biases.map_or(total.clone(), |b| add(total, b)));
+        let inner = builder.bands(2..3, vec![leaf(sum)]);
+        let nest = builder.bands(0..2, [vec![leaf(zero)], inner, vec![leaf(done)]].concat());
         builder.emit(nest);
         Ok(out)
     }
 
-    /// `W` bias plus, for gates below `biased`, `R` bias; `None` when the operator has no bias.
-    fn bias(&self, builder: &mut Builder, direction: &Direction, n: Expr, biased: usize) -> Result<Option<Expr>> {
+    /// The biases of row `n`; `None` when the operator has none.
+    fn bias(&self, builder: &mut Builder, direction: &Direction, n: Expr, which: Biases) -> Result<Option<Expr>> {
         if self.node.input(3).is_none() {
             return Ok(None);
         }
-        let d = Expr::int(direction.number as i64);
-        let width = self.gates as i64 * self.hidden;
-        let of_input = self.read(builder, 3, &[d.clone(), n.clone()])?;
-        let of_state = self.read(builder, 3, &[d, add(n.clone(), Expr::int(width))])?;
-        let both = add(of_input.clone(), of_state);
-        if biased == self.gates {
-            return Ok(Some(both));
-        }
-        let inside = Expr::binary(BinaryOp::Lt, n, Expr::int(biased as i64 * self.hidden));
-        Ok(Some(Expr::select(inside, both, of_input)))
+        let state_row = add(n.clone(), Expr::int(self.gates as i64 * self.hidden));
+        let mut at = |row: Expr| self.read(builder, 3, &[direction.plane(), row]);
+        Ok(Some(match which {
+            Biases::Both => add(at(n)?, at(state_row)?),
+            Biases::Input => at(n)?,
+            Biases::State => at(state_row)?,
+        }))
     }
 
     /// `name[b, n] = sum_k state(b, k) * R[n, k] + start(b, n)` over the rows `n` of the given gates.
@@ -218,7 +215,7 @@ impl<'n> Recurrent<'n> {
     ) -> Result<ArrayId> {
         let t = time(builder);
         let state = |builder: &Builder, b, k| builder.load(h, vec![t.clone(), b, k]);
-        let start = |builder: &mut Builder, b, row| Ok(builder.load(xp, vec![t.clone(), b, row]));
+        let start = |builder: &mut Builder, b, row| Ok(builder.load(xp, vec![b, row]));
         self.recurrence(builder, direction, Recurrence { name, gates, state: &state, start: &start })
     }
 
@@ -322,40 +319,31 @@ impl<'n> Recurrent<'n> {
         Ok(self.clipped(add(value, mul(weight, c.clone()))))
     }
 
-    /// `linear_before_reset = 1`: h~ = g(Xh + r * (R h + b)).
-    fn gru_reset_after(
-        &self,
-        builder: &mut Builder,
-        d: &Direction,
-        xp: ArrayId,
-        h: ArrayId,
-        depth: usize,
-    ) -> Result<()> {
-        let zr = self.on_state(builder, d, ("zr", 0..2), (xp, h))?;
+    /// `linear_before_reset = 1`: h~ = g(Xh + r * (R h + b)). The state's share of all gates is one product, and its
+    /// biases belong to it, for the hidden gate's is inside the reset product.
+    fn gru_reset_after(&self, builder: &mut Builder, d: &Direction, h: ArrayId, depth: usize) -> Result<()> {
+        let xp = self.input_projection(builder, d, Biases::Input)?;
         let t = time(builder);
         let state = |builder: &Builder, b, k| builder.load(h, vec![t.clone(), b, k]);
-        let bias = |builder: &mut Builder, _, row: Expr| match self.node.input(3) {
-            Some(_) => self.read(builder, 3, &[d.plane(), add(row, Expr::int(self.gates as i64 * self.hidden))]),
-            None => Ok(Expr::float(0.0, self.dtype)),
+        let start = |builder: &mut Builder, _, row| {
+            let bias = self.bias(builder, d, row, Biases::State)?;
+            Ok(bias.unwrap_or_else(|| Expr::float(0.0, self.dtype)))
         };
-        let hh = Recurrence { name: "hh", gates: 2..3, state: &state, start: &bias };
-        let hh = self.recurrence(builder, d, hh)?;
-        let n = Expr::Index(builder.aff(1) + Aff::constant(2 * self.hidden));
-        let x = builder.load(xp, vec![Expr::iter(depth), builder.iter(0), n]);
-        let r = self.activate(d, 0, self.gate(builder, zr, 1))?;
-        let inner = add(x, mul(r, builder.load(hh, builder.iters(2))));
-        self.gru_cell(builder, d, zr, inner, h, depth)
+        let rec = self.recurrence(builder, d, Recurrence { name: "rec", gates: 0..3, state: &state, start: &start })?;
+        let share = |builder: &Builder, array: ArrayId, g: i64| {
+            let n = Expr::Index(builder.aff(1) + Aff::constant(g * self.hidden));
+            builder.load(array, vec![builder.iter(0), n])
+        };
+        let sum = |builder: &Builder, g| self.clipped(add(share(builder, xp, g), share(builder, rec, g)));
+        let z = self.activate(d, 0, sum(builder, 0))?;
+        let r = self.activate(d, 0, sum(builder, 1))?;
+        let inner = add(share(builder, xp, 2), mul(r, share(builder, rec, 2)));
+        self.gru_cell(builder, d, z, inner, h, depth)
     }
 
     /// `linear_before_reset = 0`: h~ = g(Xh + R (r * h) + b).
-    fn gru_reset_before(
-        &self,
-        builder: &mut Builder,
-        d: &Direction,
-        xp: ArrayId,
-        h: ArrayId,
-        depth: usize,
-    ) -> Result<()> {
+    fn gru_reset_before(&self, builder: &mut Builder, d: &Direction, h: ArrayId, depth: usize) -> Result<()> {
+        let xp = self.input_projection(builder, d, Biases::Both)?;
         let zr = self.on_state(builder, d, ("zr", 0..2), (xp, h))?;
         let hidden = Aff::constant(self.hidden);
         let own = named_dims(&["b", "j"], &[self.batch.clone(), hidden.clone()]);
@@ -365,11 +353,12 @@ impl<'n> Recurrent<'n> {
         let id = builder.assign(&own, reset, builder.iters(2), mul(r, old));
         builder.emit_perfect(id, 2);
         let state = |builder: &Builder, b, k| builder.load(reset, vec![b, k]);
-        let start = |builder: &mut Builder, b, row| Ok(builder.load(xp, vec![time(builder), b, row]));
+        let start = |builder: &mut Builder, b, row| Ok(builder.load(xp, vec![b, row]));
         let hh = Recurrence { name: "hh", gates: 2..3, state: &state, start: &start };
         let hh = self.recurrence(builder, d, hh)?;
+        let z = self.activate(d, 0, self.gate(builder, zr, 0))?;
         let inner = builder.load(hh, builder.iters(2));
-        self.gru_cell(builder, d, zr, inner, h, depth)
+        self.gru_cell(builder, d, z, inner, h, depth)
     }
 
     /// h = (1 - z) * g(inner) + z * h.
@@ -377,12 +366,11 @@ impl<'n> Recurrent<'n> {
         &self,
         builder: &mut Builder,
         d: &Direction,
-        zr: ArrayId,
+        z: Expr,
         inner: Expr,
         h: ArrayId,
         depth: usize,
     ) -> Result<()> {
-        let z = self.activate(d, 0, self.gate(builder, zr, 0))?;
         let candidate = self.activate(d, 1, self.clipped(inner))?;
         let old = builder.load(h, vec![Expr::iter(depth), builder.iter(0), builder.iter(1)]);
         let keep = Expr::binary(BinaryOp::Sub, Expr::float(1.0, self.dtype), z.clone());

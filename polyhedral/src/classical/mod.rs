@@ -5,3 +5,4 @@ pub mod dce;
 pub mod fold;
 pub mod forward;
 pub mod hoist;
+pub mod reroll;

@@ -3,6 +3,7 @@
 pub mod axis;
 pub mod barriers;
 pub mod contract;
+pub mod distribute;
 pub mod fuse;
 pub mod fuse_tiles;
 pub mod group;
