@@ -52,6 +52,8 @@ fn build(dir: &Path, steps: usize) {
         target,
         fp_policy: "strict".into(),
         flops: vec![],
+        input_values: vec![],
+        output_values: vec![],
         fixed: Default::default(),
     };
     let manifest = write_artifact(&nest, &code.object, &code.symbol, &options, dir).unwrap();

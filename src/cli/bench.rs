@@ -39,7 +39,7 @@ pub fn command(args: &BenchArgs) -> Outcome {
 
 fn bench(args: &BenchArgs, loaded: &Loaded) -> Outcome {
     let signature = || data::manifest_signature(&loaded.manifest, &args.compiler.dims);
-    for case in data::cases(&args.data, signature)? {
+    for case in data::cases(&args.data, &loaded.ports()?, signature)? {
         let m = measure(args, loaded, &case)?;
         if args.json {
             let text = serde_json::to_string(&m)

@@ -1,10 +1,11 @@
 //! Loads an artifact and runs it through its C interface, as any other program would.
 
+use crate::graph::{Port, Signature};
 use crate::run::bind::{Buffer, DlTensor};
 use crate::run::value::Value;
 use libloading::Library;
 use sirius_lowering::artifact::ABI_VERSION;
-use sirius_lowering::metadata::{Manifest, TensorInfo};
+use sirius_lowering::metadata::{Manifest, PortInfo, TensorInfo};
 use sirius_polyhedral::{DType, Error, Result};
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::path::{Path, PathBuf};
@@ -59,6 +60,16 @@ impl Loaded {
     /// Opens the artifact in folder `path`, or the one that the manifest file `path` describes.
     pub fn open(path: &Path) -> Result<Loaded> {
         Loaded::with_threads(path, None)
+    }
+
+    /// The model's own inputs and outputs, where one of them is a sequence or optional.
+    pub fn ports(&self) -> Result<Signature> {
+        let port = |info: &PortInfo| match info.form.parse() {
+            Ok(form) => Ok(Port { name: info.name.clone(), form }),
+            Err(why) => Err(Error::invalid("E817", why)),
+        };
+        let ports = |list: &[PortInfo]| list.iter().map(port).collect::<Result<Vec<_>>>();
+        Ok(Signature { inputs: ports(&self.manifest.input_values)?, outputs: ports(&self.manifest.output_values)? })
     }
 
     /// The same with fewer worker threads than the artifact was made for.

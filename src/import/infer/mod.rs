@@ -47,6 +47,7 @@ use super::build::Draft;
 use crate::graph::Graph;
 use assume::Known;
 pub use assume::Range;
+pub use sequence::Composite;
 use context::{Context, Stop};
 use sirius_polyhedral::{Error, Result};
 
@@ -85,8 +86,7 @@ fn attempt(draft: &Draft, options: &ImportOptions, known: &Known) -> std::result
     let mut context = Context::new(&draft.graph, known, &options.limits);
     params::declare(&mut context, draft, options)?;
     let main = std::mem::take(&mut context.graph.main);
-    let names = main.outputs.clone();
-    let main = context.block(main)?;
+    let (main, names) = context.main_block(main, draft)?;
     let mut graph = context.finish(main, &names)?;
     crate::graph::compact::compact(&mut graph);
     Ok(graph)

@@ -4,9 +4,9 @@
 //! every operator on them disappears, into other names for tensors or into operators on tensors. What only
 //! the run could tell (a position, a length) is refused.
 
-use super::context::{Context, State, Step};
+use super::context::{Context, State, Step, Stop};
 use super::site::Site;
-use crate::graph::{Attribute, Node, TensorId};
+use crate::graph::{Attribute, Block, Form, Node, TensorId, sources};
 use sirius_polyhedral::{Aff, DType, Error};
 
 /// A value that is not a tensor.
@@ -56,11 +56,84 @@ pub fn error(node: &Node) -> Error {
 }
 
 impl Context<'_> {
+    pub fn set_value(&mut self, id: TensorId, value: Composite) {
+        self.states[id.0 as usize] = State::Composite;
+        self.composites.insert(id, value);
+    }
+
     fn set_composite(&mut self, node: &Node, value: Composite) {
         if let Some(id) = node.output(0) {
-            self.states[id.0 as usize] = State::Composite;
-            self.composites.insert(id, value);
+            self.set_value(id, value);
         }
+    }
+
+    /// The form of a value, and its tensors.
+    pub fn spread(&self, id: TensorId) -> (Form, Vec<TensorId>) {
+        match self.composite(Some(id)) {
+            None => (Form::Tensor, vec![id]),
+            Some(Composite::List(list)) => (Form::Sequence(list.len()), list.clone()),
+            Some(Composite::Optional(None)) => (Form::Empty, vec![]),
+            Some(Composite::Optional(Some(inner))) => match self.composite(Some(*inner)) {
+                Some(Composite::List(list)) => (Form::OptionalSequence(list.len()), list.clone()),
+                _ => (Form::Optional, vec![*inner]),
+            },
+        }
+    }
+
+    /// Makes `id` the value of this form with new tensors, which are returned.
+    fn gather(&mut self, id: TensorId, form: Form) -> Vec<TensorId> {
+        let name = self.graph.tensor(id).name.clone();
+        let tensors: Vec<TensorId> = (0..form.tensors()).map(|k| self.add(format!("{name}[{k}]"), None)).collect();
+        let value = match form {
+            Form::Tensor => return vec![id],
+            Form::Sequence(_) => Composite::List(tensors.clone()),
+            Form::Empty | Form::Optional => Composite::Optional(tensors.first().copied()),
+            Form::OptionalSequence(_) => {
+                let list = self.add(format!("{name}.value"), None);
+                self.set_value(list, Composite::List(tensors.clone()));
+                Composite::Optional(Some(list))
+            }
+        };
+        self.set_value(id, value);
+        tensors
+    }
+
+    /// An undecided `If` gives the tensors of sequences and optionals one by one: its outputs, and its branches',
+    /// become these.
+    pub fn spread_branches(&mut self, node: &mut Node, branches: [&mut Block; 2]) -> Step {
+        let state = |cx: &Context, id: TensorId| cx.state(cx.root(id));
+        let [first, second] = branches;
+        let whole = node.outputs.len() <= first.outputs.len().min(second.outputs.len());
+        if !whole || !first.outputs.iter().chain(&second.outputs).any(|id| state(self, *id) == State::Composite) {
+            return Ok(());
+        }
+        let (mut outputs, mut left, mut right) = (Vec::new(), Vec::new(), Vec::new());
+        for (n, (&a, &b)) in first.outputs.iter().zip(&second.outputs).enumerate() {
+            let ((form, a), (other, b)) = match state(self, a) == State::Failed || state(self, b) == State::Failed {
+                true => ((Form::Tensor, vec![a]), (Form::Tensor, vec![b])),
+                false => (self.spread(a), self.spread(b)),
+            };
+            if form != other {
+                return Err(self.differing(node, n, form, other));
+            }
+            match node.output(n) {
+                Some(id) => outputs.extend(self.gather(id, form).into_iter().map(Some)),
+                None => outputs.extend(a.iter().map(|_| None)),
+            }
+            left.extend(a);
+            right.extend(b);
+        }
+        (node.outputs, first.outputs, second.outputs) = (outputs, left, right);
+        self.settle_outputs(first);
+        self.settle_outputs(second);
+        Ok(())
+    }
+
+    fn differing(&self, node: &Node, n: usize, form: Form, other: Form) -> Stop {
+        let message = format!("the branches of an If give output {n} the forms {form} and {other}");
+        let error = Error::unsupported("E112", message);
+        let advice = node.input(0).map(|id| sources::advice(self.draft, &self.graph.params, id));
+        advice.map_or(error.clone(), |advice| error.help(advice)).into()
     }
 
     fn composite(&self, id: Option<TensorId>) -> Option<&Composite> {

@@ -16,11 +16,16 @@ impl Context<'_> {
     /// Infers a block whose inputs are set. Nodes that inference resolves (identities, decided branches) are
     /// gone from the result.
     pub fn block(&mut self, block: Block) -> Step<Block> {
-        let mut nodes = Vec::with_capacity(block.nodes.len());
-        self.nodes(block.nodes, &mut nodes)?;
-        let mut result = Block { inputs: block.inputs, nodes, outputs: block.outputs };
+        let mut result = self.open_block(block)?;
         self.settle_outputs(&mut result);
         Ok(result)
+    }
+
+    /// The same with outputs that may be aliases, sequences or optionals.
+    pub fn open_block(&mut self, block: Block) -> Step<Block> {
+        let mut nodes = Vec::with_capacity(block.nodes.len());
+        self.nodes(block.nodes, &mut nodes)?;
+        Ok(Block { inputs: block.inputs, nodes, outputs: block.outputs })
     }
 
     /// Infers `nodes` and appends what remains of them to `out`.
