@@ -77,14 +77,7 @@ fn by_reference(graph: &Graph, inputs: &[Value]) -> Result<Vec<Value>> {
 }
 
 /// Writes, compares or shows the outputs of one case; 4 when they differ from what they should be.
-fn finish_case(
-    args: &RunArgs,
-    case: &str,
-    names: &[&str],
-    ports: &[Port],
-    got: &[Value],
-    wanted: &[Value],
-) -> Outcome {
+fn finish_case(args: &RunArgs, case: &str, names: &[&str], ports: &[Port], got: &[Value], wanted: &[Value]) -> Outcome {
     if let Some(dir) = &args.out {
         write_outputs(dir, names, ports, got)?;
     }

@@ -6,7 +6,9 @@ use super::attribute::{self, Value};
 use super::external::External;
 use super::infer::Composite;
 use super::inputs::DeclaredInput;
-use super::proto::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto};
+use super::proto::{
+    AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto,
+};
 use super::tensor::{self, Constant};
 use super::{ImportOptions, Limits, order, ports};
 use crate::graph::{Attribute, Block, Form, Graph, Node, Port, Tensor, TensorId};

@@ -68,13 +68,13 @@ pub fn form(name: &str, kind: Kind, length: Option<Length>) -> Result<Form> {
         Kind::OptionalSequence => "an optional sequence",
     };
     let values = match kind {
-        Kind::Optional => "1 (or none where it is empty)",
-        Kind::OptionalSequence => "N for its number of elements (or none where it is empty)",
-        _ => "N for its number of elements",
+        Kind::Optional => "1, or none where it is empty",
+        Kind::OptionalSequence => "N, its number of elements, or none where it is empty",
+        _ => "N, its number of elements",
     };
     let Some(length) = length else {
         let message = format!("input \"{name}\" is {what}, and how many tensors it has decides what is compiled");
-        return Err(Error::unsupported("E112", message).help(format!("say it: --length {name}= {values}")));
+        return Err(Error::unsupported("E112", message).help(format!("say it: --length {name}={values}")));
     };
     match (kind, length) {
         (Kind::Sequence, Length::Elements(n)) => Ok(Form::Sequence(n)),

@@ -1,8 +1,8 @@
 //! Models whose inputs decide what is compiled: the compiler says which input to fix, the test data says to what.
 
+use sirius::graph::Form;
 use sirius::import::{self, Given, ImportOptions, Kind, Length, Shape};
 use sirius::run::{Value, pb};
-use sirius::graph::Form;
 use sirius_polyhedral::Error;
 use std::collections::BTreeMap;
 use std::path::Path;

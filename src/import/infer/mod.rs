@@ -47,8 +47,8 @@ use super::build::Draft;
 use crate::graph::Graph;
 use assume::Known;
 pub use assume::Range;
-pub use sequence::Composite;
 use context::{Context, Stop};
+pub use sequence::Composite;
 use sirius_polyhedral::{Error, Result};
 
 /// Facts are few (one per named dimension, and one per undecided branch); more attempts mean a mistake of ours.

@@ -53,6 +53,7 @@ pub fn refuses(cx: &Context, node: &Node) -> bool {
 
 pub fn error(node: &Node) -> Error {
     Error::unsupported("E110", format!("{} of a sequence or optional is not supported", node.op))
+        .help("take its elements first: SequenceAt, OptionalGetElement, ConcatFromSequence or SequenceMap")
 }
 
 impl Context<'_> {
@@ -234,18 +235,20 @@ fn concat(cx: &mut Context, node: &Node, out: &mut Vec<Node>) -> Step {
     Ok(())
 }
 
-/// `Split` into pieces of known sizes; without `split`, pieces of one, whose dimension `keepdims` may drop.
+/// `Split` into pieces whose number is known; without `split`, pieces of one, whose dimension `keepdims` may drop.
 fn split(cx: &mut Context, node: &Node, out: &mut Vec<Node>) -> Step {
     let mut site = Site { node, cx };
     let shape = site.shape(0)?;
     let axis = site.axis_attribute(0, shape.len())?;
-    let Some(extent) = shape[axis].as_constant() else {
-        return Err(site.unsupported("a sequence has as many elements as a symbolic dimension says"));
+    let (split, count) = match listed_sizes(&site)? {
+        Some(listed) => listed,
+        None => {
+            let sizes = equal_sizes(&mut site, &shape[axis])?;
+            (cx.vector(&node.name, &sizes), sizes.len())
+        }
     };
-    let sizes = piece_sizes(&mut site, extent)?;
     let axis_attribute = || ("axis", Attribute::Int(axis as i64));
-    let split = cx.vector(&node.name, &sizes);
-    let mut pieces: Vec<TensorId> = sizes.iter().map(|_| cx.add(format!("{}/piece", node.name), None)).collect();
+    let mut pieces: Vec<TensorId> = (0..count).map(|_| cx.add(format!("{}/piece", node.name), None)).collect();
     if let (Some(input), false) = (node.input(0), pieces.is_empty()) {
         cx.emit(&node.name, "Split", &[input, split], &pieces, axis_attribute(), out)?;
     }
@@ -259,22 +262,27 @@ fn split(cx: &mut Context, node: &Node, out: &mut Vec<Node>) -> Step {
     Ok(())
 }
 
-fn piece_sizes(site: &mut Site, extent: i64) -> Step<Vec<i64>> {
-    if !site.has(1) {
-        return Ok(vec![1; extent as usize]);
+/// The sizes that a vector gives for the pieces, and how many they are; only the run may know the sizes themselves.
+fn listed_sizes(site: &Site) -> Step<Option<(TensorId, usize)>> {
+    let Some(sizes) = site.node.input(1).filter(|_| site.rank(1).is_ok_and(|rank| rank > 0)) else { return Ok(None) };
+    match site.shape(1)?[0].as_constant() {
+        Some(count) => Ok(Some((sizes, count as usize))),
+        None => Err(site.unsupported("a sequence has as many elements as a symbolic dimension says")),
     }
-    let given = site.need_ints(1, "split")?;
-    if given.iter().any(|size| *size < 0) {
-        return Err(site.invalid("sizes of pieces must not be negative"));
+}
+
+/// Pieces of one size (1 where none is given), the last perhaps smaller.
+fn equal_sizes(site: &mut Site, extent: &Aff) -> Step<Vec<i64>> {
+    let Some(extent) = extent.as_constant() else {
+        let message = format!("a sequence has as many elements as the dimension {} says", site.cx.show(extent));
+        return Err(Error::unsupported("E112", message).help("fix the dimension: --dim NAME=N").into());
+    };
+    let size = if site.has(1) { site.need_ints(1, "split")?.first().copied().unwrap_or(0) } else { 1 };
+    if size <= 0 {
+        return Err(site.invalid("the size of the pieces must be positive"));
     }
-    match (site.rank(1)?, given.as_slice()) {
-        (0, [size]) if *size > 0 => {
-            let full = vec![*size; (extent / size) as usize];
-            Ok(full.into_iter().chain((extent % size > 0).then_some(extent % size)).collect())
-        }
-        (0, _) => Err(site.invalid("the size of the pieces must be positive")),
-        _ => Ok(given),
-    }
+    let full = vec![size; (extent / size) as usize];
+    Ok(full.into_iter().chain((extent % size > 0).then_some(extent % size)).collect())
 }
 
 /// The body once for every element of the first sequence.

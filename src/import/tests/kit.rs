@@ -27,6 +27,22 @@ pub fn value(name: &str, elem_type: i32, dims: &[&str]) -> ValueInfoProto {
     ValueInfoProto { name: name.into(), r#type: Some(TypeProto { tensor_type, ..Default::default() }) }
 }
 
+/// An input that is a sequence of such tensors; `None` leaves their rank open.
+pub fn sequence(name: &str, elem_type: i32, dims: Option<&[&str]>) -> ValueInfoProto {
+    let tensor = value(name, elem_type, dims.unwrap_or_default()).r#type.and_then(|t| t.tensor_type);
+    let tensor_type = tensor.map(|t| TensorTypeProto { shape: t.shape.filter(|_| dims.is_some()), ..t });
+    let sequence_type = Some(SequenceTypeProto { elem_type: Some(ElementTypeProto { tensor_type }) });
+    ValueInfoProto { name: name.into(), r#type: Some(TypeProto { sequence_type, ..Default::default() }) }
+}
+
+/// An input that is an optional of the other's type.
+pub fn optional(of: ValueInfoProto) -> ValueInfoProto {
+    let inner =
+        of.r#type.map(|t| OptionalElementTypeProto { tensor_type: t.tensor_type, sequence_type: t.sequence_type });
+    let optional_type = Some(OptionalTypeProto { elem_type: inner });
+    ValueInfoProto { r#type: Some(TypeProto { optional_type, ..Default::default() }), ..of }
+}
+
 /// A node; names are separated by spaces, `_` is an omitted input.
 pub fn node(op: &str, inputs: &str, outputs: &str, attribute: Vec<AttributeProto>) -> NodeProto {
     let names = |list: &str| list.split_whitespace().map(|n| if n == "_" { "" } else { n }.to_string()).collect();
