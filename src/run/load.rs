@@ -132,7 +132,10 @@ impl Loaded {
         // SAFETY: the context is live and keeps its message until the next call.
         let message = unsafe { text((self.functions.last_error)(self.context)) };
         Err(match status {
-            1 => Error::invalid("E820", message).help(self.signature()),
+            1 => {
+                let help = format!("{}{}", self.signature(), empty(&message));
+                Error::invalid("E820", message).help(help)
+            }
             2 => Error::environment("E821", message),
             _ => Error::invalid("E822", message),
         })
@@ -144,6 +147,12 @@ impl Loaded {
         let inputs: Vec<String> = self.manifest.inputs.iter().map(show).collect();
         format!("the model takes {}", inputs.join("; "))
     }
+}
+
+/// What to do where the run refuses an empty tensor, because a named dimension is at least 1: `dimension 0 (n): ..`.
+fn empty(message: &str) -> String {
+    let name = || message.split_once(" (")?.1.split_once("): wanted 1 to ").filter(|(_, rest)| rest.ends_with("got 0"));
+    name().map_or(String::new(), |(name, _)| format!("; --dim {name}=0.. compiles it for empty tensors, too"))
 }
 
 impl Drop for Loaded {

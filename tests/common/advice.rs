@@ -1,7 +1,7 @@
 //! Models whose inputs decide what is compiled: the compiler says which input to fix, the test data says to what.
 
 use sirius::graph::Form;
-use sirius::import::{self, Given, ImportOptions, Kind, Length, Shape};
+use sirius::import::{self, Dimension, Given, ImportOptions, Kind, Length, Shape};
 use sirius::run::{Value, pb};
 use sirius_polyhedral::Error;
 use std::collections::BTreeMap;
@@ -13,19 +13,21 @@ pub struct Fixed {
     pub values: BTreeMap<String, Given>,
     pub lengths: BTreeMap<String, Length>,
     pub shapes: BTreeMap<String, Shape>,
+    /// Dimensions that are 0 in the data.
+    pub dims: BTreeMap<String, Dimension>,
 }
 
 impl Fixed {
     #[allow(dead_code)] // Not every test that includes this file imports only.
     pub fn options(&self) -> ImportOptions {
-        let Fixed { values, lengths, shapes } = self.clone();
-        ImportOptions { values, lengths, shapes, ..ImportOptions::default() }
+        let Fixed { values, lengths, shapes, dims } = self.clone();
+        ImportOptions { values, lengths, shapes, dims, ..ImportOptions::default() }
     }
 
     /// The names of the inputs that are fixed.
     #[allow(dead_code)] // Not every test that includes this file tells them.
     pub fn names(&self) -> String {
-        let names = self.values.keys().chain(self.lengths.keys()).chain(self.shapes.keys());
+        let names = self.values.keys().chain(self.lengths.keys()).chain(self.shapes.keys()).chain(self.dims.keys());
         names.cloned().collect::<Vec<_>>().join(", ")
     }
 
@@ -47,6 +49,12 @@ impl Fixed {
         let value = asked(help, "--value ").find(|name| !self.values.contains_key(*name));
         if let Some((name, value)) = value.and_then(|name| Some((name, data.tensor(name)?))) {
             self.values.insert(name.to_string(), Given::Tensor(value));
+            return true;
+        }
+        let empty = help.split("--dim ").skip(1).filter_map(|rest| rest.split_once("=0..")).next();
+        if let Some((name, _)) = empty.filter(|(name, _)| !self.dims.contains_key(*name)) {
+            let from_zero = Dimension::Range { low: 0, high: None, typical: None };
+            self.dims.insert(name.to_string(), from_zero);
             return true;
         }
         false

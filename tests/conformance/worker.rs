@@ -20,13 +20,13 @@ pub fn panicked(message: &str) -> String {
     protocol::answer(&Verdict::Wrong(format!("panicked: {message}")))
 }
 
-/// Inputs that decide shapes are fixed one after another, as the refusals advise.
+/// What decides the shapes is fixed step by step, as the refusals advise.
 fn run(case: &Case) -> Verdict {
     let mut fixed = Fixed::default();
     loop {
         match results(case, &fixed) {
             Ok((got, wanted)) => return judge::judge(&got, &wanted, tolerances::of(&case.name), &fixed.names()),
-            Err(error @ Error::Unsupported(_)) if follow(case, &error, &mut fixed) => {}
+            Err(error) if follow(case, &error, &mut fixed) => {}
             Err(error @ Error::Unsupported(_)) => {
                 let d = error.diagnostic();
                 return Verdict::Refused(one_line(&format!("{} {}", d.code, d.message)));
@@ -50,9 +50,9 @@ fn one_line(text: &str) -> String {
 /// The outputs of the compiled model, and what they should be.
 fn results(case: &Case, fixed: &Fixed) -> Result<(Vec<Value>, Vec<Value>)> {
     let dir = tempfile::tempdir().map_err(|e| Error::environment("E611", format!("no temporary folder: {e}")))?;
-    let Fixed { values, lengths, shapes } = fixed.clone();
+    let Fixed { values, lengths, shapes, dims } = fixed.clone();
     let name = Some("case".to_string());
-    let options = CompileOptions { name, values, lengths, shapes, ..CompileOptions::default() };
+    let options = CompileOptions { name, values, lengths, shapes, dims, ..CompileOptions::default() };
     compile(&case.model, &options, &mut Session::default(), dir.path())?;
     let loaded = Loaded::open(dir.path())?;
     let (inputs, wanted) = match &case.data {
