@@ -1,14 +1,14 @@
 //! The whole compiler on one screen: [`compile`], and the stages that the commands share.
 
 use crate::extract;
-use crate::graph::{self, Graph};
-use crate::import::{self, Dimension, Given, ImportOptions};
+use crate::graph::{self, Graph, Port};
+use crate::import::{self, Dimension, Given, ImportOptions, Length, Shape};
 use crate::report::{forms, session::Session, work};
 use sirius_lowering::Target;
 use sirius_lowering::artifact::{ArtifactOptions, WeightsPolicy, tag_of, write_artifact};
 use sirius_lowering::code::{Code, CodeOptions, compile_body};
 use sirius_lowering::count::Counting;
-use sirius_lowering::metadata::Manifest;
+use sirius_lowering::metadata::{Manifest, PortInfo};
 use sirius_lowering::nvptx::{self, GpuArtifact};
 use sirius_polyhedral::certificate::record::Recorder;
 use sirius_polyhedral::driver::{DriverOptions, Report, run_passes};
@@ -36,6 +36,10 @@ pub struct CompileOptions {
     pub dims: BTreeMap<String, Dimension>,
     /// Inputs whose contents are fixed, by name.
     pub values: BTreeMap<String, Given>,
+    /// How many tensors an input has that is a sequence or optional, by name.
+    pub lengths: BTreeMap<String, Length>,
+    /// Dimensions that the file leaves open, by the name of the input or element.
+    pub shapes: BTreeMap<String, Shape>,
     pub threads: Option<usize>,
     /// 0 to 3.
     pub level: u8,
@@ -62,6 +66,8 @@ impl Default for CompileOptions {
             cpu: "native".to_string(),
             dims: BTreeMap::new(),
             values: BTreeMap::new(),
+            lengths: BTreeMap::new(),
+            shapes: BTreeMap::new(),
             threads: None,
             level: 3,
             passes: None,
@@ -100,6 +106,8 @@ pub fn compile(path: &Path, options: &CompileOptions, session: &mut Session, dir
         name,
         inputs: names(&graph, &graph.main.inputs),
         outputs: names(&graph, &graph.main.outputs),
+        input_values: ports(&graph.signature.inputs),
+        output_values: ports(&graph.signature.outputs),
         fixed: graph.fixed.iter().map(|(n, data)| (*n, data.bytes().to_vec())).collect(),
         weights: options.weights,
         target,
@@ -165,8 +173,13 @@ fn fp_policy(numeric: Numeric) -> &'static str {
 
 /// ONNX file (or a dumped `.graph`) to graph, constants folded.
 pub fn import(path: &Path, options: &CompileOptions, session: &mut Session) -> Result<Graph> {
-    let (dims, values) = (options.dims.clone(), options.values.clone());
-    let import_options = ImportOptions { dims, values, ..ImportOptions::default() };
+    let import_options = ImportOptions {
+        dims: options.dims.clone(),
+        values: options.values.clone(),
+        lengths: options.lengths.clone(),
+        shapes: options.shapes.clone(),
+        ..ImportOptions::default()
+    };
     let mut graph = session.phase("import", |_| match path.extension().is_some_and(|e| e == "graph") {
         true => graph::text::load(path),
         false => import::load(path, &import_options),
@@ -291,4 +304,9 @@ fn artifact_name(path: &Path, options: &CompileOptions) -> String {
 
 fn names(graph: &Graph, ids: &[crate::graph::TensorId]) -> Vec<String> {
     ids.iter().map(|id| graph.tensor(*id).name.clone()).collect()
+}
+
+fn ports(ports: &[Port]) -> Vec<PortInfo> {
+    let info = |p: &Port| PortInfo { name: p.name.clone(), form: p.form.to_string(), tensors: p.form.tensors() };
+    ports.iter().map(info).collect()
 }

@@ -9,13 +9,12 @@
 mod advice;
 
 use sirius::graph::{Graph, interp};
-use sirius::import::{self, Given, ImportOptions};
+use sirius::import;
 use sirius::run::{
     compare::{Tolerance, compare},
     pb,
 };
 use sirius_polyhedral::Error;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -55,14 +54,10 @@ fn outcome_of(error: &Error) -> Outcome {
 
 /// Imports a model; inputs that decide shapes are fixed one after another, as the refusals advise.
 fn load(model: &Path, data: &Path) -> Result<Graph, Error> {
-    let mut values: BTreeMap<String, Given> = BTreeMap::new();
+    let mut fixed = advice::Fixed::default();
     loop {
-        let options = ImportOptions { values: values.clone(), ..ImportOptions::default() };
-        match import::load(model, &options) {
-            Err(error @ Error::Unsupported(_)) => match advice::advised(model, data, &error, &values) {
-                Some((name, value)) => drop(values.insert(name, value)),
-                None => return Err(error),
-            },
+        match import::load(model, &fixed.options()) {
+            Err(error @ Error::Unsupported(_)) if fixed.follow(model, data, &error) => {}
             result => return result,
         }
     }
@@ -77,7 +72,9 @@ fn check(model: &Path) -> Result<Outcome, Error> {
         if !data.is_dir() {
             break;
         }
-        let (inputs, wanted) = (pb::read_all(&data, "input")?, pb::read_all(&data, "output")?);
+        let ports = &graph.signature;
+        let inputs = pb::read_ports(&data, "input", &ports.inputs)?;
+        let wanted = pb::read_ports(&data, "output", &ports.outputs)?;
         let results = interp::run(&graph, &inputs)?;
         for (k, (got, wanted)) in results.iter().zip(&wanted).enumerate() {
             let found = compare(&format!("data set {n}, output {k}"), got, wanted, tolerance());

@@ -101,6 +101,8 @@ fn compiled(program: &Program, numeric: Numeric, threads: usize, inputs: &[Value
         tag: "numeric".into(),
         inputs: vec![],
         outputs: vec![],
+        input_values: vec![],
+        output_values: vec![],
         fixed: Default::default(),
         weights: WeightsPolicy::Embed,
         target,

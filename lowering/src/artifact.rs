@@ -6,7 +6,7 @@ use crate::count::Counting;
 use crate::descriptor::{Facts, WeightsPlace, descriptor_ir};
 use crate::features::{Feature, required_features};
 use crate::files::{Files, cannot_write};
-use crate::metadata::{self, KernelInfo, Manifest, TargetInfo, TensorInfo, WeightsInfo};
+use crate::metadata::{self, KernelInfo, Manifest, PortInfo, TargetInfo, TensorInfo, WeightsInfo};
 use crate::prepare::{SizeProgram, assign_slots, size_program};
 use crate::target::{Target, compile_object};
 use crate::{header, weights};
@@ -46,6 +46,9 @@ pub struct ArtifactOptions {
     /// Names of inputs and outputs as in the model file; the arrays' names where missing.
     pub inputs: Vec<String>,
     pub outputs: Vec<String>,
+    /// What the model's own inputs and outputs are, where one of them is a sequence or optional; else empty.
+    pub input_values: Vec<PortInfo>,
+    pub output_values: Vec<PortInfo>,
     /// Inputs, by number, whose contents were fixed by the compiler: a run refuses others.
     pub fixed: BTreeMap<usize, Vec<u8>>,
     pub weights: WeightsPolicy,
@@ -172,6 +175,8 @@ impl<'a> Draft<'a> {
             dims: metadata::dim_infos(nest),
             inputs: self.fixed(tensors(&nest.inputs, &self.inputs)),
             outputs: tensors(&nest.outputs, &self.outputs),
+            input_values: self.options.input_values.clone(),
+            output_values: self.options.output_values.clone(),
             workspace: metadata::workspace_info(nest, &self.slots),
             weights: WeightsInfo { bytes: self.blob.bytes, xxh64: format!("{hash:016x}"), file },
             numeric: self.options.target.machine.numeric,

@@ -1,6 +1,6 @@
 //! The C header of one artifact: the shared ABI types and this model's own functions, with its tensors spelt out.
 
-use crate::metadata::{Manifest, TensorInfo};
+use crate::metadata::{Manifest, PortInfo, TensorInfo};
 use std::fmt::Write;
 
 const ABI_TYPES: &str = include_str!("../runtime/sirius_abi.h");
@@ -49,6 +49,8 @@ pub fn header(manifest: &Manifest) -> String {
     let mut text = format!("/* {}, compiled by {}.\n *\n", manifest.name, manifest.tool);
     describe(&mut text, "in ", &manifest.inputs);
     describe(&mut text, "out", &manifest.outputs);
+    describe_values(&mut text, "in ", &manifest.input_values);
+    describe_values(&mut text, "out", &manifest.output_values);
     for dim in &manifest.dims {
         line(&mut text, &format!(" * dim {}: {}", dim.name, dim.bounds()));
     }
@@ -71,6 +73,21 @@ fn describe(text: &mut String, role: &str, tensors: &[TensorInfo]) {
         // A name is any text in ONNX; it must not end the comment.
         let name = t.name.replace("*/", "* /");
         line(text, &format!(" * {role}[{n}] {name}: {}[{}]", t.dtype, t.shape.join(", ")));
+    }
+}
+
+/// Which tensors form a sequence or optional of the model.
+fn describe_values(text: &mut String, role: &str, values: &[PortInfo]) {
+    let mut first = 0;
+    for value in values {
+        let (name, next) = (value.name.replace("*/", "* /"), first + value.tensors);
+        let tensors = match value.tensors {
+            0 => "nothing".to_string(),
+            1 => format!("{role}[{first}]"),
+            _ => format!("{role}[{first}] to {role}[{}]", next - 1),
+        };
+        line(text, &format!(" * {name}, {}: {tensors}", value.form));
+        first = next;
     }
 }
 

@@ -28,6 +28,12 @@ pub struct Manifest {
     pub dims: Vec<DimInfo>,
     pub inputs: Vec<TensorInfo>,
     pub outputs: Vec<TensorInfo>,
+    /// The model's own inputs in order, where one of them is a sequence or optional: how many of `inputs` belong to
+    /// each. Empty where each is one tensor; so is `output_values`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub input_values: Vec<PortInfo>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub output_values: Vec<PortInfo>,
     pub workspace: WorkspaceInfo,
     pub weights: WeightsInfo,
     /// `strict` or `contract`: see `sirius compile --help`.
@@ -104,6 +110,16 @@ pub struct TensorInfo {
     /// The only contents, little-endian, that this input may have: the compiler was told to fix them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fixed: Option<Vec<u8>>,
+}
+
+/// An input or output of the model as its file has it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PortInfo {
+    pub name: String,
+    /// `tensor`, `seq(3)`, `optional()`, `optional(tensor)`, `optional(seq(3))`.
+    pub form: String,
+    /// How many tensors it has, neighbours in the list of inputs or outputs.
+    pub tensors: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

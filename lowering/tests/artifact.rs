@@ -88,6 +88,8 @@ fn build(dir: &Path, weights: WeightsPolicy, cpu: &str) -> Manifest {
         tag: "scale".into(),
         inputs: vec!["x:0".into()],
         outputs: vec![],
+        input_values: vec![],
+        output_values: vec![],
         fixed: Default::default(),
         weights,
         target: Target::x86(cpu),

@@ -53,6 +53,8 @@ fn build(dir: &Path, steps: usize) {
         fp_policy: "strict".into(),
         flops: vec![],
         counting: Default::default(),
+        input_values: vec![],
+        output_values: vec![],
         fixed: Default::default(),
     };
     let manifest = write_artifact(&nest, &code.object, &code.symbol, &options, dir).unwrap();

@@ -1,13 +1,14 @@
 //! Arguments of every command, and the help that teaches them.
 
 use crate::compile::{CompileOptions, Output};
-use crate::import::{Dimension, Given};
+use crate::import::{Dimension, Given, Length, Shape};
 use crate::run::pb;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sirius_lowering::artifact::WeightsPolicy;
 use sirius_lowering::count::Counting;
 use sirius_polyhedral::Numeric;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 #[derive(Parser, Debug)]
 #[command(
@@ -69,6 +70,12 @@ pub struct CompilerArgs {
     /// Fix the contents of an input that decides shapes: numbers (axes=0,2) or a .pb or .npy file. May be repeated
     #[arg(long = "value", value_name = "INPUT=VALUES", value_parser = parse_value)]
     pub values: Vec<(String, Given)>,
+    /// How many tensors an input has that is a sequence; 1 or none for an optional. May be repeated
+    #[arg(long = "length", value_name = "INPUT=N|none", value_parser = parse_named::<Length>)]
+    pub lengths: Vec<(String, Length)>,
+    /// Dimensions of an input (or of element NAME[K] of a sequence) that the model leaves open: numbers, names or ?
+    #[arg(long = "shape", value_name = "INPUT=N,M,..", value_parser = parse_named::<Shape>)]
+    pub shapes: Vec<(String, Shape)>,
     /// Worker threads: how many the code is made for, and runs on (a divisor of that runs too) [default: 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
@@ -149,6 +156,8 @@ impl CompilerArgs {
             cpu: self.target_cpu.clone(),
             dims: self.dims.iter().cloned().collect(),
             values: self.values.iter().cloned().collect(),
+            lengths: self.lengths.iter().cloned().collect(),
+            shapes: self.shapes.iter().cloned().collect(),
             threads: self.threads.map(usize::from),
             level: self.level,
             passes: self.passes.clone(),
@@ -177,6 +186,13 @@ fn parse_dim(text: &str) -> Result<(String, Dimension), String> {
     Ok((name.to_string(), value.parse()?))
 }
 
+/// `NAME=` and what the type reads.
+fn parse_named<T: FromStr<Err = String>>(text: &str) -> Result<(String, T), String> {
+    let named = text.split_once('=').filter(|(name, _)| !name.is_empty());
+    let (name, value) = named.ok_or("wanted INPUT=.., for example xs=3")?;
+    Ok((name.to_string(), value.parse()?))
+}
+
 /// `axes=0,2`, `scale=0.5`, `shape=` (no elements), or `axes=FILE.pb`.
 fn parse_value(text: &str) -> Result<(String, Given), String> {
     let (name, value) = text.split_once('=').ok_or("wanted INPUT=VALUES, for example axes=0,2")?;
@@ -198,6 +214,7 @@ fn parse_value(text: &str) -> Result<(String, Given), String> {
   sirius compile bert.onnx -o out                      symbolic batch and sequence stay symbolic
   sirius compile bert.onnx -o out --dim batch=1        fixes one dimension
   sirius compile bert.onnx -o out --dim seq=1..512:128 refuses others, and is tuned for 128
+  sirius compile m.onnx -o out --length xs=3           three tensors in the sequence xs: inputs xs[0], xs[1], xs[2]
   sirius compile m.onnx -o out --target-cpu x86-64-v3  for any processor with AVX2
   sirius compile m.onnx -o out --remarks missed        what could not be fused, and why
   sirius compile m.onnx -o out --dump-dir dumps        every form on the way")]
@@ -267,6 +284,10 @@ pub struct CheckArgs {
     pub dims: Vec<(String, Dimension)>,
     #[arg(long = "value", value_name = "INPUT=VALUES", value_parser = parse_value, help = "Fix the contents of an input")]
     pub values: Vec<(String, Given)>,
+    #[arg(long = "length", value_name = "INPUT=N|none", value_parser = parse_named::<Length>, help = "How many tensors a sequence has")]
+    pub lengths: Vec<(String, Length)>,
+    #[arg(long = "shape", value_name = "INPUT=N,M,..", value_parser = parse_named::<Shape>, help = "Dimensions that the model leaves open")]
+    pub shapes: Vec<(String, Shape)>,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,8 +8,13 @@ use crate::graph::{Attribute, Block, Graph};
 use crate::report::{render, session::Session};
 
 pub fn command(args: &CheckArgs) -> Outcome {
-    let (dims, values) = (args.dims.iter().cloned().collect(), args.values.iter().cloned().collect());
-    let options = CompileOptions { dims, values, ..CompileOptions::default() };
+    let options = CompileOptions {
+        dims: args.dims.iter().cloned().collect(),
+        values: args.values.iter().cloned().collect(),
+        lengths: args.lengths.iter().cloned().collect(),
+        shapes: args.shapes.iter().cloned().collect(),
+        ..CompileOptions::default()
+    };
     let graph = import(&args.model, &options, &mut Session::default())?;
     let errors = unsupported_nodes(&graph)?;
     if errors.is_empty() {

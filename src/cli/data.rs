@@ -1,7 +1,7 @@
 //! Inputs of `run` and `bench`: from files, or made up from a seed.
 
 use crate::cli::args::DataArgs;
-use crate::graph::{Graph, TensorId};
+use crate::graph::{Graph, Signature as Ports, TensorId};
 use crate::import::Dimension;
 use crate::run::{Value, formula, pb};
 use sirius_lowering::metadata::{DimInfo, Manifest};
@@ -26,7 +26,7 @@ pub struct Form {
 }
 
 /// The cases of `--data`, or one made-up case.
-pub fn cases(args: &DataArgs, signature: impl FnOnce() -> Result<Signature>) -> Result<Vec<Case>> {
+pub fn cases(args: &DataArgs, ports: &Ports, signature: impl FnOnce() -> Result<Signature>) -> Result<Vec<Case>> {
     let Some(dir) = &args.data else {
         return Ok(vec![made_up(&signature()?, args.seed)?]);
     };
@@ -34,7 +34,7 @@ pub fn cases(args: &DataArgs, signature: impl FnOnce() -> Result<Signature>) -> 
     if folders.is_empty() {
         folders.push(dir.clone());
     }
-    folders.iter().map(|f| read_case(f)).collect()
+    folders.iter().map(|f| read_case(f, ports)).collect()
 }
 
 /// The `test_data_set_*` folders of `dir`, by number.
@@ -42,13 +42,13 @@ fn test_sets(dir: &Path) -> Vec<PathBuf> {
     (0..).map(|n| dir.join(format!("test_data_set_{n}"))).take_while(|p| p.is_dir()).collect()
 }
 
-fn read_case(folder: &Path) -> Result<Case> {
-    let inputs = pb::read_all(folder, "input")?;
+fn read_case(folder: &Path, ports: &Ports) -> Result<Case> {
+    let inputs = pb::read_ports(folder, "input", &ports.inputs)?;
     if inputs.is_empty() && !folder.is_dir() {
         return Err(Error::environment("E831", format!("{} is not a folder", folder.display())));
     }
     let name = folder.file_name().map_or_else(|| folder.display().to_string(), |n| n.to_string_lossy().into_owned());
-    Ok(Case { name, inputs, expected: pb::read_all(folder, "output")? })
+    Ok(Case { name, inputs, expected: pb::read_ports(folder, "output", &ports.outputs)? })
 }
 
 /// Reproducible values: floats in -1..1, integers 0 or 1 (in range as an index of almost anything).

@@ -3,7 +3,7 @@
 use crate::cli::args::RunArgs;
 use crate::cli::{Outcome, compile, data};
 use crate::compile::import;
-use crate::graph::{Graph, interp};
+use crate::graph::{Graph, Port, interp};
 use crate::report::{counts, progress::Progress, render, session::Session};
 use crate::run::compare::{Comparison, Tolerance, compare};
 use crate::run::count::Depth;
@@ -36,7 +36,8 @@ fn run_loaded(args: &RunArgs, loaded: &Loaded) -> Outcome {
         return Err(Error::invalid("E824", "the artifact was not made to count").help("compile it with --count"));
     }
     let graph = if is_model(&args.model) { Some(load_graph(args)?) } else { None };
-    let cases = data::cases(&args.data, || match &graph {
+    let ports = loaded.ports()?;
+    let cases = data::cases(&args.data, &ports, || match &graph {
         Some(graph) => Ok(data::graph_signature(graph)),
         None => data::manifest_signature(&loaded.manifest, &args.compiler.dims),
     })?;
@@ -48,7 +49,7 @@ fn run_loaded(args: &RunArgs, loaded: &Loaded) -> Outcome {
             (Some(graph), true) => by_reference(graph, &case.inputs)?,
             _ => case.expected,
         };
-        code = code.max(finish_case(args, &case.name, &names, &outputs, &expected)?);
+        code = code.max(finish_case(args, &case.name, &names, &ports.outputs, &outputs, &expected)?);
         if let (true, Some(info)) = (args.compiler.count, &loaded.manifest.counted) {
             render::out(&counts::text(&loaded.count(&case.inputs, Depth::Everything)?, info));
         }
@@ -63,9 +64,10 @@ fn reference(args: &RunArgs) -> Outcome {
     let graph = load_graph(args)?;
     let names: Vec<&str> = graph.main.outputs.iter().map(|t| graph.tensor(*t).name.as_str()).collect();
     let mut code = 0;
-    for case in data::cases(&args.data, || Ok(data::graph_signature(&graph)))? {
+    for case in data::cases(&args.data, &graph.signature, || Ok(data::graph_signature(&graph)))? {
         let outputs = by_reference(&graph, &case.inputs)?;
-        code = code.max(finish_case(args, &case.name, &names, &outputs, &case.expected)?);
+        let ports = &graph.signature.outputs;
+        code = code.max(finish_case(args, &case.name, &names, ports, &outputs, &case.expected)?);
     }
     Ok(code)
 }
@@ -82,9 +84,9 @@ fn by_reference(graph: &Graph, inputs: &[Value]) -> Result<Vec<Value>> {
 }
 
 /// Writes, compares or shows the outputs of one case; 4 when they differ from what they should be.
-fn finish_case(args: &RunArgs, case: &str, names: &[&str], got: &[Value], wanted: &[Value]) -> Outcome {
+fn finish_case(args: &RunArgs, case: &str, names: &[&str], ports: &[Port], got: &[Value], wanted: &[Value]) -> Outcome {
     if let Some(dir) = &args.out {
-        write_outputs(dir, names, got)?;
+        write_outputs(dir, names, ports, got)?;
     }
     if wanted.is_empty() {
         render::out(&format!("{case}:\n{}", show_outputs(names, got)));
@@ -113,10 +115,18 @@ fn compare_all(args: &RunArgs, names: &[&str], got: &[Value], wanted: &[Value]) 
     got.iter().zip(wanted).enumerate().map(one).collect()
 }
 
-fn write_outputs(dir: &Path, names: &[&str], outputs: &[Value]) -> Result<()> {
+fn write_outputs(dir: &Path, names: &[&str], ports: &[Port], outputs: &[Value]) -> Result<()> {
     std::fs::create_dir_all(dir).map_err(|e| Error::environment("E611", format!("{}: {e}", dir.display())))?;
-    for (n, (name, value)) in names.iter().zip(outputs).enumerate() {
-        pb::write(&dir.join(format!("output_{n}.pb")), name, value)?;
+    if ports.is_empty() {
+        for (n, (name, value)) in names.iter().zip(outputs).enumerate() {
+            pb::write(&dir.join(format!("output_{n}.pb")), name, value)?;
+        }
+    }
+    let mut rest = outputs;
+    for (n, port) in ports.iter().enumerate() {
+        let (values, behind) = rest.split_at(port.form.tensors().min(rest.len()));
+        pb::write_port(&dir.join(format!("output_{n}.pb")), port, values)?;
+        rest = behind;
     }
     Ok(())
 }

@@ -2,11 +2,13 @@
 
 pub mod compact;
 pub mod fold;
+pub mod form;
 pub mod interp;
 pub mod sources;
 pub mod text;
 pub mod verify;
 
+pub use form::{Form, Port, Signature};
 use indexmap::IndexMap;
 use sirius_polyhedral::{Aff, ConstantData, DType, Origin, Params, narrow};
 use std::collections::BTreeMap;
@@ -31,6 +33,8 @@ pub struct Graph {
     pub main: Block,
     /// Inputs, by number, that nothing reads because their contents were fixed; a run refuses other contents.
     pub fixed: BTreeMap<usize, ConstantData>,
+    /// Which tensors form a sequence or optional of the file: its elements are neighbours in `main`.
+    pub signature: Signature,
 }
 
 /// A list of nodes in topological order, with inputs and outputs: the main graph or a subgraph.

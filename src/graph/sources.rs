@@ -1,6 +1,6 @@
 //! Which inputs of the graph decide the contents of a tensor: what a user could fix where contents are needed.
 
-use super::{Attribute, Block, Graph, TensorId};
+use super::{Attribute, Block, Graph, Node, TensorId};
 use sirius_polyhedral::Params;
 use std::collections::{HashMap, HashSet};
 
@@ -21,6 +21,9 @@ pub fn sources(graph: &Graph, tensor: TensorId) -> Vec<&str> {
 fn collect(block: &Block, producers: &mut HashMap<TensorId, Vec<TensorId>>) {
     for node in &block.nodes {
         let mut read: Vec<TensorId> = node.inputs.iter().flatten().copied().collect();
+        for (value, read) in carried(node) {
+            producers.insert(value, read);
+        }
         for attribute in node.attributes.values() {
             if let Attribute::Block(inner) = attribute {
                 collect(inner, producers);
@@ -32,6 +35,13 @@ fn collect(block: &Block, producers: &mut HashMap<TensorId, Vec<TensorId>>) {
         }
         node.outputs.iter().flatten().for_each(|id| drop(producers.insert(*id, read.clone())));
     }
+}
+
+/// What the inputs of a `Loop`'s body follow from: the step's number from the trip count, a carried value from its start.
+fn carried(node: &Node) -> Vec<(TensorId, Vec<TensorId>)> {
+    let Some(Attribute::Block(body)) = node.attributes.get("body").filter(|_| node.op == "Loop") else { return vec![] };
+    let starts = node.inputs.iter().zip(&body.inputs);
+    starts.filter_map(|(start, input)| Some((*input, vec![(*start)?]))).collect()
 }
 
 /// The advice that goes with an error about contents that are needed at compile time.

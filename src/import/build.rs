@@ -4,11 +4,14 @@
 
 use super::attribute::{self, Value};
 use super::external::External;
+use super::infer::Composite;
 use super::inputs::DeclaredInput;
-use super::proto::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto};
+use super::proto::{
+    AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto,
+};
 use super::tensor::{self, Constant};
-use super::{Limits, order};
-use crate::graph::{Attribute, Block, Graph, Node, Tensor, TensorId};
+use super::{ImportOptions, Limits, order, ports};
+use crate::graph::{Attribute, Block, Form, Graph, Node, Port, Tensor, TensorId};
 use indexmap::IndexMap;
 use sirius_polyhedral::{DType, Error, Origin, Result};
 use std::collections::{HashMap, HashSet};
@@ -17,24 +20,36 @@ use std::path::Path;
 /// A graph whose tensors have no types yet, constants excepted.
 pub struct Draft {
     pub graph: Graph,
+    /// The tensors that are inputs: those of sequences and optionals, too.
     pub inputs: Vec<DeclaredInput>,
+    /// The inputs of the file, in order.
+    pub ports: Vec<Port>,
+    /// What the inputs that are no tensors stand for.
+    pub composites: Vec<(TensorId, Composite)>,
 }
 
-pub fn build(model: &ModelProto, directory: &Path, limits: &Limits) -> Result<Draft> {
+pub fn build(model: &ModelProto, directory: &Path, options: &ImportOptions) -> Result<Draft> {
     let Some(proto) = model.graph.as_deref() else {
         return Err(Error::invalid("E101", "the file holds no graph"));
     };
     let env = Env { opsets: opsets(&model.opset_import)?, attributes: HashMap::new() };
-    let mut builder = Builder::new(model, directory, limits);
+    let mut builder = Builder::new(model, directory, &options.limits);
     builder.graph.name = proto.name.clone();
     builder.tensor_names.extend(main_names(proto).map(|name| (name.to_string(), 1)));
     let mut scope = Scope::default();
     let main = builder.block(proto, &mut scope, &env, 0)?;
+    let ids = main.inputs.clone();
+    builder.graph.main = main;
     let weights: HashSet<&str> = proto.initializer.iter().map(|w| w.name.as_str()).collect();
     let declared = proto.input.iter().filter(|i| !weights.contains(i.name.as_str()));
-    let inputs: Result<Vec<_>> = declared.zip(&main.inputs).map(|(info, &id)| DeclaredInput::read(info, id)).collect();
-    builder.graph.main = main;
-    Ok(Draft { graph: builder.graph, inputs: inputs? })
+    let mut draft = Draft { graph: Graph::default(), inputs: vec![], ports: vec![], composites: vec![] };
+    for (info, id) in declared.zip(ids) {
+        builder.input(info, id, options, &mut draft)?;
+    }
+    ports::check(&draft.ports, options)?;
+    draft.graph = builder.graph;
+    draft.graph.main.inputs = draft.inputs.iter().map(|input| input.id).collect();
+    Ok(draft)
 }
 
 /// Versions by domain; 24 to 27 are accepted with a warning.
@@ -132,6 +147,35 @@ impl<'a> Builder<'a> {
         }
         scope.frames.pop();
         Ok(block)
+    }
+
+    /// Declares an input of the main graph: one tensor, or those of a sequence or optional.
+    fn input(&mut self, info: &ValueInfoProto, id: TensorId, options: &ImportOptions, draft: &mut Draft) -> Result<()> {
+        let name = &info.name;
+        let (kind, tensor_type) = ports::read(info)?;
+        let port = Port { name: name.clone(), form: ports::form(name, kind, options.lengths.get(name).copied())? };
+        if port.form == Form::Tensor {
+            draft.inputs.push(DeclaredInput::read(name, tensor_type, options.shapes.get(name), id)?);
+            draft.ports.push(port);
+            return Ok(());
+        }
+        let mut elements = Vec::new();
+        for k in 0..port.form.tensors() {
+            let element = self.anonymous(&format!("{name}[{k}]"));
+            draft.inputs.push(ports::element(&port, k, tensor_type, options, element)?);
+            elements.push(element);
+        }
+        match port.form {
+            Form::OptionalSequence(_) => {
+                let list = self.anonymous(&format!("{name}.value"));
+                draft.composites.push((list, Composite::List(elements)));
+                draft.composites.push((id, Composite::Optional(Some(list))));
+            }
+            Form::Sequence(_) => draft.composites.push((id, Composite::List(elements))),
+            _ => draft.composites.push((id, Composite::Optional(elements.first().copied()))),
+        }
+        draft.ports.push(port);
+        Ok(())
     }
 
     /// A new tensor for `name`, which must be new in the innermost scope.
@@ -267,7 +311,8 @@ impl<'a> Builder<'a> {
             Value::Plain(Attribute::Floats(v)) => Constant::floats(&v, &[v.len() as i64]),
             _ => {
                 let message = format!("constant \"{name}\" holds strings or a sparse tensor, which is not supported");
-                return Err(Error::unsupported("E110", message));
+                let help = "store a dense tensor of numbers, and keep strings outside of the model";
+                return Err(Error::unsupported("E110", message).help(help));
             }
         };
         let id = self.define(name, scope)?;

@@ -5,10 +5,10 @@
 //! other contents than these.
 
 use super::build::Draft;
-use super::inputs::{DeclaredDim, DeclaredInput};
+use super::inputs::{DeclaredDim, DeclaredInput, show};
 use crate::graph::{Tensor, TensorId};
 use crate::run::value::Value;
-use sirius_polyhedral::{Aff, ConstantData, DType, Error, Result};
+use sirius_polyhedral::{Aff, ConstantData, Error, Result};
 use std::collections::BTreeMap;
 
 /// The contents of an input, as given on the command line or from a file.
@@ -51,7 +51,7 @@ fn resolve(input: &DeclaredInput, given: &Given) -> Result<Value> {
     };
     let agrees = value.rank() == input.dims.len() && input.dims.iter().zip(&value.shape).all(fits);
     if value.dtype != input.dtype || !agrees {
-        let wanted = show(input.dtype, &input.dims);
+        let wanted = format!("{}[{}]", input.dtype, show(&input.dims));
         let message = format!("the value for input \"{}\" is {}{:?}", input.name, value.dtype, value.shape);
         return Err(Error::invalid("E108", message).help(format!("the model takes {wanted}")));
     }
@@ -60,15 +60,6 @@ fn resolve(input: &DeclaredInput, given: &Given) -> Result<Value> {
 
 fn list_shape(input: &DeclaredInput, len: usize) -> Vec<usize> {
     if input.dims.is_empty() && len == 1 { vec![] } else { vec![len] }
-}
-
-fn show(dtype: DType, dims: &[DeclaredDim]) -> String {
-    let dim = |d: &DeclaredDim| match d {
-        DeclaredDim::Fixed(n) => n.to_string(),
-        DeclaredDim::Named(name) => name.clone(),
-        DeclaredDim::Unknown | DeclaredDim::Zero => "?".to_string(),
-    };
-    format!("{dtype}[{}]", dims.iter().map(dim).collect::<Vec<_>>().join(", "))
 }
 
 /// Readers keep the id, which becomes the constant; the input itself becomes a tensor that nothing reads.

@@ -1,6 +1,7 @@
 //! Graph inputs: declared types, and named dimensions to parameters.
 
-use super::proto::{DimensionValue, ValueInfoProto};
+use super::proto::{DimensionValue, TensorShapeProto, TensorTypeProto};
+use super::shape::Shape;
 use super::tensor;
 use crate::graph::TensorId;
 use sirius_polyhedral::{DType, Error, Result};
@@ -24,24 +25,56 @@ pub enum DeclaredDim {
 }
 
 impl DeclaredInput {
-    pub fn read(info: &ValueInfoProto, id: TensorId) -> Result<DeclaredInput> {
-        let name = info.name.clone();
-        let Some(tensor_type) = info.r#type.as_ref().and_then(|t| t.tensor_type.as_ref()) else {
-            return Err(Error::unsupported(
-                "E110",
-                format!("input \"{name}\" is a sequence, optional or map; only tensors can be inputs"),
-            ));
-        };
-        let dtype = tensor::dtype(tensor_type.elem_type).map_err(|found| {
-            Error::unsupported("E110", format!("input \"{name}\" has element type {found}, which is not supported"))
+    /// A tensor of the type that the file declares; `given` is what the user says about its shape.
+    pub fn read(name: &str, declared: &TensorTypeProto, given: Option<&Shape>, id: TensorId) -> Result<DeclaredInput> {
+        let name = name.to_string();
+        let dtype = tensor::dtype(declared.elem_type).map_err(|found| {
+            let message = format!("input \"{name}\" has element type {found}, which is not supported");
+            tensor::instead(Error::unsupported("E110", message), &found)
         })?;
-        let Some(shape) = &tensor_type.shape else {
-            return Err(Error::unsupported("E112", format!("input \"{name}\" has no declared rank"))
-                .help("export the model with the input's shape; dimensions may be symbolic"));
-        };
-        let dims = shape.dim.iter().map(|d| DeclaredDim::read(d.value.as_ref())).collect();
+        let dims = dims(&name, declared.shape.as_ref(), given)?;
         Ok(DeclaredInput { id, name, dtype, dims })
     }
+}
+
+/// The declared dimensions where there are any, and what the user says of those that are no numbers.
+fn dims(name: &str, declared: Option<&TensorShapeProto>, given: Option<&Shape>) -> Result<Vec<DeclaredDim>> {
+    let read = |shape: &TensorShapeProto| shape.dim.iter().map(|d| DeclaredDim::read(d.value.as_ref())).collect();
+    let declared: Option<Vec<DeclaredDim>> = declared.map(read);
+    match (declared, given) {
+        (Some(declared), None) => Ok(declared),
+        (None, Some(given)) => Ok(given.0.clone()),
+        (Some(declared), Some(given)) => merged(name, declared, given),
+        (None, None) => Err(Error::unsupported("E112", format!("input \"{name}\" has no declared rank"))
+            .help(format!("say which: --shape {name}=N,M,.. with a number, a name or ? for each dimension"))),
+    }
+}
+
+fn merged(name: &str, declared: Vec<DeclaredDim>, given: &Shape) -> Result<Vec<DeclaredDim>> {
+    let agree = |(a, b): (&DeclaredDim, &DeclaredDim)| match (a, b) {
+        (DeclaredDim::Fixed(a), DeclaredDim::Fixed(b)) => a == b,
+        _ => true,
+    };
+    if declared.len() != given.0.len() || !declared.iter().zip(&given.0).all(agree) {
+        let message = format!("the shape given for \"{name}\" contradicts the model");
+        let help = format!("the model has [{}]; give a number, a name or ? for each", show(&declared));
+        return Err(Error::invalid("E109", message).help(help));
+    }
+    let one = |(a, b): (DeclaredDim, &DeclaredDim)| match (&a, b) {
+        (DeclaredDim::Fixed(_), _) | (_, DeclaredDim::Unknown) => a,
+        _ => b.clone(),
+    };
+    Ok(declared.into_iter().zip(&given.0).map(one).collect())
+}
+
+/// The dimensions for people, `?` for those without a name.
+pub fn show(dims: &[DeclaredDim]) -> String {
+    let dim = |d: &DeclaredDim| match d {
+        DeclaredDim::Fixed(n) => n.to_string(),
+        DeclaredDim::Named(name) => name.clone(),
+        DeclaredDim::Unknown | DeclaredDim::Zero => "?".to_string(),
+    };
+    dims.iter().map(dim).collect::<Vec<_>>().join(", ")
 }
 
 impl DeclaredDim {

@@ -16,6 +16,7 @@
 //! | E106 | external data missing, short, or outside the model's directory |
 //! | E107 | `--dim` names a dimension that the model does not have, or contradicts it |
 //! | E108 | `--value` names an input that the model does not have, or does not fit it |
+//! | E109 | `--length` or `--shape` names an input that the model does not have, or does not fit it |
 //! | E110 | operators or element types that the compiler does not know (complete list) |
 //! | E112 | a shape that depends on data at run time |
 //! | E113 | shapes or types that do not fit together |
@@ -31,8 +32,10 @@ mod infer;
 mod inputs;
 mod operators;
 mod order;
+mod ports;
 mod prescan;
 pub mod proto;
+mod shape;
 pub(crate) mod tensor;
 #[cfg(test)]
 mod tests;
@@ -40,7 +43,9 @@ mod tests;
 pub use catalog::{NEWEST, Operator, catalog};
 pub use dimension::Dimension;
 pub use fixed::Given;
-pub use operators::{OperatorUse, inputs as input_names, operators};
+pub use operators::{OperatorUse, inputs, operators};
+pub use ports::{Kind, Length};
+pub use shape::Shape;
 
 use crate::graph::Graph;
 use sirius_polyhedral::Result;
@@ -54,6 +59,10 @@ pub struct ImportOptions {
     pub dims: BTreeMap<String, Dimension>,
     /// `--value name=..`: inputs whose contents are fixed.
     pub values: BTreeMap<String, Given>,
+    /// `--length name=..`: how many tensors an input has that is a sequence or optional.
+    pub lengths: BTreeMap<String, Length>,
+    /// `--shape name=..`: dimensions of inputs (or of sequences' elements) that the file leaves open.
+    pub shapes: BTreeMap<String, Shape>,
     pub limits: Limits,
 }
 
@@ -87,7 +96,7 @@ pub fn load(path: &Path, options: &ImportOptions) -> Result<Graph> {
 pub fn load_bytes(bytes: bytes::Bytes, directory: &Path, options: &ImportOptions) -> Result<Graph> {
     prescan::check(&bytes, &options.limits)?;
     let model = file::decode(bytes)?;
-    let mut draft = build::build(&model, directory, &options.limits)?;
+    let mut draft = build::build(&model, directory, options)?;
     fixed::fix(&mut draft, &options.values)?;
     drop(model);
     infer::infer(draft, options)

@@ -1,5 +1,6 @@
 //! The operators and inputs of a model as its file names them, without reading its weights: also of models that are refused.
 
+use super::ports::{self, Kind};
 use super::{Limits, file, prescan};
 use sirius_polyhedral::Result;
 use std::path::Path;
@@ -14,14 +15,15 @@ pub struct OperatorUse {
     pub version: i64,
 }
 
-/// The names of the model's inputs in order; weights that are listed as inputs too are none.
-pub fn inputs(path: &Path) -> Result<Vec<String>> {
+/// The model's inputs in order, by name and kind; weights that are listed as inputs too are none.
+pub fn inputs(path: &Path) -> Result<Vec<(String, Kind)>> {
     let bytes = file::map(path)?;
     prescan::check(&bytes, &Limits::default())?;
     let model = file::decode(bytes)?;
     let Some(graph) = &model.graph else { return Ok(vec![]) };
     let is_weight = |name: &str| graph.initializer.iter().any(|w| w.name == name);
-    Ok(graph.input.iter().map(|i| i.name.clone()).filter(|name| !is_weight(name)).collect())
+    let inputs = graph.input.iter().filter(|i| !is_weight(&i.name));
+    inputs.map(|i| Ok((i.name.clone(), ports::read(i)?.0))).collect()
 }
 
 /// The operators of the main graph, node by node; functions are named, not opened.

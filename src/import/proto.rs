@@ -156,11 +156,43 @@ pub struct ValueInfoProto {
     pub r#type: Option<TypeProto>,
 }
 
-/// Only the tensor case is read; sequences, maps and optionals are refused.
+/// Tensors, sequences of tensors, and optionals of both; maps are refused.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct TypeProto {
     #[prost(message, optional, tag = "1")]
     pub tensor_type: Option<TensorTypeProto>,
+    #[prost(message, optional, tag = "4")]
+    pub sequence_type: Option<SequenceTypeProto>,
+    #[prost(message, optional, tag = "9")]
+    pub optional_type: Option<OptionalTypeProto>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SequenceTypeProto {
+    #[prost(message, optional, tag = "1")]
+    pub elem_type: Option<ElementTypeProto>,
+}
+
+/// The `TypeProto` of a sequence's elements, which are tensors.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ElementTypeProto {
+    #[prost(message, optional, tag = "1")]
+    pub tensor_type: Option<TensorTypeProto>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct OptionalTypeProto {
+    #[prost(message, optional, tag = "1")]
+    pub elem_type: Option<OptionalElementTypeProto>,
+}
+
+/// The `TypeProto` of what an optional may hold.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct OptionalElementTypeProto {
+    #[prost(message, optional, tag = "1")]
+    pub tensor_type: Option<TensorTypeProto>,
+    #[prost(message, optional, tag = "4")]
+    pub sequence_type: Option<SequenceTypeProto>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -189,4 +221,30 @@ pub enum DimensionValue {
     Value(i64),
     #[prost(string, tag = "2")]
     Param(String),
+}
+
+/// The file form of a sequence of tensors, in test data.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SequenceProto {
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// 1: tensors.
+    #[prost(int32, tag = "2")]
+    pub elem_type: i32,
+    #[prost(message, repeated, tag = "3")]
+    pub tensor_values: Vec<TensorProto>,
+}
+
+/// The file form of an optional, in test data; neither value: an empty one.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct OptionalProto {
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// 1: a tensor, 3: a sequence.
+    #[prost(int32, tag = "2")]
+    pub elem_type: i32,
+    #[prost(message, optional, tag = "3")]
+    pub tensor_value: Option<TensorProto>,
+    #[prost(message, optional, tag = "5")]
+    pub sequence_value: Option<SequenceProto>,
 }

@@ -91,10 +91,23 @@ fn unknown_type(onnx: i32) -> String {
     names.iter().find(|(n, _)| *n == onnx).map_or_else(|| format!("type {onnx}"), |(_, name)| name.to_string())
 }
 
+/// What to do about an element type that machine code has no place for.
+pub fn instead(error: Error, found: &str) -> Error {
+    match found {
+        "STRING" => error.help(
+            "keep strings outside: look them up or encode them before the call, and cut the model where numbers begin \
+             (onnx.utils.extract_model)",
+        ),
+        "COMPLEX64" | "COMPLEX128" => error.help("pass real and imaginary parts as a last dimension of 2"),
+        _ => error,
+    }
+}
+
 /// Reads a constant. `name` is for messages.
 pub fn read(proto: &TensorProto, name: &str, external: &mut External) -> Result<Constant> {
     let dtype = dtype(proto.data_type).map_err(|found| {
-        Error::unsupported("E110", format!("constant \"{name}\" has element type {found}, which is not supported"))
+        let message = format!("constant \"{name}\" has element type {found}, which is not supported");
+        instead(Error::unsupported("E110", message), &found)
     })?;
     let bytes = byte_length(&proto.dims, dtype, name)?;
     let data = if proto.data_location == 1 {

@@ -3,13 +3,14 @@
 //! A counted artifact runs on threads of ours, since its observer may not be called from threads that the standard
 //! library does not know.
 
+use crate::graph::{Port, Signature};
 use crate::run::bind::{Buffer, DlTensor};
 use crate::run::count::{Counter, Counts, Depth, Observer};
 use crate::run::value::Value;
 use libloading::Library;
 use sirius_lowering::artifact::ABI_VERSION;
 use sirius_lowering::count::observer_symbol;
-use sirius_lowering::metadata::{Manifest, TensorInfo};
+use sirius_lowering::metadata::{Manifest, PortInfo, TensorInfo};
 use sirius_polyhedral::{DType, Error, Result};
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::path::{Path, PathBuf};
@@ -69,6 +70,16 @@ impl Loaded {
     /// Opens the artifact in folder `path`, or the one that the manifest file `path` describes.
     pub fn open(path: &Path) -> Result<Loaded> {
         Loaded::with_threads(path, None)
+    }
+
+    /// The model's own inputs and outputs, where one of them is a sequence or optional.
+    pub fn ports(&self) -> Result<Signature> {
+        let port = |info: &PortInfo| match info.form.parse() {
+            Ok(form) => Ok(Port { name: info.name.clone(), form }),
+            Err(why) => Err(Error::invalid("E817", why)),
+        };
+        let ports = |list: &[PortInfo]| list.iter().map(port).collect::<Result<Vec<_>>>();
+        Ok(Signature { inputs: ports(&self.manifest.input_values)?, outputs: ports(&self.manifest.output_values)? })
     }
 
     /// The same with fewer worker threads than the artifact was made for.
@@ -152,7 +163,10 @@ impl Loaded {
         // SAFETY: the context is live and keeps its message until the next call.
         let message = unsafe { text((self.functions.last_error)(self.context)) };
         Err(match status {
-            1 => Error::invalid("E820", message).help(self.signature()),
+            1 => {
+                let help = format!("{}{}", self.signature(), empty(&message));
+                Error::invalid("E820", message).help(help)
+            }
             2 => Error::environment("E821", message),
             _ => Error::invalid("E822", message),
         })
@@ -164,6 +178,12 @@ impl Loaded {
         let inputs: Vec<String> = self.manifest.inputs.iter().map(show).collect();
         format!("the model takes {}", inputs.join("; "))
     }
+}
+
+/// What to do where the run refuses an empty tensor, because a named dimension is at least 1: `dimension 0 (n): ..`.
+fn empty(message: &str) -> String {
+    let name = || message.split_once(" (")?.1.split_once("): wanted 1 to ").filter(|(_, rest)| rest.ends_with("got 0"));
+    name().map_or(String::new(), |(name, _)| format!("; --dim {name}=0.. compiles it for empty tensors, too"))
 }
 
 impl Drop for Loaded {

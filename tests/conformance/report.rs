@@ -11,7 +11,8 @@ The backend tests of the Python package `onnx` 1.22.0, each compiled at `-O3`, r
 runner's tolerances. Made by `SIRIUS_BLESS=1 cargo test --test conformance`; the test fails when a case gives a wrong\n\
 result, crashes, hangs, or is refused without being listed in `tests/conformance/expected.txt`.\n\n\
 \"Inputs fixed\": the case takes a shape, axes or the like as an input, and was compiled for the values that it passes\n\
-(`sirius compile --value axes=..`), which the artifact checks at every run.\n\n";
+(`sirius compile --value axes=..`), which the artifact checks at every run; or it takes a sequence or optional, and\n\
+was compiled for as many tensors as that has (`--length`, and `--shape` where the model does not say their rank).\n\n";
 
 /// One row: an operator of the node tests, or a folder of whole networks.
 #[derive(Default)]

@@ -1,17 +1,15 @@
 //! The worker process: compiles, loads and runs the cases that come in on standard input.
 
-use crate::advice::advised;
+use crate::advice::Fixed;
 use crate::cases::{Case, Data};
 use crate::judge;
 use crate::protocol::{self, Verdict};
 use crate::tolerances;
 use sirius::compile::{CompileOptions, compile};
-use sirius::import::Given;
 use sirius::report::session::Session;
 use sirius::run::{Loaded, Value, pb};
 use sirius_lowering::metadata::TensorInfo;
 use sirius_polyhedral::{Error, Result};
-use std::collections::BTreeMap;
 
 /// A request's line to its verdict's.
 pub fn answer(line: &str) -> String {
@@ -22,28 +20,26 @@ pub fn panicked(message: &str) -> String {
     protocol::answer(&Verdict::Wrong(format!("panicked: {message}")))
 }
 
-/// Inputs that decide shapes are fixed one after another, as the refusals advise.
+/// What decides the shapes is fixed step by step, as the refusals advise.
 fn run(case: &Case) -> Verdict {
-    let mut values = BTreeMap::new();
+    let mut fixed = Fixed::default();
     loop {
-        match results(case, &values) {
-            Ok((got, wanted)) => return judge::judge(&got, &wanted, tolerances::of(&case.name), &values),
-            Err(error @ Error::Unsupported(_)) => match advice(case, &error, &values) {
-                Some((name, value)) => drop(values.insert(name, value)),
-                None => {
-                    let d = error.diagnostic();
-                    return Verdict::Refused(one_line(&format!("{} {}", d.code, d.message)));
-                }
-            },
+        match results(case, &fixed) {
+            Ok((got, wanted)) => return judge::judge(&got, &wanted, tolerances::of(&case.name), &fixed.names()),
+            Err(error) if follow(case, &error, &mut fixed) => {}
+            Err(error @ Error::Unsupported(_)) => {
+                let d = error.diagnostic();
+                return Verdict::Refused(one_line(&format!("{} {}", d.code, d.message)));
+            }
             Err(error) => return Verdict::Wrong(one_line(&error.to_string())),
         }
     }
 }
 
-fn advice(case: &Case, error: &Error, known: &BTreeMap<String, Given>) -> Option<(String, Given)> {
+fn follow(case: &Case, error: &Error, fixed: &mut Fixed) -> bool {
     match &case.data {
-        Data::Files(folder) => advised(&case.model, folder, error, known),
-        Data::Ramp(_) => None,
+        Data::Files(folder) => fixed.follow(&case.model, folder, error),
+        Data::Ramp(_) => false,
     }
 }
 
@@ -52,14 +48,18 @@ fn one_line(text: &str) -> String {
 }
 
 /// The outputs of the compiled model, and what they should be.
-fn results(case: &Case, values: &BTreeMap<String, Given>) -> Result<(Vec<Value>, Vec<Value>)> {
+fn results(case: &Case, fixed: &Fixed) -> Result<(Vec<Value>, Vec<Value>)> {
     let dir = tempfile::tempdir().map_err(|e| Error::environment("E611", format!("no temporary folder: {e}")))?;
-    let (name, values) = (Some("case".to_string()), values.clone());
-    let options = CompileOptions { name, values, ..CompileOptions::default() };
+    let Fixed { values, lengths, shapes, dims } = fixed.clone();
+    let name = Some("case".to_string());
+    let options = CompileOptions { name, values, lengths, shapes, dims, ..CompileOptions::default() };
     compile(&case.model, &options, &mut Session::default(), dir.path())?;
     let loaded = Loaded::open(dir.path())?;
     let (inputs, wanted) = match &case.data {
-        Data::Files(folder) => (pb::read_all(folder, "input")?, pb::read_all(folder, "output")?),
+        Data::Files(folder) => {
+            let ports = loaded.ports()?;
+            (pb::read_ports(folder, "input", &ports.inputs)?, pb::read_ports(folder, "output", &ports.outputs)?)
+        }
         Data::Ramp(answer) => {
             let ramps = loaded.manifest.inputs.iter().map(ramp).collect::<Result<_>>()?;
             (ramps, vec![pb::read(answer)?])

@@ -235,6 +235,20 @@ impl Maker {
         Some(outputs.into_iter().map(|t| self.keep(t)).collect())
     }
 
+    /// A node whose result is a sequence, which only `inputs` of other nodes name; the name.
+    pub fn hidden(&mut self, op: &str, inputs: &[&str], attributes: Vec<AttributeProto>) -> String {
+        let (name, output) = (self.name(op), self.name("s"));
+        self.push(NodeProto {
+            name,
+            op_type: op.into(),
+            input: inputs.iter().map(|i| i.to_string()).collect(),
+            output: vec![output.clone()],
+            attribute: attributes,
+            ..NodeProto::default()
+        });
+        output
+    }
+
     fn push(&mut self, node: NodeProto) {
         self.frames.last_mut().expect("the main graph").nodes.push(node);
     }

@@ -46,7 +46,10 @@ pub fn info(name: &str, dtype: DType, dims: Option<Vec<DimensionValue>>) -> Valu
     let shape =
         dims.map(|dims| TensorShapeProto { dim: dims.into_iter().map(|d| Dimension { value: Some(d) }).collect() });
     let tensor_type = TensorTypeProto { elem_type: code(dtype), shape };
-    ValueInfoProto { name: name.into(), r#type: Some(TypeProto { tensor_type: Some(tensor_type) }) }
+    ValueInfoProto {
+        name: name.into(),
+        r#type: Some(TypeProto { tensor_type: Some(tensor_type), ..Default::default() }),
+    }
 }
 
 /// The bytes of a file.

@@ -2,7 +2,7 @@
 
 use super::lexer::{Placed, Token, tokens};
 use super::scalar;
-use crate::graph::{Attribute, Block, Graph, Node, Tensor, TensorId, verify};
+use crate::graph::{Attribute, Block, Graph, Node, Port, Tensor, TensorId, verify};
 use indexmap::IndexMap;
 use sirius_polyhedral::{Aff, ConstantData, DType, Error, Param, ParamDef, Result};
 
@@ -20,6 +20,14 @@ pub fn parse(text: &str, mut weight: impl FnMut(usize, usize) -> Option<Constant
     }
     while parser.accept_word("fixed") {
         parser.fixed()?;
+    }
+    while parser.accept_word("input") {
+        let port = parser.port()?;
+        parser.graph.signature.inputs.push(port);
+    }
+    while parser.accept_word("output") {
+        let port = parser.port()?;
+        parser.graph.signature.outputs.push(port);
     }
     while parser.tensor(&mut weight)? {}
     parser.word("main")?;
@@ -114,6 +122,13 @@ impl Parser {
         let bytes = self.list('[', ']', byte)?;
         self.graph.fixed.insert(input, ConstantData::new(bytes));
         Ok(())
+    }
+
+    /// `input "xs" "seq(2)"`: what the file's inputs (or outputs) are made of.
+    fn port(&mut self) -> Result<Port> {
+        let name = self.text()?;
+        let form = self.text()?.parse().map_err(|_| self.expected("the form of a value, such as \"seq(2)\""))?;
+        Ok(Port { name, form })
     }
 
     fn index(&mut self) -> Result<usize> {

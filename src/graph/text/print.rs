@@ -15,6 +15,12 @@ pub fn print(graph: &Graph) -> String {
         let bytes: Vec<String> = data.bytes().iter().map(u8::to_string).collect();
         printer.line(1, &format!("fixed {n} [{}]", bytes.join(", ")));
     }
+    for (role, ports) in [("input", &graph.signature.inputs), ("output", &graph.signature.outputs)] {
+        for port in ports {
+            let (name, form) = (quote(&port.name), quote(&port.form.to_string()));
+            printer.line(1, &format!("{role} {name} {form}"));
+        }
+    }
     for (n, tensor) in graph.tensors.iter().enumerate() {
         printer.tensor(TensorId(n as u32), tensor);
     }

@@ -332,14 +332,14 @@ impl Context<'_> {
 }
 
 impl Site<'_, '_> {
-    /// The length that the run finds, at most `limit`.
-    pub fn counted(&mut self, limit: &Aff) -> Step<Aff> {
+    /// The length that the run finds, from `least` to `limit`.
+    pub fn counted(&mut self, least: i64, limit: &Aff) -> Step<Aff> {
         let last = self.node.count_output().unwrap_or(0);
         let count = self.node.output(last).ok_or_else(|| self.invalid("the count has no tensor"))?;
         self.set(last, DType::I64, vec![])?;
         let constant = limit.as_constant().or(self.cx.range(limit).1);
         let name = self.cx.graph.tensor(count).name.clone();
-        let range = (Some(0), constant.map(|h| h.max(0)));
+        let range = (Some(least), constant.map(|h| h.max(least)));
         let def = ParamDef::Value { array: name.clone() };
         let count = Aff::param(self.cx.amount_param(name, def, range));
         Ok(if limit.as_constant().is_some() { count } else { self.cx.min(&count, limit) })

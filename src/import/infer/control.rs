@@ -62,6 +62,7 @@ impl Context<'_> {
             (Ok(then_block), Ok(else_block)) => (then_block, else_block),
         };
         self.widen(&keys)?;
+        self.spread_branches(&mut node, [&mut then_block, &mut else_block])?;
         self.merge(&node, condition, &mut then_block, &mut else_block)?;
         Self::put_block(&mut node, "then_branch", then_block);
         Self::put_block(&mut node, "else_branch", else_block);
@@ -107,10 +108,6 @@ impl Context<'_> {
             let Some(output) = node.output(n) else { continue };
             single::same_rank(self, [&mut *then_block, &mut *else_block], n)?;
             let (a, b) = (then_block.outputs[n], else_block.outputs[n]);
-            if self.state(a) == State::Composite || self.state(b) == State::Composite {
-                let message = "an If that data decides gives a sequence or optional";
-                return Err(Error::unsupported("E110", message).into());
-            }
             if self.state(a) == State::Failed || self.state(b) == State::Failed {
                 self.fail(output);
                 continue;

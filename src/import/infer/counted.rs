@@ -15,7 +15,7 @@ fn non_zero(site: &mut Site) -> Step {
     }
     let shape = site.shape(0)?;
     let limit = site.cx.product(&shape);
-    let count = site.counted(&limit)?;
+    let count = site.counted(0, &limit)?;
     site.set(0, DType::I64, vec![Aff::constant(shape.len() as i64), count])
 }
 
@@ -39,7 +39,7 @@ fn compress(site: &mut Site) -> Step {
     let (mut shape, axis) = divided(site)?;
     let [length] = site.shape(1)?.try_into().map_err(|_| site.invalid("the condition is not a vector"))?;
     let limit = site.cx.min(&length, &shape[axis]);
-    shape[axis] = site.counted(&limit)?;
+    shape[axis] = site.counted(0, &limit)?;
     site.set(0, dtype, shape)
 }
 
@@ -50,7 +50,9 @@ fn unique(site: &mut Site) -> Step {
     let dtype = site.dtype(0)?;
     let (mut shape, axis) = divided(site)?;
     let all = shape[axis].clone();
-    let count = site.counted(&all)?;
+    // Where there is something, something is there at least once.
+    let least = site.cx.range(&all).0.map_or(0, |low| low.clamp(0, 1));
+    let count = site.counted(least, &all)?;
     shape[axis] = count.clone();
     site.set(0, dtype, shape)?;
     site.set(1, DType::I64, vec![count.clone()])?;
@@ -77,6 +79,6 @@ fn non_max_suppression(site: &mut Site) -> Step {
     let most = site.cx.max(&most, &Aff::constant(0));
     let most = site.cx.min(&most, &boxes[1]);
     let limit = site.cx.product(&[boxes[0].clone(), scores[1].clone(), most]);
-    let count = site.counted(&limit)?;
+    let count = site.counted(0, &limit)?;
     site.set(0, DType::I64, vec![count, Aff::constant(3)])
 }

@@ -1,18 +1,19 @@
-//! Counters: carried integers of a `Loop` that every step increases by the same amount.
+//! Counters: the number of a `Loop`'s step, and carried integers that every step increases by the same amount.
 //!
 //! While its body is inferred, a counter's value is a parameter with the range that the loop's trip count and
 //! condition give it. So `x[:, i : min(i + 1, n)]` is known to have one element in every step. Afterwards the
 //! parameter must be gone from all shapes; contents that mention it are computed by the run, as they were.
 
 use super::assume::{Fact, Range, intersect};
+use super::carried::is_unread;
 use super::context::{Context, Step, Stop};
 use crate::graph::{Block, Node, TensorId};
 use crate::import::inputs::identifier;
 use sirius_polyhedral::{Aff, DType, Error, Param, ParamDef, ParamId, Term};
 
 pub struct Counter {
-    /// Number of the carried value.
-    k: usize,
+    /// Number of the carried value; none for the step's number, whose range is known from the start.
+    k: Option<usize>,
     param: ParamId,
     start: Range,
 }
@@ -20,7 +21,37 @@ pub struct Counter {
 /// Gives the candidates among the body's inputs their parameters.
 pub fn open(cx: &mut Context, node: &Node, body: &Block) -> Vec<Counter> {
     let carried = node.inputs.len().saturating_sub(2);
-    (0..carried).filter_map(|k| candidate(cx, node, body, k)).collect()
+    let step = step_number(cx, node, body);
+    let carried: Vec<Counter> = (0..carried).filter_map(|k| candidate(cx, node, body, k)).collect();
+    step.into_iter().chain(carried).collect()
+}
+
+/// The step's number, where the trip count has a bound and the body reads the number.
+fn step_number(cx: &mut Context, node: &Node, body: &Block) -> Option<Counter> {
+    let input = body.inputs[0];
+    let last = trips(cx, node)?.checked_sub(1).filter(|_| !is_unread(body, input))?.max(0);
+    let param = declare(cx, input, (Some(0), Some(last)));
+    Some(Counter { k: None, param, start: (Some(0), Some(last)) })
+}
+
+/// The largest number of steps that the trip count allows.
+fn trips(cx: &Context, node: &Node) -> Option<i64> {
+    let count = cx.graph.tensor(node.input(0)?).affs()?;
+    cx.range(count.first()?).1
+}
+
+/// The contents of a body's input become a parameter.
+fn declare(cx: &mut Context, input: TensorId, range: Range) -> ParamId {
+    let name = counter_name(cx, input);
+    let def = ParamDef::Value { array: name.clone() };
+    let param = Param { name, def, min: range.0.unwrap_or(i64::MIN), max: range.1, hint: 0 };
+    let param = cx.graph.params.push(param);
+    cx.graph.tensor_mut(input).symbolic = Some(vec![Aff::param(param)]);
+    param
+}
+
+fn counter_name(cx: &Context, input: TensorId) -> String {
+    format!("{}_count", identifier(&cx.graph.tensor(input).name))
 }
 
 fn candidate(cx: &mut Context, node: &Node, body: &Block, k: usize) -> Option<Counter> {
@@ -33,13 +64,9 @@ fn candidate(cx: &mut Context, node: &Node, body: &Block, k: usize) -> Option<Co
     if !counts || !follows(cx, body, body.outputs[1 + k], input) {
         return None;
     }
-    let name = format!("{}_count", identifier(&cx.graph.tensor(input).name));
-    let known = cx.known.ranges(None).find(|(dim, _)| *dim == name).map(|(_, range)| range).unwrap_or_default();
-    let def = ParamDef::Value { array: name.clone() };
-    let param = Param { name, def, min: known.0.unwrap_or(i64::MIN), max: known.1, hint: 0 };
-    let param = cx.graph.params.push(param);
-    cx.graph.tensor_mut(input).symbolic = Some(vec![Aff::param(param)]);
-    Some(Counter { k, param, start })
+    let known = cx.known_range(&counter_name(cx, input));
+    let param = declare(cx, input, known);
+    Some(Counter { k: Some(k), param, start })
 }
 
 /// Is `next` computed from `input` and constants by sums, casts and changes of rank?
@@ -67,10 +94,9 @@ pub fn close(cx: &mut Context, node: &Node, body: &Block, counters: &[Counter]) 
 
 /// The values that the counter has when a step begins; `None` where it does not grow steadily.
 fn range(cx: &Context, node: &Node, body: &Block, counter: &Counter) -> Option<Range> {
-    let [next] = contents(cx, body.outputs[1 + counter.k])?.try_into().ok()?;
+    let [next] = contents(cx, body.outputs[1 + counter.k?])?.try_into().ok()?;
     let step = (next - Aff::param(counter.param)).as_constant().filter(|&step| step > 0)?;
-    let trips = node.input(0).and_then(|id| cx.graph.tensor(id).affs()).and_then(|v| cx.range(v.first()?).1);
-    let by_trips = trips.and_then(|trips| counter.start.1?.checked_add(step.checked_mul(trips.max(1) - 1)?));
+    let by_trips = trips(cx, node).and_then(|trips| counter.start.1?.checked_add(step.checked_mul(trips.max(1) - 1)?));
     // The condition was tested on the value of the step before.
     let earlier = |aff: &Aff| {
         aff.substitute_params(&|p| Aff::param(p) - Aff::constant(if p == counter.param { step } else { 0 }))

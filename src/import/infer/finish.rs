@@ -1,12 +1,43 @@
 //! What remains after the walk: outputs that alias other tensors, and the collected problems.
 
 use super::context::{Context, State, Step};
-use crate::graph::{Block, Graph, Node, Tensor, TensorId};
+use crate::graph::{Block, Form, Graph, Node, Port, Signature, Tensor, TensorId};
+use crate::import::build::Draft;
 use indexmap::IndexMap;
-use sirius_polyhedral::Error;
+use sirius_polyhedral::{DType, Error};
 use std::collections::HashSet;
 
 impl Context<'_> {
+    /// Infers the main block. The tensors of outputs that are sequences or optionals become outputs; with the ids
+    /// whose names the outputs are to have.
+    pub fn main_block(&mut self, main: Block, draft: &Draft) -> Step<(Block, Vec<TensorId>)> {
+        let mut main = self.open_block(main)?;
+        let (mut outputs, mut names, mut ports) = (Vec::new(), Vec::new(), Vec::new());
+        for output in std::mem::take(&mut main.outputs) {
+            let name = self.graph.tensor(output).name.clone();
+            let (form, tensors) = self.spread(output);
+            match form {
+                Form::Tensor => names.push(output),
+                _ => names.extend((0..tensors.len()).map(|k| self.named(format!("{name}[{k}]")))),
+            }
+            outputs.extend(tensors);
+            ports.push(Port { name, form });
+        }
+        main.outputs = outputs;
+        self.graph.signature = Signature::of(draft.ports.clone(), ports);
+        self.settle_outputs(&mut main);
+        Ok((main, names))
+    }
+
+    /// A tensor of this name, or of one like it where it is taken.
+    fn named(&mut self, mut name: String) -> TensorId {
+        while self.graph.tensors.iter().any(|t| t.name == name) {
+            name.push('\'');
+        }
+        self.states.push(State::Open);
+        self.graph.add_tensor(Tensor { name, dtype: DType::F32, shape: vec![], constant: None, symbolic: None })
+    }
+
     /// Makes every output of a subgraph a tensor that a node of this block produces, each once: where an
     /// output is a block input, a constant, an outer tensor or a duplicate, an `Identity` stays.
     pub fn settle_outputs(&mut self, block: &mut Block) {
@@ -34,13 +65,6 @@ impl Context<'_> {
 
     /// The finished graph, or every problem that was found.
     pub fn finish(mut self, mut main: Block, names: &[TensorId]) -> Step<Graph> {
-        for (output, name) in main.outputs.iter().zip(names) {
-            if self.state(*output) == State::Composite {
-                let name = &self.graph.tensor(*name).name;
-                let message = format!("output \"{name}\" is a sequence or optional; only tensors can be outputs");
-                self.problems.push(Error::unsupported("E110", message));
-            }
-        }
         if let Some(error) = combine(std::mem::take(&mut self.problems)) {
             return Err(error.into());
         }

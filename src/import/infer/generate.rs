@@ -109,7 +109,7 @@ fn float_range(site: &mut Site, dtype: DType) -> Step {
         }
         (.., Some(0.0)) => Err(site.invalid("a Range cannot have delta 0")),
         _ => {
-            let count = site.counted(&Aff::constant(MAX_FLOAT_RANGE))?;
+            let count = site.counted(0, &Aff::constant(MAX_FLOAT_RANGE))?;
             site.set(0, dtype, vec![count])
         }
     }

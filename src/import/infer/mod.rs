@@ -48,6 +48,7 @@ use crate::graph::Graph;
 use assume::Known;
 pub use assume::Range;
 use context::{Context, Stop};
+pub use sequence::Composite;
 use sirius_polyhedral::{Error, Result};
 
 /// Facts are few (one per named dimension, and one per undecided branch); more attempts mean a mistake of ours.
@@ -85,8 +86,7 @@ fn attempt(draft: &Draft, options: &ImportOptions, known: &Known) -> std::result
     let mut context = Context::new(&draft.graph, known, &options.limits);
     params::declare(&mut context, draft, options)?;
     let main = std::mem::take(&mut context.graph.main);
-    let names = main.outputs.clone();
-    let main = context.block(main)?;
+    let (main, names) = context.main_block(main, draft)?;
     let mut graph = context.finish(main, &names)?;
     crate::graph::compact::compact(&mut graph);
     Ok(graph)

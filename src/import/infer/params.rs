@@ -64,6 +64,9 @@ pub fn check_options(draft: &Draft, options: &ImportOptions) -> Result<()> {
 
 /// Gives the graph inputs their types and shapes, and makes the parameters.
 pub fn declare(context: &mut Context, draft: &Draft, options: &ImportOptions) -> std::result::Result<(), Stop> {
+    for (id, composite) in &draft.composites {
+        context.set_value(*id, composite.clone());
+    }
     let named = named(&draft.inputs);
     for (number, input) in draft.inputs.iter().enumerate() {
         let mut shape = Vec::new();

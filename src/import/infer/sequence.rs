@@ -4,9 +4,9 @@
 //! every operator on them disappears, into other names for tensors or into operators on tensors. What only
 //! the run could tell (a position, a length) is refused.
 
-use super::context::{Context, State, Step};
+use super::context::{Context, State, Step, Stop};
 use super::site::Site;
-use crate::graph::{Attribute, Node, TensorId};
+use crate::graph::{Attribute, Block, Form, Node, TensorId, sources};
 use sirius_polyhedral::{Aff, DType, Error};
 
 /// A value that is not a tensor.
@@ -53,14 +53,88 @@ pub fn refuses(cx: &Context, node: &Node) -> bool {
 
 pub fn error(node: &Node) -> Error {
     Error::unsupported("E110", format!("{} of a sequence or optional is not supported", node.op))
+        .help("take its elements first: SequenceAt, OptionalGetElement, ConcatFromSequence or SequenceMap")
 }
 
 impl Context<'_> {
+    pub fn set_value(&mut self, id: TensorId, value: Composite) {
+        self.states[id.0 as usize] = State::Composite;
+        self.composites.insert(id, value);
+    }
+
     fn set_composite(&mut self, node: &Node, value: Composite) {
         if let Some(id) = node.output(0) {
-            self.states[id.0 as usize] = State::Composite;
-            self.composites.insert(id, value);
+            self.set_value(id, value);
         }
+    }
+
+    /// The form of a value, and its tensors.
+    pub fn spread(&self, id: TensorId) -> (Form, Vec<TensorId>) {
+        match self.composite(Some(id)) {
+            None => (Form::Tensor, vec![id]),
+            Some(Composite::List(list)) => (Form::Sequence(list.len()), list.clone()),
+            Some(Composite::Optional(None)) => (Form::Empty, vec![]),
+            Some(Composite::Optional(Some(inner))) => match self.composite(Some(*inner)) {
+                Some(Composite::List(list)) => (Form::OptionalSequence(list.len()), list.clone()),
+                _ => (Form::Optional, vec![*inner]),
+            },
+        }
+    }
+
+    /// Makes `id` the value of this form with new tensors, which are returned.
+    fn gather(&mut self, id: TensorId, form: Form) -> Vec<TensorId> {
+        let name = self.graph.tensor(id).name.clone();
+        let tensors: Vec<TensorId> = (0..form.tensors()).map(|k| self.add(format!("{name}[{k}]"), None)).collect();
+        let value = match form {
+            Form::Tensor => return vec![id],
+            Form::Sequence(_) => Composite::List(tensors.clone()),
+            Form::Empty | Form::Optional => Composite::Optional(tensors.first().copied()),
+            Form::OptionalSequence(_) => {
+                let list = self.add(format!("{name}.value"), None);
+                self.set_value(list, Composite::List(tensors.clone()));
+                Composite::Optional(Some(list))
+            }
+        };
+        self.set_value(id, value);
+        tensors
+    }
+
+    /// An undecided `If` gives the tensors of sequences and optionals one by one: its outputs, and its branches',
+    /// become these.
+    pub fn spread_branches(&mut self, node: &mut Node, branches: [&mut Block; 2]) -> Step {
+        let state = |cx: &Context, id: TensorId| cx.state(cx.root(id));
+        let [first, second] = branches;
+        let whole = node.outputs.len() <= first.outputs.len().min(second.outputs.len());
+        if !whole || !first.outputs.iter().chain(&second.outputs).any(|id| state(self, *id) == State::Composite) {
+            return Ok(());
+        }
+        let (mut outputs, mut left, mut right) = (Vec::new(), Vec::new(), Vec::new());
+        for (n, (&a, &b)) in first.outputs.iter().zip(&second.outputs).enumerate() {
+            let ((form, a), (other, b)) = match state(self, a) == State::Failed || state(self, b) == State::Failed {
+                true => ((Form::Tensor, vec![a]), (Form::Tensor, vec![b])),
+                false => (self.spread(a), self.spread(b)),
+            };
+            if form != other {
+                return Err(self.differing(node, n, form, other));
+            }
+            match node.output(n) {
+                Some(id) => outputs.extend(self.gather(id, form).into_iter().map(Some)),
+                None => outputs.extend(a.iter().map(|_| None)),
+            }
+            left.extend(a);
+            right.extend(b);
+        }
+        (node.outputs, first.outputs, second.outputs) = (outputs, left, right);
+        self.settle_outputs(first);
+        self.settle_outputs(second);
+        Ok(())
+    }
+
+    fn differing(&self, node: &Node, n: usize, form: Form, other: Form) -> Stop {
+        let message = format!("the branches of an If give output {n} the forms {form} and {other}");
+        let error = Error::unsupported("E112", message);
+        let advice = node.input(0).map(|id| sources::advice(self.draft, &self.graph.params, id));
+        advice.map_or(error.clone(), |advice| error.help(advice)).into()
     }
 
     fn composite(&self, id: Option<TensorId>) -> Option<&Composite> {
@@ -161,18 +235,20 @@ fn concat(cx: &mut Context, node: &Node, out: &mut Vec<Node>) -> Step {
     Ok(())
 }
 
-/// `Split` into pieces of known sizes; without `split`, pieces of one, whose dimension `keepdims` may drop.
+/// `Split` into pieces whose number is known; without `split`, pieces of one, whose dimension `keepdims` may drop.
 fn split(cx: &mut Context, node: &Node, out: &mut Vec<Node>) -> Step {
     let mut site = Site { node, cx };
     let shape = site.shape(0)?;
     let axis = site.axis_attribute(0, shape.len())?;
-    let Some(extent) = shape[axis].as_constant() else {
-        return Err(site.unsupported("a sequence has as many elements as a symbolic dimension says"));
+    let (split, count) = match listed_sizes(&site)? {
+        Some(listed) => listed,
+        None => {
+            let sizes = equal_sizes(&mut site, &shape[axis])?;
+            (cx.vector(&node.name, &sizes), sizes.len())
+        }
     };
-    let sizes = piece_sizes(&mut site, extent)?;
     let axis_attribute = || ("axis", Attribute::Int(axis as i64));
-    let split = cx.vector(&node.name, &sizes);
-    let mut pieces: Vec<TensorId> = sizes.iter().map(|_| cx.add(format!("{}/piece", node.name), None)).collect();
+    let mut pieces: Vec<TensorId> = (0..count).map(|_| cx.add(format!("{}/piece", node.name), None)).collect();
     if let (Some(input), false) = (node.input(0), pieces.is_empty()) {
         cx.emit(&node.name, "Split", &[input, split], &pieces, axis_attribute(), out)?;
     }
@@ -186,22 +262,27 @@ fn split(cx: &mut Context, node: &Node, out: &mut Vec<Node>) -> Step {
     Ok(())
 }
 
-fn piece_sizes(site: &mut Site, extent: i64) -> Step<Vec<i64>> {
-    if !site.has(1) {
-        return Ok(vec![1; extent as usize]);
+/// The sizes that a vector gives for the pieces, and how many they are; only the run may know the sizes themselves.
+fn listed_sizes(site: &Site) -> Step<Option<(TensorId, usize)>> {
+    let Some(sizes) = site.node.input(1).filter(|_| site.rank(1).is_ok_and(|rank| rank > 0)) else { return Ok(None) };
+    match site.shape(1)?[0].as_constant() {
+        Some(count) => Ok(Some((sizes, count as usize))),
+        None => Err(site.unsupported("a sequence has as many elements as a symbolic dimension says")),
     }
-    let given = site.need_ints(1, "split")?;
-    if given.iter().any(|size| *size < 0) {
-        return Err(site.invalid("sizes of pieces must not be negative"));
+}
+
+/// Pieces of one size (1 where none is given), the last perhaps smaller.
+fn equal_sizes(site: &mut Site, extent: &Aff) -> Step<Vec<i64>> {
+    let Some(extent) = extent.as_constant() else {
+        let message = format!("a sequence has as many elements as the dimension {} says", site.cx.show(extent));
+        return Err(Error::unsupported("E112", message).help("fix the dimension: --dim NAME=N").into());
+    };
+    let size = if site.has(1) { site.need_ints(1, "split")?.first().copied().unwrap_or(0) } else { 1 };
+    if size <= 0 {
+        return Err(site.invalid("the size of the pieces must be positive"));
     }
-    match (site.rank(1)?, given.as_slice()) {
-        (0, [size]) if *size > 0 => {
-            let full = vec![*size; (extent / size) as usize];
-            Ok(full.into_iter().chain((extent % size > 0).then_some(extent % size)).collect())
-        }
-        (0, _) => Err(site.invalid("the size of the pieces must be positive")),
-        _ => Ok(given),
-    }
+    let full = vec![size; (extent / size) as usize];
+    Ok(full.into_iter().chain((extent % size > 0).then_some(extent % size)).collect())
 }
 
 /// The body once for every element of the first sequence.

@@ -1,8 +1,8 @@
 //! Subgraphs as templates: a body that is copied for every use, and loops that are written out.
 
-use super::context::{Context, State, Step};
+use super::context::{Context, State, Step, Stop};
 use crate::graph::compact::visit_ids;
-use crate::graph::{Attribute, Block, Node, Tensor, TensorId};
+use crate::graph::{Attribute, Block, Node, Tensor, TensorId, sources};
 use sirius_polyhedral::{Aff, DType, Error};
 use std::collections::HashMap;
 
@@ -77,7 +77,7 @@ impl Context<'_> {
         let given = node.input(0).map(|id| self.graph.tensor(id).ints().and_then(|v| v.first().copied()));
         let Some(Some(steps)) = given else {
             let message = "a Loop that carries sequences needs a trip count that is known when it is compiled";
-            return Err(Error::unsupported("E110", message).into());
+            return Err(self.advised(message, node.input(0)));
         };
         let nodes = usize::try_from(steps).unwrap_or(0).saturating_mul(body.nodes.len());
         if nodes > self.limits.nodes {
@@ -89,7 +89,14 @@ impl Context<'_> {
     fn holds(&self, condition: TensorId) -> Step<bool> {
         let value = self.graph.tensor(self.root(condition)).ints().and_then(|v| v.first().copied());
         let message = "a Loop that carries sequences may end early, depending on data";
-        Ok(value.ok_or_else(|| Error::unsupported("E110", message))? != 0)
+        Ok(value.ok_or_else(|| self.advised(message, Some(condition)))? != 0)
+    }
+
+    /// A refusal that tells how the contents of `wanted` could be known.
+    fn advised(&self, message: &str, wanted: Option<TensorId>) -> Stop {
+        let error = Error::unsupported("E112", message);
+        let advice = wanted.map(|id| sources::advice(self.draft, &self.graph.params, id));
+        advice.map_or(error.clone(), |advice| error.help(advice)).into()
     }
 
     fn number(&mut self, node: &Node, dtype: DType, value: i64) -> Step<TensorId> {

@@ -16,11 +16,16 @@ impl Context<'_> {
     /// Infers a block whose inputs are set. Nodes that inference resolves (identities, decided branches) are
     /// gone from the result.
     pub fn block(&mut self, block: Block) -> Step<Block> {
-        let mut nodes = Vec::with_capacity(block.nodes.len());
-        self.nodes(block.nodes, &mut nodes)?;
-        let mut result = Block { inputs: block.inputs, nodes, outputs: block.outputs };
+        let mut result = self.open_block(block)?;
         self.settle_outputs(&mut result);
         Ok(result)
+    }
+
+    /// The same with outputs that may be aliases, sequences or optionals.
+    pub fn open_block(&mut self, block: Block) -> Step<Block> {
+        let mut nodes = Vec::with_capacity(block.nodes.len());
+        self.nodes(block.nodes, &mut nodes)?;
+        Ok(Block { inputs: block.inputs, nodes, outputs: block.outputs })
     }
 
     /// Infers `nodes` and appends what remains of them to `out`.
@@ -171,5 +176,24 @@ fn is_known(node: &Node) -> bool {
 fn unknown(node: &Node) -> Error {
     let domain = if node.domain.is_empty() { "ai.onnx" } else { &node.domain };
     let message = format!("operator {} of domain {domain}, opset {}, is not supported", node.op, node.version);
-    Error::unsupported("E110", message).at(&node.origin())
+    Error::unsupported("E110", message).at(&node.origin()).help(instead(&node.op))
+}
+
+/// What to do about an operator that there is no rule for.
+fn instead(op: &str) -> &'static str {
+    match op {
+        "Gradient" => {
+            "export the gradient as operators: compile the training graph that the framework makes, not Gradient"
+        }
+        "ImageDecoder" => {
+            "decode the image before the call, and cut the model behind this node (onnx.utils.extract_model)"
+        }
+        "RegexFullMatch" | "StringConcat" | "StringNormalizer" | "StringSplit" => {
+            "keep strings outside: cut the model where numbers begin (onnx.utils.extract_model)"
+        }
+        _ => {
+            "`sirius ops` lists what is supported; write the node as a function of these in the model file \
+             (onnx.helper.make_function), or cut the model there (onnx.utils.extract_model)"
+        }
+    }
 }

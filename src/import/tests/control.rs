@@ -1,7 +1,7 @@
 //! Subgraphs and functions.
 
 use super::kit::*;
-use crate::graph::{Attribute, verify::verify};
+use crate::graph::{Attribute, Graph, verify::verify};
 use crate::import::proto::*;
 use sirius_polyhedral::{Error, ParamDef};
 
@@ -182,4 +182,36 @@ fn functions_are_inlined_with_their_attributes() {
     assert_eq!(show(&imported, imported.main.outputs[0]), "y f32[2*n, 6]");
     assert_eq!(imported.main.nodes.len(), 4);
     assert_eq!(imported.main.nodes[2].attributes["axis"], Attribute::Int(1));
+}
+
+/// A loop of `trips` steps that takes element `i` of `x`, five of them, by a slice.
+fn sliced(trips: Vec<TensorProto>, inputs: Vec<ValueInfoProto>) -> sirius_polyhedral::Result<Graph> {
+    let body = vec![
+        node("Identity", "go", "again", vec![]),
+        node("Add", "i one", "end", vec![]),
+        node("Unsqueeze", "i zero", "from", vec![]),
+        node("Unsqueeze", "end zero", "to", vec![]),
+        node("Slice", "x from to", "piece", vec![]),
+    ];
+    let weights = vec![weight("one", &[], &[1]), weight("zero", &[1], &[0])];
+    let body = graph(vec![value("i", INT64, &[]), value("go", BOOL, &[])], weights, body, "again piece");
+    let nodes = vec![node("Loop", "trips _", "y", vec![subgraph("body", body)])];
+    let inputs = inputs.into_iter().chain([value("x", FLOAT, &["5"])]).collect();
+    import(&model(graph(inputs, trips, nodes, "y")))
+}
+
+#[test]
+fn a_slice_at_the_step_has_one_element() {
+    let found = sliced(vec![weight("trips", &[], &[4])], vec![]).unwrap();
+    crate::graph::verify::verify(&found).unwrap();
+    assert_eq!(show(&found, found.main.outputs[0]), "y f32[4, 1]");
+}
+
+#[test]
+fn what_the_step_decides_may_not_change_in_size() {
+    // Steps 5 and 6 would take nothing.
+    let error = sliced(vec![weight("trips", &[], &[7])], vec![]).unwrap_err();
+    assert!(error.to_string().contains("changes from step to step"), "{error}");
+    let error = sliced(vec![], vec![value("trips", INT64, &[])]).unwrap_err();
+    assert!(error.diagnostic().help.as_deref().unwrap().contains("--value trips=.."), "{error}");
 }

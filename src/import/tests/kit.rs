@@ -24,7 +24,23 @@ pub fn value(name: &str, elem_type: i32, dims: &[&str]) -> ValueInfoProto {
     };
     let shape = Some(TensorShapeProto { dim: dims.iter().map(dim).collect() });
     let tensor_type = Some(TensorTypeProto { elem_type, shape });
-    ValueInfoProto { name: name.into(), r#type: Some(TypeProto { tensor_type }) }
+    ValueInfoProto { name: name.into(), r#type: Some(TypeProto { tensor_type, ..Default::default() }) }
+}
+
+/// An input that is a sequence of such tensors; `None` leaves their rank open.
+pub fn sequence(name: &str, elem_type: i32, dims: Option<&[&str]>) -> ValueInfoProto {
+    let tensor = value(name, elem_type, dims.unwrap_or_default()).r#type.and_then(|t| t.tensor_type);
+    let tensor_type = tensor.map(|t| TensorTypeProto { shape: t.shape.filter(|_| dims.is_some()), ..t });
+    let sequence_type = Some(SequenceTypeProto { elem_type: Some(ElementTypeProto { tensor_type }) });
+    ValueInfoProto { name: name.into(), r#type: Some(TypeProto { sequence_type, ..Default::default() }) }
+}
+
+/// An input that is an optional of the other's type.
+pub fn optional(of: ValueInfoProto) -> ValueInfoProto {
+    let inner =
+        of.r#type.map(|t| OptionalElementTypeProto { tensor_type: t.tensor_type, sequence_type: t.sequence_type });
+    let optional_type = Some(OptionalTypeProto { elem_type: inner });
+    ValueInfoProto { r#type: Some(TypeProto { optional_type, ..Default::default() }), ..of }
 }
 
 /// A node; names are separated by spaces, `_` is an omitted input.

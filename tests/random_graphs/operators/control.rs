@@ -13,7 +13,7 @@ use sirius::run::Value;
 use sirius_polyhedral::DType;
 
 /// Bodies inside one another.
-const DEEPEST: usize = 2;
+pub const DEEPEST: usize = 2;
 const STEPS: usize = 5;
 
 pub fn add(maker: &mut Maker) -> Option<()> {
@@ -28,7 +28,7 @@ pub fn add(maker: &mut Maker) -> Option<()> {
 }
 
 /// A truth value that the run decides.
-fn predicate(maker: &mut Maker) -> Tensor {
+pub fn predicate(maker: &mut Maker) -> Tensor {
     maker.like(DType::Bool, &[], Bounds::whole(0.0, 1.0))
 }
 

@@ -2,7 +2,7 @@
 
 use super::layout::axis;
 use crate::bounds::Bounds;
-use crate::dim::{Dim, volume};
+use crate::dim::{Dim, fixed, volume};
 use crate::maker::*;
 use crate::onnx;
 use sirius_polyhedral::DType;
@@ -11,7 +11,11 @@ pub fn add(maker: &mut Maker) -> Option<()> {
     if maker.depth() > 0 {
         return None;
     }
-    if maker.choices.chance(50) { compress(maker) } else { non_zero(maker) }
+    match maker.choices.below(3) {
+        0 => compress(maker),
+        1 => unique(maker),
+        _ => non_zero(maker),
+    }
 }
 
 /// The places of what is not zero, a column each.
@@ -22,6 +26,28 @@ fn non_zero(maker: &mut Maker) -> Option<()> {
     let dims = vec![Dim::Fixed(x.dims.len()), maker.derived(0, most)];
     let bounds = Bounds::whole(0.0, largest.saturating_sub(1) as f64);
     maker.one("NonZero", &[&x.name], vec![], (DType::I64, dims, bounds)).map(|_| ())
+}
+
+/// What is there at least once: elements of all, or slices of an axis. Positions are those of the first.
+fn unique(maker: &mut Maker) -> Option<()> {
+    let x = maker.exact(&[DType::F32, DType::F64, DType::I64, DType::I32, DType::U8], 1..=3);
+    let (written, at) = axis(maker, x.dims.len());
+    let flat = maker.choices.chance(50);
+    let length = if flat { fixed(&x.dims)?.iter().product() } else { x.dims[at].fixed()? };
+    if length == 0 || volume(&x.dims) == 0 || x.dims.iter().any(|d| d.min() == 0) {
+        return None;
+    }
+    let count = maker.derived(1, length);
+    let mut dims = if flat { vec![count] } else { x.dims.clone() };
+    let mut attributes = vec![onnx::int("sorted", i64::from(maker.choices.chance(50)))];
+    if !flat {
+        dims[at] = count;
+        attributes.push(onnx::int("axis", written));
+    }
+    let places = |dim: Dim| (DType::I64, vec![dim], Bounds::whole(0.0, length as f64 - 1.0));
+    let counts = (DType::I64, vec![count], Bounds::whole(1.0, length as f64));
+    let results = vec![(x.dtype, dims, x.bounds), places(count), places(Dim::Fixed(length)), counts];
+    maker.node("Unique", &[&x.name], attributes, results).map(|_| ())
 }
 
 /// Slices of an axis, or elements of all.

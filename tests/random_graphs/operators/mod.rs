@@ -14,6 +14,8 @@ mod quantize;
 mod recurrent;
 mod reduce;
 mod resize;
+mod sample;
+mod sequence;
 mod shapes;
 mod unary;
 mod variadic;
@@ -39,6 +41,8 @@ const FAMILIES: &[(usize, Family)] = &[
     (3, generate::add),
     (2, counted::add),
     (2, resize::add),
+    (2, sample::add),
+    (3, sequence::add),
     (5, shapes::add),
     (2, quantize::add),
     (6, control::add),
