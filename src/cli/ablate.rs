@@ -124,7 +124,7 @@ fn make_as(options: &CompileOptions, args: &AblateArgs) -> Result<Made> {
 
 fn first_case(args: &AblateArgs, loaded: &Loaded) -> Result<Case> {
     let signature = || data::manifest_signature(&loaded.manifest, &args.compiler.dims);
-    let cases = data::cases(&args.data, signature)?;
+    let cases = data::cases(&args.data, &loaded.ports()?, signature)?;
     cases.into_iter().next().ok_or_else(|| Error::invalid("E831", "there is no data set"))
 }
 

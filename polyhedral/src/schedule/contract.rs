@@ -21,6 +21,7 @@ use crate::expr::Expr;
 use crate::pass::{Pass, PassContext};
 use crate::program::{ArrayId, Placement, Program};
 use crate::schedule_tree::Mark;
+use std::collections::BTreeSet;
 
 pub struct Contract;
 
@@ -90,9 +91,9 @@ fn fold(pass: &'static str, program: &mut Program, uses: &Uses, array: ArrayId, 
 
 /// The number of planes of `dim` that are alive at once, under the sequential loop that leaves the fewest.
 fn window(program: &Program, uses: &Uses, array: ArrayId, all: &[Use], dim: usize) -> Option<i64> {
-    let writer = all.iter().find(|u| u.writes)?;
-    let candidates = uses.loops[&writer.statement].iter().map(|(n, _)| *n);
-    let windows = candidates.filter(|n| uses.marks[*n] == Mark::Seq).filter_map(|n| {
+    let writers = all.iter().filter(|u| u.writes);
+    let around: BTreeSet<usize> = writers.flat_map(|u| uses.loops[&u.statement].iter().map(|(n, _)| *n)).collect();
+    let windows = around.into_iter().filter(|n| uses.marks[*n] == Mark::Seq).filter_map(|n| {
         window_under(program, uses, array, all, dim, n).or_else(|| block_under(program, uses, all, dim, n))
     });
     windows.min()

@@ -155,7 +155,12 @@ fn visit(statement: &Statement, f: &mut dyn FnMut(&Access)) {
 
 /// Cycles, roughly, of all tile nests of the program at typical sizes, each with its best vector loop.
 pub fn cycles(program: &Program, machine: &Machine) -> f64 {
-    all_nests(program).iter().map(|nest| runs(program, nest) * best_lane(program, nest, machine).0).sum()
+    all_nests(program).iter().map(|nest| nest_cycles(program, nest, machine)).sum()
+}
+
+/// The same of one nest.
+pub fn nest_cycles(program: &Program, nest: &TileNest, machine: &Machine) -> f64 {
+    runs(program, nest) * best_lane(program, nest, machine).0
 }
 
 /// How often the body of a nest's parallel loops runs.

@@ -4,12 +4,17 @@
 //! `i = c*i0 + i1`; then `floor(i/c)` is `i0` and `i mod c` is `i1`. Such subscripts come from reshapes
 //! (`[b, s, 768]` read as `[b, s, 12, 64]`); without them every access is linear again, which vectorization,
 //! packing and register allocation need. Applied when every statement of the loop has the same constant
-//! extent, divisible by `c`; otherwise declined with a remark. Always legal: the order does not change.
+//! extent, divisible by `c`, and the vector loops of the root get cheaper by what `layout` thinks of them: a division
+//! along another loop costs nothing, and halves would only make register tiles smaller. Otherwise declined with a
+//! remark. Always legal: the order does not change.
 
+use super::layout::nest_cycles;
+use super::tile_nest::nests_below;
 use crate::aff::{Aff, Term};
 use crate::error::Result;
+use crate::machine::Machine;
 use crate::pass::{Pass, PassContext};
-use crate::program::{Program, StatementId};
+use crate::program::{Program, Statement, StatementId};
 use crate::schedule_tree::Node;
 use crate::transform::{self, Path};
 use indexmap::IndexMap;
@@ -44,9 +49,65 @@ fn split_band(pass: &'static str, program: &mut Program, path: &Path, context: &
     let Some(divisor) = dims.iter().filter_map(|(s, d)| largest_divisor(program, *s, *d)).max() else { return };
     let origin = dims.keys().next().map(|s| program.statement(*s).origin.clone()).unwrap_or_default();
     if !splits_evenly(program, &dims, divisor) {
-        context.missed(pass, &origin, format!("a loop extent is not a constant multiple of {divisor}"));
-    } else if transform::strip_mine(program, path, divisor) {
-        context.applied(pass, &origin, format!("split a loop by {divisor}"));
+        return context.missed(pass, &origin, format!("a loop extent is not a constant multiple of {divisor}"));
+    }
+    // On a GPU a lane is a thread, and any order of loops will do: only the divisions count.
+    let (before, gpu) = (Worth::of(program, path, context.machine), context.machine.gpu);
+    let undo = Undo::of(program, path, &dims);
+    if !transform::strip_mine(program, path, divisor) {
+        return;
+    }
+    if gpu || !before.is_as_good(&Worth::of(program, path, context.machine)) {
+        return context.applied(pass, &origin, format!("split a loop by {divisor}"));
+    }
+    undo.restore(program, path);
+    context.missed(pass, &origin, format!("vector loops gain nothing from a loop split by {divisor}"));
+}
+
+/// What the vector loops of a root make of it.
+struct Worth {
+    /// Statements in nests that can be tiled.
+    tiled: usize,
+    cycles: f64,
+}
+
+impl Worth {
+    fn of(program: &Program, path: &Path, machine: &Machine) -> Worth {
+        let nests = nests_below(program, path[..1].to_vec());
+        let tiled = nests.iter().map(|n| n.statements.len()).sum();
+        let cycles = nests.iter().map(|n| nest_cycles(program, n, machine)).sum();
+        Worth { tiled, cycles }
+    }
+
+    /// A split that gains nothing only makes register tiles smaller.
+    fn is_as_good(&self, split: &Worth) -> bool {
+        self.tiled >= split.tiled && self.cycles <= split.cycles * (1.0 + LEAST_GAIN)
+    }
+}
+
+/// A split must save this part of its root: estimates are not exact.
+const LEAST_GAIN: f64 = 0.005;
+
+/// A root and the statements that a split changes, as they were.
+struct Undo {
+    root: Node,
+    statements: Vec<(StatementId, Statement)>,
+    splits: usize,
+}
+
+impl Undo {
+    fn of(program: &Program, path: &Path, dims: &IndexMap<StatementId, usize>) -> Undo {
+        Undo {
+            root: program.schedule.roots[path[0]].clone(),
+            statements: dims.keys().map(|s| (*s, program.statement(*s).clone())).collect(),
+            splits: program.splits.0.len(),
+        }
+    }
+
+    fn restore(self, program: &mut Program, path: &Path) {
+        program.schedule.roots[path[0]] = self.root;
+        self.statements.into_iter().for_each(|(id, statement)| *program.statement_mut(id) = statement);
+        program.splits.0.truncate(self.splits);
     }
 }
 

@@ -101,8 +101,13 @@ pub fn dims_of(program: &Program, nest: &TileNest, id: StatementId) -> Vec<usize
 
 /// Every tile nest of the program, in tree order.
 pub fn all_nests(program: &Program) -> Vec<TileNest> {
+    (0..program.schedule.roots.len()).flat_map(|n| nests_below(program, vec![n])).collect()
+}
+
+/// The tile nests at and below `path`, in tree order.
+pub fn nests_below(program: &Program, path: Path) -> Vec<TileNest> {
     let mut out = Vec::new();
-    let mut pending: Vec<Path> = (0..program.schedule.roots.len()).rev().map(|n| vec![n]).collect();
+    let mut pending = vec![path];
     while let Some(path) = pending.pop() {
         match tile_nest(program, &path) {
             Some(nest) => out.push(nest),
