@@ -36,7 +36,10 @@ fn a_pair_is_fused_absorbed_or_apart_with_reasons() {
     let fused = explain(&["first", "relu"], &[]);
     assert!(fused.contains("fused: in one nest, "), "{fused}");
     assert!(fused.contains("2 loops shared: legal, "), "{fused}");
-    let apart = explain(&["first", "second"], &[]);
+    let tiles = explain(&["first", "second"], &[]);
+    assert!(tiles.contains("fused: in one nest, 1 loop around both"), "{tiles}");
+    assert!(tiles.contains("remark[fuse-tiles] applied"), "{tiles}");
+    let apart = explain(&["first", "second"], &["--disable-pass", "fuse-tiles"]);
     assert!(apart.contains("apart: "), "{apart}");
     assert!(apart.contains("1 loop shared: legal, ") && apart.contains(" cycles instead of "), "{apart}");
     assert!(apart.contains("2 loops shared: "), "{apart}");

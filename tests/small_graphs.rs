@@ -38,6 +38,22 @@ main (t1) -> (t2) {
     check("largest-of-one-column", source, &[vec![Value::from_i64(&[5, 1], &[0, 3, 1, 3, 2]).unwrap()]]);
 }
 
+/// Five lanes of eight bytes, of which the upper register of an AVX2 processor reads nothing.
+#[test]
+fn padding_behind_half_a_vector() {
+    let source = r#"graph "g"
+param n = input(0, 0) min 1 hint 1
+t0 "pads" i64[6] = [0, 0, 0, 1, 0, 1]
+t1 "x" f64[n, 1, 4]
+t2 "y" f64[n + 1, 1, 5]
+main (t1) -> (t2) {
+  Pad@23 "pad" (t1, t0) -> (t2) {mode = "constant"}
+}
+"#;
+    let x = Value::from_floats(sirius_polyhedral::DType::F64, &[3, 1, 4], &(1..13).map(f64::from).collect::<Vec<_>>());
+    check("padding-behind-half-a-vector", source, &[vec![x.unwrap()]]);
+}
+
 /// The state of a loop without a limit keeps its planes folded though no step reads it.
 #[test]
 fn a_state_that_no_step_reads() {

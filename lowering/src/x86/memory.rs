@@ -89,10 +89,27 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
         let Some(mask) = place.mask else {
             return self.tagged(ir.load(ty, place.address.base, place.align), place.array);
         };
+        self.load_masked(place, place.address.base, ir.widen(mask.value, place.lanes), place.lanes)
+    }
+
+    /// A masked load of at most one vector register at a time: LLVM 19 for AVX2 loads the upper half of a wider one
+    /// without its mask where that is known to be empty (`and` of a splat and a constant).
+    fn load_masked(&self, place: &Place<'ctx>, base: Value<'ctx>, mask: Value<'ctx>, lanes: u32) -> Value<'ctx> {
+        let (ir, ty) = (self.ir(), vector_of(place.element, lanes));
+        // An element is as aligned as it is large.
+        if lanes * place.align > self.width * 4 {
+            let half = lanes / 2;
+            let part = |from: u32, to: u32| {
+                let mask = ir.shuffle(mask, mask, &(from..to).collect::<Vec<_>>());
+                let base = ir.element(place.element, base, ir.i64(i64::from(from)));
+                self.load_masked(place, base, mask, to - from)
+            };
+            let (low, high) = (part(0, half), part(half, lanes));
+            return ir.shuffle(low, high, &(0..lanes).collect::<Vec<_>>());
+        }
         let align = ir.context.i32_type().const_int(u64::from(place.align), false).into();
-        let arguments = [place.address.base, align, ir.widen(mask.value, place.lanes), ir.zero(ty)];
-        let types = [ty, place.address.base.get_type()];
-        let loaded = ir.intrinsic("llvm.masked.load", &types, &arguments).unwrap_or(ir.zero(ty));
+        let types = [ty, base.get_type()];
+        let loaded = ir.intrinsic("llvm.masked.load", &types, &[base, align, mask, ir.zero(ty)]).unwrap_or(ir.zero(ty));
         self.tagged(loaded, place.array)
     }
 

@@ -171,6 +171,13 @@ fn origin(program: &Program, node: &Node) -> Origin {
     node.statements().last().map(|s| program.statement(*s).origin.clone()).unwrap_or_default()
 }
 
+/// The nodes whose statements are below, as a reader would list them.
+fn origins(program: &Program, node: &Node) -> String {
+    let mut names: Vec<String> = node.statements().iter().map(|s| program.statement(*s).origin.to_string()).collect();
+    names.dedup();
+    names.join(", ")
+}
+
 // ---- what it gains ------------------------------------------------------------------------------------
 
 /// A producer, a consumer, and the arrays between them.
@@ -285,7 +292,7 @@ fn union(both: &[Footprint; 2]) -> f64 {
 /// Makes one node of two, and returns its place.
 fn apply(program: &mut Program, parent: &[usize], at: usize, plan: &Plan, cx: &mut PassContext) -> usize {
     let subject = origin(program, &children(program, parent)[at]);
-    let into = origin(program, &children(program, parent)[plan.producer]);
+    let into = origins(program, &children(program, parent)[plan.producer]);
     for (axis, factor) in plan.loops.iter().zip(plan.factors) {
         put_outermost(program, axis, factor);
     }

@@ -51,7 +51,8 @@ pub fn add(maker: &mut Maker) -> Option<()> {
     inputs.push(lengths(maker, time, batch));
     let state = [Dim::Fixed(directions), batch, Dim::Fixed(hidden)];
     for _ in 0..if cell.has_cell { 2 } else { 1 } {
-        let start = maker.choices.chance(50);
+        // No input can have a derived extent.
+        let start = maker.choices.chance(50) && !matches!(batch, Dim::Derived { .. });
         inputs.push(if start { maker.input(dtype, state.to_vec(), small).name } else { String::new() });
     }
     if cell.has_cell {
