@@ -83,7 +83,7 @@ impl Data<'_> {
     /// The tensor `name`, or element `name[k]`.
     fn tensor(&self, name: &str) -> Option<Value> {
         let element = name.strip_suffix(']').and_then(|rest| rest.rsplit_once('['));
-        let whole = || Some(self.read(name)?.1.into_iter().next()?);
+        let whole = || self.read(name)?.1.into_iter().next();
         element.and_then(|(input, k)| self.read(input)?.1.into_iter().nth(k.parse().ok()?)).or_else(whole)
     }
 }
