@@ -15,6 +15,8 @@ import numpy as np
 import onnx, onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
+from compare_ort import ort_round
+
 FORMS = ["op", "loop", "scan", "unrolled"]
 FLOAT = TensorProto.FLOAT
 
@@ -209,22 +211,12 @@ def compare_forms(args, group, forms):
                                   check=True, capture_output=True, text=True).stdout
             ours[form].append(json.loads(text)["median_us"])
         for form in forms:
-            theirs[form].append(ort_round(sessions[form], feed, args.seconds))
+            theirs[form].append(statistics.median(ort_round(sessions[form], feed, args.seconds)))
     for form in forms:
         mine, other = statistics.median(ours[form]), statistics.median(theirs[form])
         size = sum(os.path.getsize(os.path.join(artifacts[form], f)) for f in os.listdir(artifacts[form]) if f.endswith(".so"))
         print("| %s | %s | %.1f | %.0f | %.1f | %.2f | %.1f | %.2f |" % (
             group, form, compiled[form], size / 1024, mine, mine / statistics.median(ours[forms[0]]), other, mine / other), flush=True)
-
-
-def ort_round(run, feed, seconds):
-    run.run(None, feed)
-    times, stop = [], time.perf_counter() + seconds
-    while time.perf_counter() < stop or len(times) < 3:
-        start = time.perf_counter()
-        run.run(None, feed)
-        times.append((time.perf_counter() - start) * 1e6)
-    return statistics.median(times)
 
 
 def main():

@@ -2,7 +2,7 @@
 //! interpreter gives for the operator, and the unrolled one is a loop again, whatever the number of steps.
 
 #[path = "random_graphs/onnx.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "shared with the random models")]
 mod onnx;
 
 use sirius::compile::{CompileOptions, Compiled, compile};

@@ -305,6 +305,11 @@ fn push_signed(out: &mut String, negative: bool) {
     });
 }
 
+/// The greatest common divisor of two numbers that are not negative.
+pub fn gcd(a: i64, b: i64) -> i64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
 impl Add for Aff {
     type Output = Aff;
     fn add(mut self, other: Aff) -> Aff {

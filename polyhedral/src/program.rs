@@ -253,6 +253,12 @@ impl Statement {
         }
     }
 
+    /// Every access: the target, and everything read.
+    pub fn visit_accesses(&self, visit: &mut dyn FnMut(&Access)) {
+        visit(&self.target);
+        self.visit_reads(visit);
+    }
+
     /// Inclusive constant range of iterator `d`; `None` where the extent is symbolic.
     pub fn range(&self, d: usize) -> (Option<i64>, Option<i64>) {
         (Some(0), self.extents.get(d).and_then(|e| e.as_constant()).map(|e| e - 1))

@@ -36,6 +36,14 @@ pub fn band_at<'a>(schedule: &'a Schedule, path: &[usize]) -> Option<&'a Band> {
     }
 }
 
+/// The list of nodes inside the band at `parent`; the roots for the empty path.
+pub fn children<'a>(schedule: &'a Schedule, parent: &[usize]) -> &'a [Node] {
+    match parent {
+        [] => &schedule.roots,
+        _ => band_at(schedule, parent).map_or(&[], |b| &b.body),
+    }
+}
+
 /// The band at `path`, to be changed.
 pub fn band_at_mut<'a>(schedule: &'a mut Schedule, path: &[usize]) -> Option<&'a mut Band> {
     let (nodes, at) = siblings(schedule, path)?;

@@ -6,6 +6,7 @@
 //! dependences).
 
 use super::terms::{add, div, index, modulo, mul};
+use sirius_polyhedral::aff::gcd;
 use sirius_polyhedral::{Aff, Expr, ParamDef, Params};
 
 /// A product of extents: a constant times affine factors in canonical order.
@@ -52,10 +53,6 @@ impl Product {
 /// The greatest common divisor of all coefficients and the offset.
 fn content(aff: &Aff) -> i64 {
     aff.terms().iter().fold(aff.offset().abs(), |g, (_, c)| gcd(g, c.abs())).max(1)
-}
-
-pub(super) fn gcd(a: i64, b: i64) -> i64 {
-    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 /// `aff / by` where `by` divides every coefficient.

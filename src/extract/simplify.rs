@@ -4,7 +4,7 @@
 //! and tests that are constant in the domain of the statement that finally reads. Removing them here keeps
 //! subscripts affine, which is what dependence analysis can see through.
 
-use super::reshape::gcd;
+use sirius_polyhedral::aff::gcd;
 use sirius_polyhedral::{Aff, BinaryOp, DType, Expr, Params, Scalar, Term, UnaryOp};
 
 type Range = (Option<i64>, Option<i64>);

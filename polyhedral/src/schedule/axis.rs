@@ -6,8 +6,7 @@
 
 use super::group;
 use super::owner::{self, Rule};
-use crate::aff::Aff;
-use crate::expr::Access;
+use crate::aff::{Aff, gcd};
 use crate::program::{ArrayId, Program, StatementId};
 use crate::schedule_tree::Mark;
 use crate::transform::{self, Path};
@@ -87,19 +86,7 @@ fn meeting<'a>(written: &'a [Rule], read: &'a [Rule]) -> impl Iterator<Item = Ra
     })
 }
 
-fn gcd(a: i64, b: i64) -> i64 {
-    if b == 0 { a } else { gcd(b, a % b) }
-}
-
 /// The number of blocks of `size` iterations.
 pub fn blocks(extent: &Aff, size: i64) -> Aff {
     (extent.clone() + Aff::constant(size - 1)).floor_div(size)
-}
-
-/// Every access of the statement, its target included.
-pub fn accesses(program: &Program, id: StatementId) -> Vec<Access> {
-    let statement = program.statement(id);
-    let mut out = vec![statement.target.clone()];
-    statement.visit_reads(&mut |a| out.push(a.clone()));
-    out
 }

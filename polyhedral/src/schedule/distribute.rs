@@ -16,13 +16,13 @@
 //! among them with one barrier.
 //! Source: loop distribution, Kennedy and McKinley (1990); the use is that of Appleyard et al. (2016), section 3.
 
-use super::group;
+use super::group::{self, bytes, reads, writes};
 use crate::aff::Aff;
 use crate::error::Result;
 use crate::expr::Expr;
 use crate::machine::Machine;
 use crate::pass::{Pass, PassContext};
-use crate::program::{Array, ArrayId, Program, StatementId, StatementKind};
+use crate::program::{ArrayId, Program, StatementId, StatementKind};
 use crate::schedule_tree::{Band, Mark, Node};
 use std::collections::HashSet;
 
@@ -200,29 +200,10 @@ fn has_own_elements(program: &Program, id: StatementId, step: &Aff) -> bool {
         && statement.target.index.iter().any(of_step)
 }
 
-fn writes(program: &Program, node: &Node) -> HashSet<ArrayId> {
-    node.statements().iter().map(|s| program.statement(*s).target.array).collect()
-}
-
-fn reads(program: &Program, node: &Node) -> HashSet<ArrayId> {
-    let mut out = HashSet::new();
-    for id in node.statements() {
-        let statement = program.statement(id);
-        statement.visit_reads(&mut |a| {
-            out.insert(a.array);
-        });
-        if statement.kind != StatementKind::Assign {
-            out.insert(statement.target.array);
-        }
-        out.extend(group::value_params(program, id));
-    }
-    out
-}
-
 /// Does the nest contain a contraction with few rows for weights that are the same in every step?
 fn wanted(program: &Program, band: &Band, node: &Node, machine: &Machine) -> bool {
-    let contractions = node.statements().into_iter().filter(|s| group::is_contraction_statement(program, *s));
-    contractions.into_iter().any(|id| {
+    let mut contractions = node.statements().into_iter().filter(|s| group::is_contraction_statement(program, *s));
+    contractions.any(|id| {
         let Some(step) = band.members.get(&id).and_then(|a| a.as_iter()) else { return false };
         let shared = machine.gpu || machine.threads > 1;
         rows_and_stream(program, id, step, machine).is_some_and(|(rows, stream)| shared || rows < stream)
@@ -245,11 +226,6 @@ fn rows_and_stream(program: &Program, id: StatementId, step: usize, machine: &Ma
         }
     });
     found
-}
-
-fn bytes(program: &Program, array: &Array) -> i64 {
-    let count = array.extents.iter().map(|e| program.params.hint(e).max(1)).fold(1, i64::saturating_mul);
-    count.saturating_mul(array.dtype.size() as i64)
 }
 
 /// Multiply-adds in the time in which one vector of an operand of so many bytes arrives.

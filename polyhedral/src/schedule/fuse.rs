@@ -9,12 +9,12 @@
 //! to single rows, and the merged loops could no longer become its vector loop. Distance zero also keeps the merged loops parallel.
 //! Source: loop fusion by dependence distance (Kennedy and McKinley, 1993).
 
-use super::group;
+use super::group::{self, reads, writes};
 use crate::aff::Aff;
 use crate::error::Result;
 use crate::expr::{Access, Expr};
 use crate::pass::{Pass, PassContext};
-use crate::program::{ArrayId, Program, StatementKind};
+use crate::program::Program;
 use crate::schedule_tree::{Band, Mark, Node};
 use crate::script::merge;
 use indexmap::IndexMap;
@@ -83,27 +83,6 @@ fn best_consumer(program: &Program, nodes: &[Node], at: usize) -> Option<(usize,
         }
     }
     None
-}
-
-/// Arrays that the node writes.
-pub(super) fn writes(program: &Program, node: &Node) -> HashSet<ArrayId> {
-    node.statements().iter().map(|s| program.statement(*s).target.array).collect()
-}
-
-/// Arrays that the node needs: reads, accumulators, and run-time parameters of domains.
-pub(super) fn reads(program: &Program, node: &Node) -> HashSet<ArrayId> {
-    let mut out = HashSet::new();
-    for s in node.statements() {
-        let statement = program.statement(s);
-        statement.visit_reads(&mut |a| {
-            out.insert(a.array);
-        });
-        if statement.kind != StatementKind::Assign {
-            out.insert(statement.target.array);
-        }
-        out.extend(group::value_params(program, s));
-    }
-    out
 }
 
 /// The number of outer loops that may be merged, 0 when fusion is not possible or not wanted.

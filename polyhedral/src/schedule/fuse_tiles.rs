@@ -12,8 +12,7 @@
 //! Source: post-tiling fusion, Zhao and Di (MICRO 2020); cost by reuse distance, Mattson et al. (1970).
 
 use super::axis::{Axis, Ratio, axes, blocks, ratio};
-use super::fuse::{reads, writes};
-use super::group;
+use super::group::{self, reads, writes};
 use super::traffic::{Footprint, cycles_per_byte, fixed_around, footprint, total};
 use super::uses::Uses;
 use crate::error::{Origin, Result};
@@ -22,7 +21,7 @@ use crate::pass::{Pass, PassContext};
 use crate::program::{ArrayId, Program, StatementId};
 use crate::schedule_tree::Node;
 use crate::script::merge;
-use crate::transform::{self, Path};
+use crate::transform::{self, Path, children};
 use std::collections::{HashMap, HashSet};
 
 pub struct FuseTiles;
@@ -67,13 +66,13 @@ fn in_registers(program: &Program) -> HashSet<ArrayId> {
 /// Fuses within the list whose parent band is at `parent`, then inside its nodes.
 fn fuse_list(program: &mut Program, parent: &[usize], apart: &HashSet<ArrayId>, cx: &mut PassContext) {
     let mut at = 0;
-    while at < children(program, parent).len() {
+    while at < children(&program.schedule, parent).len() {
         match best(program, parent, at, apart, cx) {
             Some(plan) => at = apply(program, parent, at, &plan, cx),
             None => at += 1,
         }
     }
-    for n in 0..children(program, parent).len() {
+    for n in 0..children(&program.schedule, parent).len() {
         let top = [parent, &[n]].concat();
         // The first list below: a group of this pass, the body of a host loop, or statements that share rows.
         let chain = transform::chain(&program.schedule, &top);
@@ -81,13 +80,6 @@ fn fuse_list(program: &mut Program, parent: &[usize], apart: &HashSet<ArrayId>, 
         if let Some(last) = chain.last().filter(|_| !chain.iter().any(lockstep)) {
             fuse_list(program, last, apart, cx);
         }
-    }
-}
-
-fn children<'p>(program: &'p Program, parent: &[usize]) -> &'p [Node] {
-    match parent {
-        [] => &program.schedule.roots,
-        _ => transform::band_at(&program.schedule, parent).map_or(&[], |b| &b.body),
     }
 }
 
@@ -115,7 +107,7 @@ fn best(
     apart: &HashSet<ArrayId>,
     cx: &mut PassContext,
 ) -> Option<Plan> {
-    let nodes = children(program, parent);
+    let nodes = children(&program.schedule, parent);
     let (needs, own) = (reads(program, &nodes[at]), writes(program, &nodes[at]));
     let mut best: Option<Plan> = None;
     let mut between = Between::default();
@@ -200,6 +192,7 @@ impl Pair<'_> {
     /// saved; or why not.
     fn best(&self, machine: &Machine) -> std::result::Result<Choice, String> {
         let [first, second] = [0, 1].map(|n| axes(self.program, &self.tops[n]));
+        let whole = [0, 1].map(|n| self.footprint(n, None));
         let mut best: Option<Choice> = None;
         let mut met = false;
         let long = |axis: &&Axis| self.program.params.hint(&axis.extent) > 1;
@@ -209,7 +202,7 @@ impl Pair<'_> {
                 met = true;
                 for factors in self.factors(a, ratio) {
                     let Some(count) = self.count(a, c, factors, machine) else { continue };
-                    let (flow, gain) = self.gain([a, c], factors, count, machine);
+                    let (flow, gain) = self.gain(&whole, [a, c], factors, count, machine);
                     if best.as_ref().is_none_or(|b| gain > b.4) {
                         best = Some(([a.clone(), c.clone()], factors, count, flow, gain));
                     }
@@ -241,10 +234,16 @@ impl Pair<'_> {
     }
 
     /// Bytes that flow, and cycles saved.
-    fn gain(&self, loops: [&Axis; 2], factors: [i64; 2], count: i64, machine: &Machine) -> (f64, f64) {
-        let whole = [0, 1].map(|n| self.footprint(n, None));
+    fn gain(
+        &self,
+        whole: &[Footprint; 2],
+        loops: [&Axis; 2],
+        factors: [i64; 2],
+        count: i64,
+        machine: &Machine,
+    ) -> (f64, f64) {
         let block = [0, 1].map(|n| self.footprint(n, Some((loops[n], factors[n]))));
-        let apart = cycles_per_byte(union(&whole), machine);
+        let apart = cycles_per_byte(union(whole), machine);
         let together = cycles_per_byte(union(&block), machine);
         let flow: f64 = self.flows.iter().map(|a| whole[0].get(a).copied().unwrap_or(0.0)).sum();
         let mut gain = 2.0 * flow * (apart - together) - count as f64 * LOOP_CYCLES;
@@ -291,8 +290,8 @@ fn union(both: &[Footprint; 2]) -> f64 {
 
 /// Makes one node of two, and returns its place.
 fn apply(program: &mut Program, parent: &[usize], at: usize, plan: &Plan, cx: &mut PassContext) -> usize {
-    let subject = origin(program, &children(program, parent)[at]);
-    let into = origins(program, &children(program, parent)[plan.producer]);
+    let subject = origin(program, &children(&program.schedule, parent)[at]);
+    let into = origins(program, &children(&program.schedule, parent)[plan.producer]);
     for (axis, factor) in plan.loops.iter().zip(plan.factors) {
         put_outermost(program, axis, factor);
     }

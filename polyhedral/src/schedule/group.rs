@@ -5,12 +5,43 @@
 use crate::aff::Aff;
 use crate::expr::{Access, Expr};
 use crate::param::{ParamDef, ParamId};
-use crate::program::{ArrayId, Program, StatementId, StatementKind};
+use crate::program::{Array, ArrayId, Program, StatementId, StatementKind};
 use crate::schedule_tree::{Band, Node};
+use std::collections::HashSet;
 
 /// The extent of a plain loop (`aff` is one iterator); `None` for other loops.
 pub fn extent_of(program: &Program, id: StatementId, aff: &Aff) -> Option<Aff> {
     aff.as_iter().map(|d| program.statement(id).extents[d].clone())
+}
+
+/// Arrays that the node writes.
+pub fn writes(program: &Program, node: &Node) -> HashSet<ArrayId> {
+    node.statements().iter().map(|s| program.statement(*s).target.array).collect()
+}
+
+/// Arrays that the node needs: reads, accumulators, and run-time parameters of domains.
+pub fn reads(program: &Program, node: &Node) -> HashSet<ArrayId> {
+    let mut out = HashSet::new();
+    for s in node.statements() {
+        let statement = program.statement(s);
+        statement.visit_reads(&mut |a| {
+            out.insert(a.array);
+        });
+        if statement.kind != StatementKind::Assign {
+            out.insert(statement.target.array);
+        }
+        out.extend(value_params(program, s));
+    }
+    out
+}
+
+/// Bytes that the array takes in memory at the parameters' typical values; a folded dimension keeps its planes only.
+pub fn bytes(program: &Program, array: &Array) -> i64 {
+    let planes = array.extents.iter().zip(&array.fold).map(|(extent, fold)| {
+        let full = program.params.hint(extent).max(1);
+        fold.map_or(full, |w| w.min(full))
+    });
+    planes.fold(array.dtype.size() as i64, i64::saturating_mul)
 }
 
 /// Arrays from which the statement's domain takes run-time parameters (trip counts).

@@ -18,7 +18,7 @@ use crate::error::{Origin, Result};
 use crate::expr::{Access, Expr};
 use crate::machine::Machine;
 use crate::pass::{Pass, PassContext};
-use crate::program::{ArrayId, Program, Statement, StatementId};
+use crate::program::{ArrayId, Program, StatementId};
 use crate::transform;
 use indexmap::{IndexMap, IndexSet};
 
@@ -79,7 +79,7 @@ fn classes(program: &Program, orders: &Orders) -> Vec<Class> {
         let mut first: IndexMap<usize, usize> = IndexMap::new();
         let free: Vec<usize> =
             (0..statement.extents.len()).filter(|d| super::group::uses(&statement.target, *d)).collect();
-        visit(statement, &mut |access| {
+        statement.visit_accesses(&mut |access| {
             for (place, index) in access.index.iter().enumerate() {
                 let Some(own) = number.get(&(access.array, place)) else { continue };
                 if let Some(d) = only_iterator(index, &free) {
@@ -126,7 +126,7 @@ impl Nests {
         let mut users: IndexMap<ArrayId, IndexSet<usize>> = IndexMap::new();
         let mut statements: IndexMap<ArrayId, IndexSet<StatementId>> = IndexMap::new();
         for (id, statement) in program.statements() {
-            visit(statement, &mut |a| {
+            statement.visit_accesses(&mut |a| {
                 statements.entry(a.array).or_default().insert(id);
             });
         }
@@ -134,7 +134,7 @@ impl Nests {
             all_nests(program).into_iter().map(|n| (runs(program, &n), n)).map(|(r, n)| (n, r)).collect();
         for (number, (nest, _)) in nests.iter().enumerate() {
             for id in &nest.statements {
-                visit(program.statement(*id), &mut |a| {
+                program.statement(*id).visit_accesses(&mut |a| {
                     users.entry(a.array).or_default().insert(number);
                 });
             }
@@ -145,12 +145,6 @@ impl Nests {
     fn cost(&self, program: &Program, which: &IndexSet<usize>, machine: &Machine) -> f64 {
         which.iter().map(|n| self.nests[*n].1 * best_lane(program, &self.nests[*n].0, machine).0).sum()
     }
-}
-
-/// Every access of a statement.
-fn visit(statement: &Statement, f: &mut dyn FnMut(&Access)) {
-    f(&statement.target);
-    statement.visit_reads(f);
 }
 
 /// Cycles, roughly, of all tile nests of the program at typical sizes, each with its best vector loop.

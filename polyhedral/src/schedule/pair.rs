@@ -69,10 +69,6 @@ pub fn pair(program: &Program, a: &[StatementId], b: &[StatementId], machine: &M
     }))
 }
 
-fn writes(program: &Program, root: usize) -> HashSet<ArrayId> {
-    program.schedule.roots[root].statements().iter().map(|s| program.statement(*s).target.array).collect()
-}
-
 fn reads(program: &Program, root: usize) -> HashSet<ArrayId> {
     let mut out = HashSet::new();
     for id in program.schedule.roots[root].statements() {
@@ -86,24 +82,20 @@ fn reads(program: &Program, root: usize) -> HashSet<ArrayId> {
 
 fn flows(program: &Program, first: usize, second: usize) -> Vec<(ArrayId, i64)> {
     let read = reads(program, second);
-    let mut both: Vec<ArrayId> = writes(program, first).into_iter().filter(|a| read.contains(a)).collect();
+    let mut both: Vec<ArrayId> =
+        group::writes(program, &program.schedule.roots[first]).into_iter().filter(|a| read.contains(a)).collect();
     both.sort();
-    let bytes = |id: &ArrayId| {
-        let array = program.array(*id);
-        let extents = array.extents.iter().map(|e| program.params.hint(e).max(1));
-        extents.fold(array.dtype.size() as i64, i64::saturating_mul)
-    };
-    both.into_iter().map(|id| (id, bytes(&id))).collect()
+    both.into_iter().map(|id| (id, group::bytes(program, program.array(id)))).collect()
 }
 
 fn between(program: &Program, first: usize, second: usize) -> Option<Origin> {
     let wanted = reads(program, second);
-    let mut made = writes(program, first);
+    let mut made = group::writes(program, &program.schedule.roots[first]);
     for root in first + 1..second {
         if reads(program, root).is_disjoint(&made) {
             continue;
         }
-        let own = writes(program, root);
+        let own = group::writes(program, &program.schedule.roots[root]);
         if !own.is_disjoint(&wanted) {
             let id = *program.schedule.roots[root].statements().first()?;
             return Some(program.statement(id).origin.clone());

@@ -6,9 +6,10 @@
 //! Greedy, largest first (at typical sizes): within a few percent of optimal on chains, and O(n * slots).
 //! Source: Pisarchyk and Lee, "Efficient memory management for deep neural net inference" (2020).
 
+use super::group::bytes;
 use crate::error::Result;
 use crate::pass::{Pass, PassContext};
-use crate::program::{Array, ArrayId, Placement, Program};
+use crate::program::{ArrayId, Placement, Program};
 use indexmap::IndexMap;
 
 pub struct PlanMemory;
@@ -77,13 +78,4 @@ fn ranges(program: &Program) -> IndexMap<ArrayId, Range> {
         out.entry(id).and_modify(|range| range.last = program.schedule.roots.len());
     }
     out
-}
-
-/// Bytes at the parameters' typical values.
-fn bytes(program: &Program, array: &Array) -> i64 {
-    let planes = array.extents.iter().zip(&array.fold).map(|(extent, fold)| {
-        let full = program.params.hint(extent).max(1);
-        fold.map_or(full, |w| w.min(full))
-    });
-    planes.fold(array.dtype.size() as i64, i64::saturating_mul)
 }

@@ -82,10 +82,7 @@ impl Plan {
 
 /// Shares nodes of the list whose parent is at `parent`, inside the loops at `around`. Has any been shared?
 fn share_list(program: &mut Program, parent: &[usize], around: &mut Vec<Path>, context: &mut PassContext) -> bool {
-    let count = match parent {
-        [] => program.schedule.roots.len(),
-        _ => transform::band_at(&program.schedule, parent).map_or(0, |b| b.body.len()),
-    };
+    let count = transform::children(&program.schedule, parent).len();
     let paths: Vec<Path> = (0..count).map(|n| [parent, &[n]].concat()).collect();
     let mut plans: Vec<Plan> = paths.iter().map(|p| plan(program, p, around, context.machine)).collect();
     for (path, plan) in paths.iter().zip(&mut plans) {
@@ -224,8 +221,7 @@ fn widen_windows(program: &mut Program, path: &Path, workers: i64) {
             let blocks = rules.iter().filter(|r| r.block > 1 && fold[r.dim] == Some(r.block));
             windows.extend(blocks.map(|r| (access.array, r.dim, r.block)));
         };
-        note(&statement.target);
-        statement.visit_reads(&mut note);
+        statement.visit_accesses(&mut note);
     }
     for (array, dim, planes) in windows {
         program.array_mut(array).fold[dim] = Some(planes * workers);

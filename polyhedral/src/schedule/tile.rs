@@ -47,7 +47,7 @@ impl Pass for Tile {
 /// Tiles every node in the list whose parent band is at `parent`.
 fn tile_list(program: &mut Program, parent: &[usize], context: &mut PassContext) {
     let mut at = 0;
-    while at < list_len(program, parent) {
+    while at < transform::children(&program.schedule, parent).len() {
         let path = [parent, &[at]].concat();
         at += 1;
         match tile_nest(program, &path) {
@@ -55,13 +55,6 @@ fn tile_list(program: &mut Program, parent: &[usize], context: &mut PassContext)
             None if transform::band_at(&program.schedule, &path).is_some() => tile_list(program, &path, context),
             None => {}
         }
-    }
-}
-
-fn list_len(program: &Program, parent: &[usize]) -> usize {
-    match parent {
-        [] => program.schedule.roots.len(),
-        _ => transform::band_at(&program.schedule, parent).map_or(0, |b| b.body.len()),
     }
 }
 

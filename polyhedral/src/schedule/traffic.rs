@@ -1,7 +1,6 @@
 //! Which bytes a part of the program touches, and what it costs to touch them where they are. Pure functions; bytes
 //! and cycles at the parameters' typical values.
 
-use super::axis::accesses;
 use crate::expr::{Access, Expr};
 use crate::machine::Machine;
 use crate::program::{ArrayId, Program, StatementId};
@@ -22,11 +21,13 @@ pub fn footprint(
 ) -> Footprint {
     let mut out = Footprint::new();
     for id in statements {
-        for access in accesses(program, *id).iter().filter(|a| !apart.contains(&a.array)) {
-            let bytes = touched(program, *id, access, &|d| span(*id, d));
-            let most = out.entry(access.array).or_insert(0.0);
-            *most = most.max(bytes);
-        }
+        program.statement(*id).visit_accesses(&mut |access| {
+            if !apart.contains(&access.array) {
+                let bytes = touched(program, *id, access, &|d| span(*id, d));
+                let most = out.entry(access.array).or_insert(0.0);
+                *most = most.max(bytes);
+            }
+        });
     }
     out
 }
