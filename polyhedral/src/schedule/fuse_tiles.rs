@@ -7,14 +7,15 @@
 //! a matrix product meet the softmax over them, and the packed keys of one head meet its scores.
 //!
 //! Legal when, in both nests, the element that flows decides the block (see `axis`): then no dependence leaves it.
-//! Parallel loops may be strip-mined and moved outermost. Wanted when the bytes that flow come closer (see `traffic`) by
+//! Parallel loops may be strip-mined and moved outermost. Wanted when the bytes that flow come closer (see `cost::reuse`) by
 //! more than it costs to read again, in every block, what does not depend on the block (weights).
 //! Source: post-tiling fusion, Zhao and Di (MICRO 2020); cost by reuse distance, Mattson et al. (1970).
 
 use super::axis::{Axis, Ratio, axes, blocks, ratio};
 use super::group::{self, reads, writes};
-use super::traffic::{Footprint, cycles_per_byte, fixed_around, footprint, total};
 use super::uses::Uses;
+use crate::cost::overhead::LOOP_CYCLES;
+use crate::cost::reuse::{Footprint, cycles_per_byte, fixed_around, footprint, total};
 use crate::error::{Origin, Result};
 use crate::machine::Machine;
 use crate::pass::{Pass, PassContext};
@@ -27,9 +28,6 @@ use std::collections::{HashMap, HashSet};
 pub struct FuseTiles;
 
 const NAME: &str = "fuse-tiles";
-
-/// Cycles that one more loop iteration around a nest costs.
-const LOOP_CYCLES: f64 = 40.0;
 
 /// Nests further apart are not looked at: every candidate costs a scan.
 const REACH: usize = 24;
