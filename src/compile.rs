@@ -215,7 +215,7 @@ pub fn optimize(
             session.dump_file(pass, "poly", |to| forms::save_program(program, to))
         };
         let driver = DriverOptions {
-            disabled: disabled(options),
+            disabled: options.disabled.clone(),
             bisect_limit: options.pass_limit,
             verify_each: options.verify_each,
             dump: Some(&mut dump),
@@ -226,13 +226,6 @@ pub fn optimize(
         session.phase("certificate", |_| forms::save_certificate(&recorder.finish(TOOL)?, path))?;
     }
     Ok(report)
-}
-
-/// What the user switched off, and passes that a certificate cannot follow yet: a hoisted instance stands for one of
-/// every step, and its array has lost a dimension; a step of a rerolled loop stands for another statement.
-fn disabled(options: &CompileOptions) -> BTreeSet<String> {
-    let unproven = options.certificate.iter().flat_map(|_| ["hoist", "reroll"].map(str::to_string));
-    options.disabled.iter().cloned().chain(unproven).collect()
 }
 
 /// Name and version of the compiler.

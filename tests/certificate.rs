@@ -42,9 +42,9 @@ fn a_certificate_holds_until_somebody_changes_it() {
 
     let original: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
     let mut tampered = original.clone();
-    tampered["last"]["schedule"].as_array_mut().unwrap().reverse();
-    let roots = &mut tampered["last"]["schedule"][0];
-    reverse_lists(roots);
+    let schedule = &mut tampered["stages"].as_array_mut().unwrap().last_mut().unwrap()["schedule"];
+    schedule.as_array_mut().unwrap().reverse();
+    reverse_lists(&mut schedule[0]);
     std::fs::write(&file, tampered.to_string()).unwrap();
     let (code, said) = verify(&file, &[]);
     assert_eq!(code, Some(4), "{said}");
@@ -55,10 +55,10 @@ fn a_certificate_holds_until_somebody_changes_it() {
     assert_eq!(verdict["violations"][0]["witness"].as_array().map(Vec::len), Some(2), "{said}");
 
     let mut newer = original;
-    newer["version"] = 2.into();
+    newer["version"] = 3.into();
     std::fs::write(&file, newer.to_string()).unwrap();
     let (code, said) = verify(&file, &[]);
-    assert!(code == Some(1) && said.contains("E240") && said.contains("version 2"), "{code:?} {said}");
+    assert!(code == Some(1) && said.contains("E240") && said.contains("version 3"), "{code:?} {said}");
     std::fs::write(&file, "{}").unwrap();
     assert_eq!(verify(&file, &[]).0, Some(1));
 }

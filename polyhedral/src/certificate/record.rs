@@ -8,60 +8,95 @@ use crate::expr::{Access, BinaryOp, Expr};
 use crate::isl::Ctx;
 use crate::isl::text::{Names, param_name};
 use crate::param::ParamId;
-use crate::program::{Array, ArrayId, Placement, Program, Role, Split, Statement, StatementId, StatementKind};
+use crate::program::{Array, ArrayId, Placement, Program, Role, Statement, StatementId, StatementKind};
 use crate::schedule_tree::{Mark, Node};
 use std::collections::BTreeSet;
 
-/// Passes that change what statements compute. The proof starts behind the last of them.
+/// Passes that change what statements compute.
 const CLASSICAL: [&str; 3] = ["cse", "fold", "forward"];
+/// Passes that make one instance or statement of several: what is before and after each is a stage.
+const MERGING: [&str; 2] = ["reroll", "hoist"];
+/// Leaves out statements, as every step may.
+const REMOVING: &str = "dce";
+
+/// Passes in a row that one step covers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Values,
+    Instances,
+    Merging,
+}
+
+impl Kind {
+    /// Of a pass, after passes of kind `before`.
+    fn of(pass: &str, before: Option<Kind>) -> Kind {
+        match pass {
+            REMOVING => before.unwrap_or(Kind::Values),
+            pass if CLASSICAL.contains(&pass) => Kind::Values,
+            pass if MERGING.contains(&pass) => Kind::Merging,
+            _ => Kind::Instances,
+        }
+    }
+
+    fn rewrite(self) -> Rewrite {
+        match self {
+            Kind::Values => Rewrite::Values,
+            Kind::Instances | Kind::Merging => Rewrite::Instances,
+        }
+    }
+}
 
 /// Looks on while passes run.
 pub struct Recorder {
     source: Program,
-    before: Program,
-    base: (String, Program),
+    /// What passes of one kind in a row led to, and the last of them.
+    stages: Vec<(Kind, String, Program)>,
     passes: Vec<PassEntry>,
 }
 
 impl Recorder {
     pub fn new(program: &Program) -> Recorder {
-        Recorder {
-            source: program.clone(),
-            before: program.clone(),
-            base: ("extract".into(), program.clone()),
-            passes: Vec::new(),
-        }
+        Recorder { source: program.clone(), stages: Vec::new(), passes: Vec::new() }
     }
 
     /// To be called after every pass.
     pub fn after(&mut self, pass: &str, program: &Program) {
-        self.passes.push(changes(pass, &self.before, program));
-        if CLASSICAL.contains(&pass) {
-            self.base = (pass.into(), program.clone());
+        let before = self.stages.last().map_or(&self.source, |(_, _, program)| program);
+        self.passes.push(changes(pass, before, program));
+        if before == program {
+            return;
         }
-        self.before = program.clone();
+        let last = self.stages.last().map(|(kind, _, _)| *kind);
+        let kind = Kind::of(pass, last);
+        if last == Some(kind) && !MERGING.contains(&pass) {
+            self.stages.pop();
+        }
+        self.stages.push((kind, pass.into(), program.clone()));
     }
 
     /// The certificate of everything seen. `tool` is the name and version of the compiler.
     pub fn finish(self, tool: &str) -> Result<Certificate> {
-        let (stage, base) = self.base;
-        let last = self.before;
-        let changed = self.passes.iter().any(|p| CLASSICAL.contains(&p.name.as_str()));
-        let end = self.passes.last().map_or(stage.clone(), |p| p.name.clone());
-        let params = last.params.iter().map(|(_, p)| ParamEntry { name: param_name(p), min: p.min, max: p.max });
+        let Recorder { source, mut stages, passes } = self;
+        if stages.is_empty() {
+            stages.push((Kind::Instances, "extract".into(), source.clone()));
+        }
+        let (mut listings, mut steps, mut before) = (vec![listing("extract".into(), &source)], Vec::new(), &source);
+        for (kind, stage, program) in &stages {
+            steps.push(Step { rule: kind.rewrite(), instances: pieces::instances(before, program) });
+            listings.push(listing(stage.clone(), program));
+            before = program;
+        }
+        let params = before.params.iter().map(|(_, p)| ParamEntry { name: param_name(p), min: p.min, max: p.max });
         Ok(Certificate {
             format: FORMAT.into(),
             version: VERSION,
             tool: tool.into(),
-            program: last.name.clone(),
-            passes: self.passes,
+            program: before.name.clone(),
+            passes,
             params: params.collect(),
-            source: changed.then(|| listing("extract".into(), &self.source)),
-            source_instances: if changed { all_instances(&self.source, &base) } else { BTreeMap::new() },
-            instances: all_instances(&base, &last),
-            base: listing(stage, &base),
-            last: listing(end, &last),
-            dependences: orderings(&last)?,
+            stages: listings,
+            steps,
+            dependences: orderings(before)?,
         })
     }
 }
@@ -78,29 +113,6 @@ fn changes(pass: &str, before: &Program, after: &Program) -> PassEntry {
     let added = after.statements().filter(|(id, _)| before.get_statement(*id).is_none());
     entry.added = added.map(|(id, _)| id.to_string()).collect();
     entry
-}
-
-/// For every statement of both programs.
-fn all_instances(base: &Program, last: &Program) -> BTreeMap<String, String> {
-    let splits = &last.splits.0[base.splits.0.len()..];
-    let both = last.statements().filter_map(|(id, _)| Some((id, base.get_statement(id)?)));
-    both.map(|(id, old)| (id.to_string(), instances(last, id, old, splits))).collect()
-}
-
-/// The instance of an earlier program that an instance of `last` is, by the splits between.
-fn instances(last: &Program, id: StatementId, old: &Statement, splits: &[Split]) -> String {
-    let mut values: Vec<Aff> = (0..old.extents.len()).map(Aff::iter).collect();
-    for split in splits.iter().filter(|s| s.statement == id) {
-        let by = |n: usize| match n.cmp(&split.dim) {
-            std::cmp::Ordering::Less => Aff::iter(n),
-            std::cmp::Ordering::Equal => Aff::iter(n) * split.size + Aff::iter(n + 1),
-            std::cmp::Ordering::Greater => Aff::iter(n + 1),
-        };
-        values.iter_mut().for_each(|v| *v = v.substitute(&by));
-    }
-    let names = Names::new(last);
-    let values: Vec<String> = values.iter().map(|v| names.aff(v)).collect();
-    format!("{{ {} -> {id}[{}] }}", names.tuple(id), values.join(", "))
 }
 
 fn listing(stage: String, program: &Program) -> Listing {
