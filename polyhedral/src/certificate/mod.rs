@@ -95,6 +95,9 @@ pub struct ArrayEntry {
     pub shape: String,
     /// From elements to the cells that hold them: `{ A2[o0, o1] -> [o0 mod 2, o1] }`.
     pub cells: String,
+    /// Of a constant: the 64-bit xxHash of its bytes, row-major and little-endian.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contents: Option<String>,
     /// Where a temporary lives; arrays of the caller and constants have no place.
     pub place: Option<Place>,
 }

@@ -8,9 +8,10 @@ use crate::expr::{Access, BinaryOp, Expr};
 use crate::isl::Ctx;
 use crate::isl::text::{Names, param_name};
 use crate::param::ParamId;
-use crate::program::{Array, ArrayId, Placement, Program, Role, Statement, StatementId, StatementKind};
+use crate::program::{Array, ArrayId, ConstantData, Placement, Program, Role, Statement, StatementId, StatementKind};
 use crate::schedule_tree::{Mark, Node};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use xxhash_rust::xxh64::xxh64;
 
 /// Passes that change what statements compute.
 const CLASSICAL: [&str; 3] = ["cse", "fold", "forward"];
@@ -80,10 +81,11 @@ impl Recorder {
         if stages.is_empty() {
             stages.push((Kind::Instances, "extract".into(), source.clone()));
         }
-        let (mut listings, mut steps, mut before) = (vec![listing("extract".into(), &source)], Vec::new(), &source);
+        let (mut hashes, mut steps, mut before) = (Hashes::default(), Vec::new(), &source);
+        let mut listings = vec![listing("extract".into(), &source, &mut hashes)];
         for (kind, stage, program) in &stages {
             steps.push(Step { rule: kind.rewrite(), instances: pieces::instances(before, program) });
-            listings.push(listing(stage.clone(), program));
+            listings.push(listing(stage.clone(), program, &mut hashes));
             before = program;
         }
         let params = before.params.iter().map(|(_, p)| ParamEntry { name: param_name(p), min: p.min, max: p.max });
@@ -115,17 +117,29 @@ fn changes(pass: &str, before: &Program, after: &Program) -> PassEntry {
     entry
 }
 
-fn listing(stage: String, program: &Program) -> Listing {
+/// Hashes of constants, each computed once.
+#[derive(Default)]
+struct Hashes(HashMap<*const u8, String>);
+
+impl Hashes {
+    /// Shared data keeps its place in memory while the programs are there.
+    fn of(&mut self, data: &ConstantData) -> String {
+        let hash = || format!("{:016x}", xxh64(data.bytes(), data.bytes().len() as u64));
+        self.0.entry(data.bytes().as_ptr()).or_insert_with(hash).clone()
+    }
+}
+
+fn listing(stage: String, program: &Program, hashes: &mut Hashes) -> Listing {
     let names = Names::new(program);
     Listing {
         stage,
-        arrays: program.arrays().map(|(id, array)| array_entry(&names, id, array)).collect(),
+        arrays: program.arrays().map(|(id, array)| array_entry(&names, id, array, hashes)).collect(),
         statements: program.statements().map(|(id, s)| Writer::new(program, id).statement(s)).collect(),
         schedule: program.schedule.roots.iter().map(|node| tree(&names, node)).collect(),
     }
 }
 
-fn array_entry(names: &Names, id: ArrayId, array: &Array) -> ArrayEntry {
+fn array_entry(names: &Names, id: ArrayId, array: &Array, hashes: &mut Hashes) -> ArrayEntry {
     let params = params_of(&array.extents);
     let subscripts: Vec<String> = (0..array.extents.len()).map(|d| format!("o{d}")).collect();
     let mut bounds: Vec<String> =
@@ -149,6 +163,10 @@ fn array_entry(names: &Names, id: ArrayId, array: &Array) -> ArrayEntry {
         dtype: array.dtype.to_string(),
         shape: format!("{}{{ {tuple} : {bounds} }}", names.header(&params)),
         cells: format!("{{ {tuple} -> [{}] }}", cells.collect::<Vec<_>>().join(", ")),
+        contents: match &array.role {
+            Role::Constant(data) => Some(hashes.of(data)),
+            _ => None,
+        },
         place: array.placement.as_ref().map(|p| match p {
             Placement::Slot(n) => Place::Slot(*n),
             Placement::Register => Place::Register,

@@ -1,5 +1,7 @@
 //! A certificate that holds, and what happens when it is tampered with.
 
+mod merging;
+
 use super::*;
 use crate::certificate::record::Recorder;
 use crate::certificate::{DependenceEntry, Place, StatementEntry, Tree};
@@ -277,7 +279,10 @@ schedule {
     ];
     for change in wrong {
         let verdict = after(change);
-        assert!(verdict.findings.iter().any(|f| f.rule == Rule::Values && f.text.contains("the stage before")), "{verdict:?}");
+        assert!(
+            verdict.findings.iter().any(|f| f.rule == Rule::Values && f.text.contains("the stage before")),
+            "{verdict:?}"
+        );
     }
 }
 
@@ -309,7 +314,16 @@ schedule {
     }
     let right = recorder.finish("test").unwrap();
     assert!(verdict(&right).holds(), "{:?}", verdict(&right));
-    let copy = right.stages.last().unwrap().statements.iter().find(|s| !right.steps.last().unwrap().instances.contains_key(&s.id)).unwrap().id.clone();
+    let copy = right
+        .stages
+        .last()
+        .unwrap()
+        .statements
+        .iter()
+        .find(|s| !right.steps.last().unwrap().instances.contains_key(&s.id))
+        .unwrap()
+        .id
+        .clone();
 
     let mut elsewhere = right.clone();
     let write = &mut statement(&mut elsewhere, &copy).write;

@@ -6,7 +6,7 @@
 //! the same statements, save their own name. Arrays that became constants are taken as they are.
 
 use super::guards::parts;
-use super::same::mapped;
+use super::same::{mapped, rename};
 use super::*;
 use std::collections::HashSet;
 
@@ -312,11 +312,4 @@ impl<'a, 'c> Matcher<'a, 'c> {
 
 fn read<'s>(statement: &'s Statement, n: usize) -> Result<&'s Access> {
     statement.reads.get(n).ok_or_else(|| malformed(format!("{} has no #{n}", statement.entry.id)))
-}
-
-/// `{ A3[o0, o1] -> A2[o0, o1] }`.
-fn rename(ctx: &Ctx, from: &str, to: &str, dims: usize) -> Result<Map> {
-    let variables: Vec<String> = (0..dims).map(|d| format!("o{d}")).collect();
-    let tuple = variables.join(", ");
-    Map::read(ctx, &format!("{{ {from}[{tuple}] -> {to}[{tuple}] }}"))
 }
