@@ -1,8 +1,8 @@
 //! Why no two groups of nests can be merged: the reason for every pair that stays apart.
 //!
 //! A *group* is a node of a list that `fuse-tiles` works on: a root, or a node inside a host loop or inside blocks. Pairs
-//! are neighbours in a list, and nodes of which the second reads what the first writes ([`REACH`] nodes apart at
-//! most). A pair stays apart because merging it is illegal (with two instances that would run in the wrong order, as
+//! are neighbours in a list, and nodes of which the second reads what the first writes ([`REACH`](super::fuse_tiles::REACH)
+//! nodes apart at most). A pair stays apart because merging it is illegal (with two instances that would run in the wrong order, as
 //! the legality checker finds them), because no loop could run it (a limit), or because the cost model of `fuse-tiles`
 //! says that it would be slower (with both figures). Where none of this holds, the pair is said to be mergeable.
 //!
@@ -92,7 +92,7 @@ impl std::fmt::Display for Limit {
 /// # Errors
 /// As [`LegalityCache::new`].
 pub fn obligations(program: &Program, machine: &Machine) -> Result<Vec<Obligation>> {
-    let judge = Judge { program, machine, apart: in_registers(program), legality: LegalityCache::new(program)? };
+    let judge = Judge::new(program, machine)?;
     let mut out = Vec::new();
     for list in lists(program) {
         let nodes: Vec<Touched> =
@@ -106,6 +106,32 @@ pub fn obligations(program: &Program, machine: &Machine) -> Result<Vec<Obligatio
         }
     }
     Ok(out)
+}
+
+/// The obligation of the two closest nodes of one list of which the one has a statement of `a` and the other one of `b`;
+/// `None` where there are none within [`REACH`](super::fuse_tiles::REACH).
+///
+/// # Errors
+/// As [`LegalityCache::new`].
+pub fn between(
+    program: &Program,
+    a: &[StatementId],
+    b: &[StatementId],
+    machine: &Machine,
+) -> Result<Option<Obligation>> {
+    for list in lists(program) {
+        let nodes = children(&program.schedule, &list);
+        let with = |ids: &[StatementId]| -> Vec<usize> {
+            (0..nodes.len()).filter(|n| nodes[*n].statements().iter().any(|s| ids.contains(s))).collect()
+        };
+        let (of_a, of_b) = (with(a), with(b));
+        let all = of_a.iter().flat_map(|x| of_b.iter().map(move |y| (*x.min(y), *x.max(y))));
+        let Some((first, second)) = all.filter(|(x, y)| x != y).min_by_key(|(x, y)| y - x) else { continue };
+        let touched: Vec<Touched> = nodes.iter().map(|node| Touched::of(program, node)).collect();
+        let meeting = meetings(&touched, second).into_iter().find(|m| m.first == first);
+        return meeting.map(|m| Judge::new(program, machine)?.obligation(&list, m, second)).transpose();
+    }
+    Ok(None)
 }
 
 /// The program with two nodes of a list as one, which share their outermost loop; the second moves up to the first.
@@ -126,7 +152,11 @@ struct Judge<'p> {
     legality: LegalityCache,
 }
 
-impl Judge<'_> {
+impl<'p> Judge<'p> {
+    fn new(program: &'p Program, machine: &'p Machine) -> Result<Judge<'p>> {
+        Ok(Judge { program, machine, apart: in_registers(program), legality: LegalityCache::new(program)? })
+    }
+
     fn obligation(&self, list: &Path, meeting: Meeting, second: usize) -> Result<Obligation> {
         let Meeting { first, flows, up } = meeting;
         let tops = [first, second].map(|n| [list.as_slice(), &[n]].concat());
