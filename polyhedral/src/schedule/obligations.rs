@@ -208,6 +208,7 @@ impl<'p> Judge<'p> {
 mod tests {
     use super::*;
     use crate::driver::{DriverOptions, run_passes};
+    use crate::legality;
     use crate::schedule::pair::witness;
     use crate::script::Script;
     use crate::text::{ConstantPool, parse_program};
@@ -305,12 +306,26 @@ schedule {
         assert!(refused > 1, "{refused}");
     }
 
-    /// Without the pass that merges them there are pairs that could be merged, and these are legal.
+    /// Without the passes that merge them there are pairs that could be merged, and these are legal.
     #[test]
     fn what_is_mergeable_is_legal() {
-        let program = after(&["tile"]);
+        let text = "\
+program large
+array x: f32[512, 512] input 0
+array a: f32[512, 512] temp
+array y: f32[512, 512] output 0
+inputs x
+outputs y
+S0 [i: 512, j: 512]: a[i, j] = x[i, j] * 2.0f32
+S1 [i: 512, j: 512]: y[i, j] = a[i, j] + 1.0f32
+schedule {
+  for [S0: i] { for [S0: j] { S0 } }
+  for [S1: i] { for [S1: j] { S1 } }
+}
+";
+        let program = parse_program(text, &ConstantPool::default()).unwrap();
         let found = obligations(&program, &machine()).unwrap();
-        let able: Vec<_> = found.iter().filter(|o| matches!(o.reason, Reason::Mergeable { .. })).collect();
-        assert!(!able.is_empty(), "{found:?}");
+        assert!(matches!(found[..], [Obligation { reason: Reason::Mergeable { .. }, .. }]), "{found:?}");
+        assert!(legality::check(&merged(&program, &[], 0, 1).unwrap()).unwrap().is_ok());
     }
 }
