@@ -105,6 +105,12 @@ impl<'a, 'ctx> Ir<'a, 'ctx> {
         value(unsafe { LLVMBuildBinOp(self.builder.as_mut_ptr(), op, a.as_value_ref(), b.as_value_ref(), EMPTY) })
     }
 
+    /// `v` as LLVM's transforms may not look through it (`freeze`); no instruction of the processor.
+    pub fn freeze(&self, v: Value<'ctx>) -> Value<'ctx> {
+        // SAFETY: the operand belongs to this context.
+        value(unsafe { LLVMBuildFreeze(self.builder.as_mut_ptr(), v.as_value_ref(), EMPTY) })
+    }
+
     /// Signed addition that does not overflow (index arithmetic).
     pub fn add(&self, a: Value<'ctx>, b: Value<'ctx>) -> Value<'ctx> {
         let (a, b) = self.same_shape(a, b);
