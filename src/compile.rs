@@ -168,6 +168,11 @@ fn fp_policy(numeric: Numeric) -> &'static str {
             "no fast-math flags; products and sums may be fused (FMA), a reduction is one fixed tree of partial sums; \
              exp, log, tanh, erf and the like are inline approximations; the same bits for every number of threads"
         }
+        Numeric::Fast => {
+            "sums, products and quotients of one expression may be regrouped, reordered and fused, x / y may be x * (1 / y), \
+             zeros may have either sign; NaN and infinities stay; a reduction is one fixed tree of partial sums; exp, log, \
+             tanh, erf and the like are inline approximations"
+        }
     }
 }
 
@@ -229,9 +234,10 @@ pub fn optimize(
 }
 
 /// What the user switched off, and passes that a certificate cannot follow yet: a hoisted instance stands for one of
-/// every step, and its array has lost a dimension; a step of a rerolled loop stands for another statement.
+/// every step, and its array has lost a dimension; a step of a rerolled loop stands for another statement; a sunk one
+/// does not run where its counterpart does.
 fn disabled(options: &CompileOptions) -> BTreeSet<String> {
-    let unproven = options.certificate.iter().flat_map(|_| ["hoist", "reroll"].map(str::to_string));
+    let unproven = options.certificate.iter().flat_map(|_| ["hoist", "reroll", "sink"].map(str::to_string));
     options.disabled.iter().cloned().chain(unproven).collect()
 }
 
@@ -283,9 +289,9 @@ pub fn target(options: &CompileOptions) -> Result<Target> {
     if let Some(threads) = options.threads {
         target.machine.threads = threads;
     }
-    if target.machine.gpu && options.numeric == Numeric::Strict {
-        return Err(Error::unsupported("E302", "the strict numeric contract is for x86-64 only")
-            .help("leave out --numeric strict, or --target nvptx"));
+    if target.machine.gpu && options.numeric != Numeric::Contract {
+        let message = format!("the {} numeric contract is for x86-64 only", options.numeric.name());
+        return Err(Error::unsupported("E302", message).help("leave out --numeric, or --target nvptx"));
     }
     target.machine.numeric = options.numeric;
     Ok(target)

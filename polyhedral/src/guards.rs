@@ -122,9 +122,9 @@ fn uses(expr: &Expr, var: VarId) -> bool {
 /// Replaces a test of an exit predicate around the whole body by a break at its head; the body as it was where there
 /// is no such test.
 fn leave_early(exits: &[ArrayId], var: VarId, body: Vec<Nest>) -> Result<Vec<Nest>, Vec<Nest>> {
-    let mut conjuncts = Vec::new();
-    whole_body_guard(&body).iter().for_each(|guard| flatten(guard, &mut conjuncts));
-    let (leaving, staying): (Vec<Expr>, Vec<Expr>) = conjuncts.into_iter().partition(|e| is_exit(exits, var, e));
+    let conjuncts = whole_body_guard(&body).map(Expr::conjuncts).unwrap_or_default();
+    let (leaving, staying): (Vec<Expr>, Vec<Expr>) =
+        conjuncts.into_iter().cloned().partition(|e| is_exit(exits, var, e));
     if leaving.is_empty() {
         return Err(body);
     }
@@ -162,16 +162,6 @@ fn cleared_target(exits: &[ArrayId], var: VarId, node: &Nest) -> Option<Nest> {
         value: Expr::literal(0.0, DType::Bool),
         origin: origin.clone(),
     })
-}
-
-fn flatten(expr: &Expr, out: &mut Vec<Expr>) {
-    match expr {
-        Expr::Binary(BinaryOp::And, a, b) => {
-            flatten(a, out);
-            flatten(b, out);
-        }
-        other => out.push(other.clone()),
-    }
 }
 
 /// `exit[.., t + constant]` for the loop variable `t`: false from some iteration on.

@@ -107,8 +107,8 @@ pub struct CompilerArgs {
     #[arg(long, value_enum, default_value = "auto")]
     pub weights: WeightsArg,
     /// What code may do to rounding. strict: every operation in the program's order, rounded once; contract: fused
-    /// multiply-adds, and a fixed tree of partial sums. Both give the same bits for every number of threads. (There is no
-    /// `fast`: nothing would be faster yet.)
+    /// multiply-adds, and a fixed tree of partial sums. Both give the same bits for every number of threads. fast: as
+    /// contract, and the operators of one expression may be regrouped and divisions may become products with reciprocals
     #[arg(long, value_enum, default_value = "contract")]
     pub numeric: NumericArg,
     /// Make code that counts what it does (`sirius run --count` shows it): several times slower
@@ -144,6 +144,7 @@ pub enum WeightsArg {
 pub enum NumericArg {
     Strict,
     Contract,
+    Fast,
 }
 
 impl CompilerArgs {
@@ -172,6 +173,7 @@ impl CompilerArgs {
             numeric: match self.numeric {
                 NumericArg::Strict => Numeric::Strict,
                 NumericArg::Contract => Numeric::Contract,
+                NumericArg::Fast => Numeric::Fast,
             },
             name: self.name.clone(),
             certificate: None,
