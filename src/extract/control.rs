@@ -6,10 +6,10 @@
 //! results leave through latches: an `Update` of the result in every iteration that runs.
 //! An `If` guards the statements of each branch and assigns the results in both.
 
-use super::amounts;
+use super::{agree, amounts};
 use super::builder::{Dims, dims};
 use super::{Builder, extract_block, unsupported};
-use crate::graph::{Block, Node, TensorId};
+use crate::graph::{Attribute, Block, Node, TensorId};
 use sirius_polyhedral::{Aff, ArrayId, BinaryOp, DType, Error, Expr, ParamDef, Result, StatementKind, UnaryOp};
 
 /// Iterations of a loop without a trip count: never reached, and far from overflow in address arithmetic.
@@ -24,8 +24,19 @@ pub fn extract_if(builder: &mut Builder, node: &Node) -> Result<()> {
     let condition = scalar_array(builder, node, 0, "condition", DType::Bool)?;
     let results: Vec<Option<ArrayId>> = node.outputs.iter().map(|o| o.map(|tensor| builder.define(tensor))).collect();
     let taken = builder.load(condition, vec![]);
-    let branches = [("then_branch", taken.clone()), ("else_branch", Expr::unary(UnaryOp::Not, taken))];
-    for (name, guard) in branches {
+    let branches = [
+        ("then_branch", "then_needs", taken.clone()),
+        ("else_branch", "else_needs", Expr::unary(UnaryOp::Not, taken)),
+    ];
+    let mut idle = None;
+    for (name, needs, mut guard) in branches {
+        if let Some(Attribute::Tensor(needs_id)) = node.attributes.get(needs) {
+            let runs = agree::fitting(builder, node, needs, guard.clone(), *needs_id);
+            let runs = builder.load(runs, vec![]);
+            let misfit = Expr::binary(BinaryOp::And, guard, Expr::unary(UnaryOp::Not, runs.clone()));
+            idle = Some(idle.map_or(misfit.clone(), |other| Expr::binary(BinaryOp::Or, other, misfit)));
+            guard = runs;
+        }
         let block = node.block(name).ok_or_else(|| unsupported(builder, node))?;
         builder.in_branch(guard, |builder| {
             extract_block(builder, block)?;
@@ -36,6 +47,20 @@ pub fn extract_if(builder: &mut Builder, node: &Node) -> Result<()> {
             }
             Ok(())
         })?;
+    }
+    match idle {
+        Some(idle) => builder.in_branch(idle, |builder| clear(builder, node, &results)),
+        None => Ok(()),
+    }
+}
+
+/// Neither branch runs, and the run will be refused: zeros, so that what follows from the results comes to an end.
+fn clear(builder: &mut Builder, node: &Node, results: &[Option<ArrayId>]) -> Result<()> {
+    for (tensor, array) in node.outputs.iter().zip(results).filter_map(|(o, r)| o.zip(*r)) {
+        let own: Dims = dims("i", &builder.shape(tensor));
+        let zero = Expr::literal(0.0, builder.dtype(tensor));
+        let id = builder.assign(&own, array, builder.iters(own.len()), zero);
+        builder.emit_perfect(id, own.len());
     }
     Ok(())
 }

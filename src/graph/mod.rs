@@ -13,6 +13,13 @@ use indexmap::IndexMap;
 use sirius_polyhedral::{Aff, ConstantData, DType, Origin, Params, narrow};
 use std::collections::BTreeMap;
 
+/// Domain of the nodes that only import makes.
+pub const OWN: &str = "sirius";
+
+/// `Expect(x, extents)` of the domain [`OWN`]: `x`, whose shape must be `extents`. A run where it is not is refused in
+/// the name of the node that the attributes `node` and `op` give, and nothing outside `extents` is read.
+pub const EXPECT: &str = "Expect";
+
 /// Index into [`Graph::tensors`]; prints as `t5`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TensorId(pub u32);

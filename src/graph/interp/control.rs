@@ -2,7 +2,7 @@
 
 use super::index::{pick, split_at, transpose};
 use super::machine::Machine;
-use crate::graph::{Block, Node};
+use crate::graph::{Attribute, Block, Node};
 use crate::run::value::Value;
 use sirius_polyhedral::{Error, Result};
 use std::rc::Rc;
@@ -24,7 +24,13 @@ fn truth(value: &Value) -> Result<bool> {
 
 pub fn branch<'g>(machine: &mut Machine<'g>, node: &'g Node, inputs: &[Option<Rc<Value>>]) -> Result<Values> {
     let condition = inputs.first().cloned().flatten().ok_or_else(|| invalid("the condition is missing"))?;
-    let taken = if truth(&condition)? { "then_branch" } else { "else_branch" };
+    let (taken, needs) = if truth(&condition)? { ("then_branch", "then_needs") } else { ("else_branch", "else_needs") };
+    if let Some(Attribute::Tensor(needs)) = node.attributes.get(needs) {
+        let needs = machine.value(*needs)?;
+        if (0..needs.len()).any(|k| needs.get_i64(k) < 0) {
+            return Err(invalid(format!("its {taken} has no meaning for inputs of these sizes")));
+        }
+    }
     machine.block(block(node, taken)?, Vec::new())
 }
 

@@ -3,7 +3,7 @@
 use super::assume::{Fact, hull};
 use super::context::{Context, State, Step, Stop};
 use super::{batch_scan, carried, counter, grow, sequence, single};
-use crate::graph::{Block, Node, TensorId};
+use crate::graph::{Attribute, Block, Node, TensorId};
 use crate::import::inputs::identifier;
 use sirius_polyhedral::{Aff, DType, Error, Param, ParamDef};
 
@@ -44,7 +44,7 @@ impl Context<'_> {
         out: &mut Vec<Node>,
     ) -> Step {
         let keys = [format!("{}/then", node.name), format!("{}/else", node.name)];
-        let problems = self.problems.len();
+        let (problems, unequal) = (self.problems.len(), self.unequal.len());
         let (spare_then, spare_else) = (then_branch.clone(), else_branch.clone());
         let then_result = self.in_branch(&keys[0], |cx| cx.block(then_branch));
         let else_result = self.in_branch(&keys[1], |cx| cx.block(else_branch));
@@ -53,10 +53,12 @@ impl Context<'_> {
             (Err(Stop::Error(error)), Err(_)) => return Err(error.into()),
             (Ok(_), Err(Stop::Error(error))) => {
                 self.problems.truncate(problems);
+                self.unequal.truncate(unequal);
                 return self.only_branch(&node, spare_then, "else", &error, out);
             }
             (Err(Stop::Error(error)), Ok(_)) => {
                 self.problems.truncate(problems);
+                self.unequal.truncate(unequal);
                 return self.only_branch(&node, spare_else, "then", &error, out);
             }
             (Ok(then_block), Ok(else_block)) => (then_block, else_block),
@@ -64,6 +66,11 @@ impl Context<'_> {
         self.widen(&keys)?;
         self.spread_branches(&mut node, [&mut then_block, &mut else_block])?;
         self.merge(&node, condition, &mut then_block, &mut else_block)?;
+        for (name, key) in ["then_needs", "else_needs"].into_iter().zip(&keys) {
+            if let Some(needs) = self.branch_needs(key)? {
+                node.attributes.insert(name.to_string(), Attribute::Tensor(needs));
+            }
+        }
         Self::put_block(&mut node, "then_branch", then_block);
         Self::put_block(&mut node, "else_branch", else_block);
         out.push(node);

@@ -5,7 +5,7 @@ use super::context::{Context, State, Step, Stop};
 use super::function;
 use super::legacy;
 use super::sequence;
-use super::site::{MAX_CONTENTS, Site};
+use super::site::MAX_CONTENTS;
 use super::table;
 use crate::graph::fold::fold_small;
 use crate::graph::{Attribute, Block, Node, TensorId};
@@ -101,10 +101,12 @@ impl Context<'_> {
         if sequence::refuses(self, &node) {
             return Err(sequence::error(&node).into());
         }
+        let before = self.unequal.len();
         legacy::modernize(self, &mut node, out)?;
         axes::settle(self, &mut node, out)?;
         if let Some(function) = function::find(&node) {
-            return function.expand(&node, self, out);
+            function.expand(&node, self, out)?;
+            return self.all_compared(before);
         }
         match node.op.as_str() {
             "Identity" => self.identity(&node),
@@ -114,7 +116,7 @@ impl Context<'_> {
             op if sequence::find(op).is_some() => sequence::infer(self, &node, out),
             op => {
                 let rule = table::find(op).ok_or_else(|| unknown(&node))?;
-                rule(&mut Site { node: &node, cx: self })?;
+                self.apply_rule(&mut node, rule, out)?;
                 self.check_outputs(&node)?;
                 let settled = node.outputs.iter().flatten().all(|id| self.graph.tensor(*id).constant.is_some());
                 if !settled && !fold_small(&mut self.graph, &node, MAX_CONTENTS)? {
@@ -122,7 +124,8 @@ impl Context<'_> {
                 }
                 Ok(())
             }
-        }
+        }?;
+        self.all_compared(before)
     }
 
     fn identity(&mut self, node: &Node) -> Step {
