@@ -3,12 +3,14 @@
 //!
 //! The workspace has room up to the parameter's bounds, so the array holds the value cut to them. Where the data
 //! may ask for more, a second array keeps what it asked for: the artifact compares it with the bounds after the
-//! run and refuses the result.
+//! run and refuses the result. Inside a loop an amount is another one in every step ([`super::varying`]); of those
+//! outside the bounds the last is kept.
 
 use super::builder::Builder;
+use super::counted::guarded;
 use super::terms::*;
 use crate::graph::{Node, TensorId};
-use sirius_polyhedral::{Aff, ArrayId, DType, Error, Expr, Param, ParamDef, ParamId, Result, StatementKind};
+use sirius_polyhedral::{Aff, ArrayId, DType, Expr, Param, ParamDef, ParamId, Result, StatementKind};
 
 /// Defines the parameters that take their values from the node's results.
 pub fn define_results(b: &mut Builder, node: &Node) -> Result<()> {
@@ -18,7 +20,7 @@ pub fn define_results(b: &mut Builder, node: &Node) -> Result<()> {
     for &output in node.outputs.iter().flatten() {
         let Some(param) = param_of(b, output) else { continue };
         let value = convert(b.dtype(output), DType::I64, b.read(output, &[])?);
-        demand(b, node, param, value)?;
+        demand(b, param, value);
     }
     Ok(())
 }
@@ -27,7 +29,7 @@ pub fn define_results(b: &mut Builder, node: &Node) -> Result<()> {
 pub fn define_count(b: &mut Builder, node: &Node, value: Expr) -> Result<()> {
     let count = node.count_output().and_then(|n| node.output(n));
     let Some((count, param)) = count.and_then(|c| Some((c, param_of(b, c)?))) else { return Ok(()) };
-    define(b, node, param, value.clone())?;
+    define(b, param, value.clone());
     b.bind(count, value);
     Ok(())
 }
@@ -36,7 +38,7 @@ pub fn define_count(b: &mut Builder, node: &Node, value: Expr) -> Result<()> {
 pub fn define_demand(b: &mut Builder, node: &Node, value: Expr) -> Result<()> {
     let count = node.count_output().and_then(|n| node.output(n));
     let Some((count, param)) = count.and_then(|c| Some((c, param_of(b, c)?))) else { return Ok(()) };
-    demand(b, node, param, value.clone())?;
+    demand(b, param, value.clone());
     b.bind(count, value);
     Ok(())
 }
@@ -48,47 +50,79 @@ fn param_of(b: &Builder, tensor: TensorId) -> Option<ParamId> {
 }
 
 /// Defines a parameter by an amount that may be outside its bounds.
-pub fn demand(b: &mut Builder, node: &Node, id: ParamId, value: Expr) -> Result<()> {
+pub fn demand(b: &mut Builder, id: ParamId, value: Expr) {
     let param = b.graph.params.get(id).clone();
     if param.min > i64::MIN || param.max.is_some() {
         let name = format!("{}_wanted", param.name);
-        let wanted = host_scalar(b, node, &param, &name, value.clone())?;
+        let wanted = match b.depth() {
+            0 => host_scalar(b, &param, &name, value.clone()),
+            _ => last_outside(b, &param, &name, value.clone()),
+        };
         let def = ParamDef::Value { array: b.program.array(wanted).name.clone() };
         b.program.params.push(Param { name, def, ..param });
     }
-    define(b, node, id, value)
+    define(b, id, value);
 }
 
-fn define(b: &mut Builder, node: &Node, id: ParamId, value: Expr) -> Result<()> {
+/// Defines a parameter by a value that is cut to its bounds.
+pub fn define(b: &mut Builder, id: ParamId, value: Expr) {
     let param = b.graph.params.get(id).clone();
     let raised = if param.min > i64::MIN { max(value, Expr::int(param.min)) } else { value };
     let cut = param.max.map_or(raised.clone(), |limit| min(raised, Expr::int(limit)));
-    let array = host_scalar(b, node, &param, &param.name, cut)?;
-    let array = b.program.array(array).name.clone();
-    b.program.params.get_mut(id).def = ParamDef::Value { array };
-    Ok(())
+    set(b, id, &param, cut);
+}
+
+/// The parameter is `value`: one number of the run, or one per step of the loops around.
+fn set(b: &mut Builder, id: ParamId, param: &Param, value: Expr) {
+    if b.depth() == 0 {
+        let array = host_scalar(b, param, &param.name, value);
+        let array = b.program.array(array).name.clone();
+        b.program.params.get_mut(id).def = ParamDef::Value { array };
+        return;
+    }
+    let array = b.temp(&param.name, DType::I64, vec![]);
+    let step = b.assign(&[], array, vec![], value);
+    b.emit_perfect(step, 0);
+    let value = b.load(array, vec![]);
+    b.vary(id, value);
+}
+
+/// The last value of a step that is outside the bounds of `param`, in a scalar array; a number inside where none is.
+fn last_outside(b: &mut Builder, param: &Param, name: &str, value: Expr) -> ArrayId {
+    let last = b.before_all(|b| {
+        let last = b.temp(name, DType::I64, vec![]);
+        let inside = b.assign(&[], last, vec![], Expr::int(least(param)));
+        b.emit_perfect(inside, 0);
+        last
+    });
+    let below = (param.min > i64::MIN).then(|| lt(value.clone(), Expr::int(param.min)));
+    let above = param.max.map(|limit| gt(value.clone(), Expr::int(limit)));
+    let Some(outside) = [below, above].into_iter().flatten().reduce(or) else { return last };
+    guarded(b, outside, |b| {
+        let note = b.statement(StatementKind::Update, &[], last, vec![], value);
+        b.emit_perfect(note, 0);
+    });
+    last
+}
+
+/// A value that the parameter may have.
+fn least(param: &Param) -> i64 {
+    param.min.max(0).min(param.max.unwrap_or(i64::MAX))
 }
 
 /// An integer in a scalar array. Where the branch around it does not run, it is the least value of `param`.
-fn host_scalar(b: &mut Builder, node: &Node, param: &Param, name: &str, value: Expr) -> Result<ArrayId> {
-    if b.depth() > 0 {
-        let message = format!("node \"{}\" ({}): an amount is computed inside a loop", node.name, node.op);
-        return Err(Error::unsupported("E310", message)
-            .at(&node.origin())
-            .help("every step would need tensors of another size; move the node out of the loop"));
-    }
+fn host_scalar(b: &mut Builder, param: &Param, name: &str, value: Expr) -> ArrayId {
     let array = b.temp(name, DType::I64, vec![]);
     let mut kind = StatementKind::Assign;
     if let Some(guard) = b.scope.guard.take() {
-        let least = param.min.max(0).min(param.max.unwrap_or(i64::MAX));
-        let first = b.assign(&[], array, vec![], Expr::int(least));
+        let first = b.assign(&[], array, vec![], Expr::int(least(param)));
         b.emit_perfect(first, 0);
         b.scope.guard = Some(guard);
         kind = StatementKind::Update;
     }
     let id = b.statement(kind, &[], array, vec![], value);
     b.emit_perfect(id, 0);
-    Ok(array)
+    array
 }
 
 /// A mark that the run leaves where the node meets wrong data: 0, or 1 once a statement has raised it. A parameter
@@ -110,13 +144,14 @@ pub fn flag(b: &mut Builder, node: &Node) -> ArrayId {
     flag
 }
 
-/// A loop bound that the program computes: at least 0, and no tensor is as large.
-pub fn loop_bound(b: &mut Builder, node: &Node, name: &str, value: Expr) -> Result<Aff> {
-    let param = Param { name: name.into(), def: ParamDef::Mul(0.into(), 0.into()), min: 0, max: None, hint: 4 };
-    let array = host_scalar(b, node, &param, name, max(value, Expr::int(0)))?;
-    let array = b.program.array(array).name.clone();
-    let id = b.program.params.derived(ParamDef::Value { array });
-    let known = b.program.params.get_mut(id);
-    (known.min, known.hint) = (0, param.hint);
-    Ok(Aff::param(id))
+/// A loop bound that the program computes, from 0 to `most`; no tensor is as large.
+pub fn loop_bound(b: &mut Builder, name: &str, value: Expr, most: i64) -> Aff {
+    let number = b.program.params.len();
+    let id = b.program.params.derived(ParamDef::Value { array: format!("{name}_{number}") });
+    let param = b.program.params.get_mut(id);
+    // In a loop, a statement runs over all that the bound may be.
+    (param.min, param.max, param.hint) = (0, (!b.scope.prefix.is_empty()).then_some(most), 4);
+    let param = Param { name: name.into(), ..param.clone() };
+    set(b, id, &param, min(max(value, Expr::int(0)), Expr::int(most)));
+    Aff::param(id)
 }

@@ -10,7 +10,7 @@ use super::{agree, amounts};
 use super::builder::{Dims, dims};
 use super::{Builder, extract_block, unsupported};
 use crate::graph::{Attribute, Block, Node, TensorId};
-use sirius_polyhedral::{Aff, ArrayId, BinaryOp, DType, Error, Expr, ParamDef, Result, StatementKind, UnaryOp};
+use sirius_polyhedral::{Aff, ArrayId, BinaryOp, DType, Expr, ParamDef, Result, StatementKind, UnaryOp};
 
 /// Iterations of a loop without a trip count: never reached, and far from overflow in address arithmetic.
 const UNBOUNDED: i64 = 1 << 40;
@@ -104,17 +104,20 @@ struct Carried {
     result: Option<TensorId>,
 }
 
-/// ONNX `Loop` (opset 1 to 23).
+/// ONNX `Loop` (opset 1 to 23). A loop in a loop whose trip count is another one in every step ends early.
 pub fn extract_loop(builder: &mut Builder, node: &Node) -> Result<()> {
     let body = node.block("body").ok_or_else(|| unsupported(builder, node))?;
-    let exits = may_exit(builder, node, body) && !(builder.depth() == 0 && keeps_condition(builder, body));
+    let varies = trips_vary(builder, node);
+    let may_exit = may_exit(builder, node, body);
+    let exits = if builder.depth() > 0 { varies || may_exit } else { may_exit && !keeps_condition(builder, body) };
     let collects = node.outputs.iter().skip(node.inputs.len().saturating_sub(2)).any(Option::is_some);
     let (trips, wanted) = match exits && collects {
-        true => collected_trips(builder, node)?,
+        true => collected_trips(builder, node),
+        false if varies => (Aff::constant(UNBOUNDED), None),
         false => (trip_count(builder, node)?, None),
     };
     let carried = carry(builder, node, body, &trips)?;
-    let limit = if exits && collects { run_time_trips(builder, node)? } else { None };
+    let limit = if exits && (collects || varies) { run_time_trips(builder, node)? } else { None };
     let alive = exits.then(|| alive_array(builder, node, &trips, limit.as_ref())).transpose()?;
     let count = (exits && collects).then(|| Count::start(builder, node)).transpose()?;
     let scans = scan_results(builder, node, body, carried.len(), &trips, exits)?;
@@ -161,12 +164,18 @@ pub fn extract_loop(builder: &mut Builder, node: &Node) -> Result<()> {
 }
 
 /// The trip count of a loop that collects values and may end early, and the largest count when it is cut.
-fn collected_trips(builder: &Builder, node: &Node) -> Result<(Aff, Option<i64>)> {
+fn collected_trips(builder: &Builder, node: &Node) -> (Aff, Option<i64>) {
     let declared = node.input(0).and_then(|t| builder.graph.tensor(t).ints()).and_then(|v| v.first().copied());
     match declared {
-        Some(n) if n <= MAX_COLLECTED => Ok((Aff::constant(n.max(0)), None)),
-        _ => Ok((Aff::constant(MAX_COLLECTED), Some(MAX_COLLECTED))),
+        Some(n) if n <= MAX_COLLECTED => (Aff::constant(n.max(0)), None),
+        _ => (Aff::constant(MAX_COLLECTED), Some(MAX_COLLECTED)),
     }
+}
+
+/// Can the trip count be another one in every step of the loops around?
+fn trips_vary(builder: &Builder, node: &Node) -> bool {
+    let Some(tensor) = node.input(0).filter(|_| builder.depth() > 0) else { return false };
+    builder.graph.tensor(tensor).affs().is_none_or(|list| list.iter().any(|count| builder.varies(count)))
 }
 
 /// The trip count where it is not a number that import knows.
@@ -213,16 +222,6 @@ impl Count {
     /// Defines the parameter that shape inference gave to the length; -1 when the loop was cut off.
     fn finish(self, builder: &mut Builder, node: &Node, wanted: Option<i64>) {
         let Some(name) = declared_trips(builder, node) else { return };
-        let trips = builder.temp(&name, DType::I64, vec![]);
-        let length = ParamDef::Value { array: name };
-        let known = builder.program.params.iter().find(|(_, p)| p.def == length).map(|(id, _)| id);
-        if let Some(id) = known {
-            // The array's name is made unique, and parameters find their array by name.
-            let array = builder.program.array(trips).name.clone();
-            let param = builder.program.params.get_mut(id);
-            param.def = ParamDef::Value { array };
-            param.max = wanted.map_or(param.max, |limit| Some(param.max.map_or(limit, |max| max.min(limit))));
-        }
         let steps = builder.load(self.steps, vec![]);
         let value = match wanted {
             None => steps,
@@ -232,6 +231,19 @@ impl Count {
                 Expr::select(cut, Expr::int(-1), steps)
             }
         };
+        let length = ParamDef::Value { array: name.clone() };
+        let known = builder.program.params.iter().find(|(_, p)| p.def == length).map(|(id, _)| id);
+        if let Some(id) = known.filter(|_| builder.depth() > 0) {
+            return amounts::demand(builder, id, value);
+        }
+        let trips = builder.temp(&name, DType::I64, vec![]);
+        if let Some(id) = known {
+            // The array's name is made unique, and parameters find their array by name.
+            let array = builder.program.array(trips).name.clone();
+            let param = builder.program.params.get_mut(id);
+            param.def = ParamDef::Value { array };
+            param.max = wanted.map_or(param.max, |limit| Some(param.max.map_or(limit, |max| max.min(limit))));
+        }
         let id = builder.assign(&[], trips, vec![], value);
         builder.emit_perfect(id, 0);
     }
@@ -253,12 +265,6 @@ fn trip_count(builder: &mut Builder, node: &Node) -> Result<Aff> {
             None => count.clone(),
         });
     }
-    if builder.depth() > 0 {
-        let message = format!("node \"{}\": the trip count of an inner Loop is computed at run time", node.name);
-        return Err(Error::unsupported("E310", message)
-            .at(&node.origin())
-            .help("give the inner loop a constant maximum trip count and an exit condition"));
-    }
     let count = scalar(builder, tensor)?;
     let count = match starts {
         Some(starts) => Expr::select(starts, count, Expr::int(0)),
@@ -268,7 +274,7 @@ fn trip_count(builder: &mut Builder, node: &Node) -> Result<Aff> {
     let def = name.map(|array| ParamDef::Value { array });
     let known = builder.program.params.iter().find(|(_, p)| Some(&p.def) == def.as_ref()).map(|(id, _)| id);
     if let Some(id) = known {
-        amounts::demand(builder, node, id, Expr::binary(BinaryOp::Max, count, Expr::int(0)))?;
+        amounts::demand(builder, id, Expr::binary(BinaryOp::Max, count, Expr::int(0)));
         return Ok(Aff::param(id));
     }
     let array = builder.temp(&format!("{}_trips", node.name), DType::I64, vec![]);

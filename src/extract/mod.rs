@@ -45,6 +45,7 @@ mod terms;
 mod top_k;
 mod unique;
 mod unpool;
+mod varying;
 mod view;
 
 pub use builder::{Builder, Dims, Scope, View, dims, leaf, named_dims};
