@@ -3,6 +3,7 @@
 use crate::extract;
 use crate::graph::{self, Graph, Port};
 use crate::import::{self, Dimension, Given, ImportOptions, Length, Shape};
+use crate::report::fusion::{self, FusionReport};
 use crate::report::{forms, session::Session, work};
 use sirius_lowering::Target;
 use sirius_lowering::artifact::{ArtifactOptions, WeightsPolicy, tag_of, write_artifact};
@@ -55,6 +56,8 @@ pub struct CompileOptions {
     pub name: Option<String>,
     /// Write here what the passes did, in a form that `sirius verify` checks.
     pub certificate: Option<PathBuf>,
+    /// Write here the groups that fusion made, and why no two of them are one.
+    pub fusion_report: Option<PathBuf>,
     /// Make code that reports what it does.
     pub counting: Counting,
 }
@@ -78,6 +81,7 @@ impl Default for CompileOptions {
             numeric: Numeric::Contract,
             name: None,
             certificate: None,
+            fusion_report: None,
             counting: Counting::Off,
         }
     }
@@ -214,9 +218,13 @@ pub fn optimize(
 ) -> Result<Report> {
     let passes = passes(options)?;
     let mut recorder = options.certificate.as_ref().map(|_| Recorder::new(program));
+    let mut groups: Option<Program> = None;
     let report = session.phase("passes", |session| {
         let mut dump = |_: usize, pass: &str, program: &Program| {
             recorder.iter_mut().for_each(|r| r.after(pass, program));
+            if options.fusion_report.is_some() && fusion::LAST_PASSES.contains(&pass) {
+                groups = Some(program.clone());
+            }
             session.dump_file(pass, "poly", |to| forms::save_program(program, to))
         };
         let driver = DriverOptions {
@@ -230,14 +238,17 @@ pub fn optimize(
     if let (Some(recorder), Some(path)) = (recorder, &options.certificate) {
         session.phase("certificate", |_| forms::save_certificate(&recorder.finish(TOOL)?, path))?;
     }
+    if let Some(path) = &options.fusion_report {
+        let groups = groups.as_ref().unwrap_or(program);
+        session.phase("fusion report", |_| FusionReport::of(groups, &target.machine, &program.name)?.save(path))?;
+    }
     Ok(report)
 }
 
-/// What the user switched off, and passes that a certificate cannot follow yet: a hoisted instance stands for one of
-/// every step, and its array has lost a dimension; a step of a rerolled loop stands for another statement; a sunk one
-/// does not run where its counterpart does.
+/// What the user switched off, and what a certificate cannot follow: a sunk statement does not run where its counterpart
+/// does.
 fn disabled(options: &CompileOptions) -> BTreeSet<String> {
-    let unproven = options.certificate.iter().flat_map(|_| ["hoist", "reroll", "sink"].map(str::to_string));
+    let unproven = options.certificate.iter().map(|_| "sink".to_string());
     options.disabled.iter().cloned().chain(unproven).collect()
 }
 

@@ -124,21 +124,24 @@ pub struct Statement {
     pub origin: Origin,
 }
 
-/// Dimension `dim` of a statement became dimensions `dim` and `dim + 1`: `old = size * outer + inner`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Split {
-    pub statement: StatementId,
-    pub dim: usize,
-    pub size: i64,
+/// What became of the iterators of a statement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Renaming {
+    /// Dimension `dim` became dimensions `dim` and `dim + 1`: `old = size * outer + inner`.
+    Split { statement: StatementId, dim: usize, size: i64 },
+    /// Dimension `dim` went away: one instance stands for those of all its values.
+    Dropped { statement: StatementId, dim: usize },
+    /// The statement got a new first dimension, whose value `k` is the statement that was `steps[k]`.
+    Steps { statement: StatementId, steps: Vec<StatementId> },
 }
 
-/// How iterators were split since the program was made, in order: what a certificate needs to name the instance that
+/// How instances were renamed since the program was made, in order: what a certificate needs to name the instance that
 /// an instance was. Not part of what a program is: it does not print, and programs are equal without it.
 #[derive(Clone, Debug, Default)]
-pub struct Splits(pub Vec<Split>);
+pub struct History(pub Vec<Renaming>);
 
-impl PartialEq for Splits {
-    fn eq(&self, _: &Splits) -> bool {
+impl PartialEq for History {
+    fn eq(&self, _: &History) -> bool {
         true
     }
 }
@@ -158,7 +161,7 @@ pub struct Program {
     /// The shape of every graph output; entry `n` belongs to `Role::Output(n)`.
     pub outputs: Vec<ArrayId>,
     pub inputs: Vec<ArrayId>,
-    pub splits: Splits,
+    pub history: History,
 }
 
 impl Program {

@@ -177,6 +177,7 @@ impl CompilerArgs {
             },
             name: self.name.clone(),
             certificate: None,
+            fusion_report: None,
             counting: if self.count { Counting::On } else { Counting::Off },
         }
     }
@@ -226,9 +227,12 @@ pub struct CompileArgs {
     /// Folder of the artifact: NAME.so, NAME.h, NAME.json and, for large weights, NAME.weights
     #[arg(short = 'o', long = "output", value_name = "DIR")]
     pub output: PathBuf,
-    /// Write dependences, schedule and storage maps to this file, for `sirius verify` (switches `hoist` and `reroll` off)
+    /// Write dependences, schedule and storage maps to this file, for `sirius verify`
     #[arg(long, value_name = "FILE")]
     pub certificate: Option<PathBuf>,
+    /// Write the groups that fusion made, and why no two of them are one, to this file (docs/fusion.schema.json)
+    #[arg(long, value_name = "FILE")]
+    pub fusion_report: Option<PathBuf>,
     #[command(flatten)]
     pub compiler: CompilerArgs,
 }
@@ -378,14 +382,16 @@ pub struct AblateArgs {
 
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
+  sirius explain model.onnx                              every two groups of nests: why they are not one
   sirius explain model.onnx /encoder/MatMul              what became of one node
   sirius explain model.onnx /encoder/MatMul /encoder/Add why they share loops or not, with two instances or the cost
-  sirius explain model.onnx /encoder/MatMul --json       the same facts; docs/explain.schema.json is the schema")]
+  sirius explain model.onnx /encoder/MatMul --json       the same facts; docs/explain.schema.json is the schema
+  sirius explain model.onnx --json                       docs/fusion.schema.json is the schema")]
 pub struct ExplainArgs {
     /// The ONNX file
     pub model: PathBuf,
-    /// Name of a node, or a part of it
-    #[arg(required = true, num_args = 1..=2)]
+    /// Name of a node, or a part of it; two for why they share loops or not
+    #[arg(num_args = 0..=2)]
     pub nodes: Vec<String>,
     /// One JSON object
     #[arg(long)]
