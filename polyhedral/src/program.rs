@@ -135,10 +135,23 @@ pub enum Renaming {
     Steps { statement: StatementId, steps: Vec<StatementId> },
 }
 
-/// How instances were renamed since the program was made, in order: what a certificate needs to name the instance that
-/// an instance was. Not part of what a program is: it does not print, and programs are equal without it.
+/// A constant made of another one: its element `i` is element `subscripts(i)` of `from`, where there is one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packed {
+    pub array: ArrayId,
+    pub from: ArrayId,
+    pub subscripts: Vec<Aff>,
+}
+
+/// What a certificate needs to name the instance that an instance was, and the element that an element was. Not part of
+/// what a program is: it does not print, and programs are equal without it.
 #[derive(Clone, Debug, Default)]
-pub struct History(pub Vec<Renaming>);
+pub struct History {
+    /// How instances were renamed since the program was made, in order.
+    pub renamings: Vec<Renaming>,
+    /// How constants were rearranged.
+    pub packed: Vec<Packed>,
+}
 
 impl PartialEq for History {
     fn eq(&self, _: &History) -> bool {

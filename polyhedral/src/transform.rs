@@ -92,7 +92,7 @@ pub fn strip_mine(program: &mut Program, path: &[usize], size: i64) -> bool {
 /// Splits dimension `d` of one statement, in its domain, its expressions and its band members.
 fn split_dimension(program: &mut Program, id: StatementId, d: usize, size: i64) {
     let params = program.params.clone();
-    program.history.0.push(Renaming::Split { statement: id, dim: d, size });
+    program.history.renamings.push(Renaming::Split { statement: id, dim: d, size });
     let statement = program.statement_mut(id);
     let old = |n: usize| match n.cmp(&d) {
         std::cmp::Ordering::Less => Aff::iter(n),

@@ -98,6 +98,10 @@ pub struct ArrayEntry {
     /// Of a constant: the 64-bit xxHash of its bytes, row-major and little-endian.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contents: Option<String>,
+    /// Of a constant that is another one rearranged: from its elements to those of the other, `{ A9[i0, i1] ->
+    /// A3[8*i1 + i0] }`. What is outside of the other is never read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rearranged: Option<String>,
     /// Where a temporary lives; arrays of the caller and constants have no place.
     pub place: Option<Place>,
 }
@@ -190,4 +194,9 @@ pub enum Ordering {
     Output,
     /// Two accumulations into one element: any order, not at once.
     Reduction,
+}
+
+/// What stands for the contents of a constant: [`ArrayEntry::contents`].
+pub fn hash(bytes: &[u8]) -> String {
+    format!("{:016x}", xxhash_rust::xxh64::xxh64(bytes, bytes.len() as u64))
 }

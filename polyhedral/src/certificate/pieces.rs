@@ -33,7 +33,7 @@ pub fn instances(base: &Program, last: &Program) -> BTreeMap<String, Vec<String>
         (id, vec![Piece { statement: id, values, fixed: vec![] }])
     };
     let mut found: BTreeMap<StatementId, Vec<Piece>> = base.statements().map(whole).collect();
-    let renamings = &last.history.0[base.history.0.len()..];
+    let renamings = &last.history.renamings[base.history.renamings.len()..];
     for (n, renaming) in renamings.iter().enumerate() {
         apply(&mut found, renaming, FREE + n);
     }
@@ -81,7 +81,7 @@ fn text(last: &Program, id: StatementId, piece: &Piece) -> String {
     let names = Names::new(last);
     let from = names.tuple(id);
     let mut conditions: Vec<String> = piece.fixed.iter().map(|(aff, n)| format!("{} = {n}", names.aff(aff))).collect();
-    let free: Vec<String> = (FREE..FREE + last.history.0.len())
+    let free: Vec<String> = (FREE..FREE + last.history.renamings.len())
         .filter(|n| piece.values.iter().any(|v| v.uses_iter(*n)))
         .map(|n| format!("i{n}"))
         .collect();

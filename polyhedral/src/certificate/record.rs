@@ -8,10 +8,11 @@ use crate::expr::{Access, BinaryOp, Expr};
 use crate::isl::Ctx;
 use crate::isl::text::{Names, param_name};
 use crate::param::ParamId;
-use crate::program::{Array, ArrayId, ConstantData, Placement, Program, Role, Statement, StatementId, StatementKind};
+use crate::program::{
+    Array, ArrayId, ConstantData, Packed, Placement, Program, Role, Statement, StatementId, StatementKind,
+};
 use crate::schedule_tree::{Mark, Node};
 use std::collections::{BTreeSet, HashMap};
-use xxhash_rust::xxh64::xxh64;
 
 /// Passes that change what statements compute.
 const CLASSICAL: [&str; 3] = ["cse", "fold", "forward"];
@@ -124,8 +125,7 @@ struct Hashes(HashMap<*const u8, String>);
 impl Hashes {
     /// Shared data keeps its place in memory while the programs are there.
     fn of(&mut self, data: &ConstantData) -> String {
-        let hash = || format!("{:016x}", xxh64(data.bytes(), data.bytes().len() as u64));
-        self.0.entry(data.bytes().as_ptr()).or_insert_with(hash).clone()
+        self.0.entry(data.bytes().as_ptr()).or_insert_with(|| hash(data.bytes())).clone()
     }
 }
 
@@ -133,13 +133,14 @@ fn listing(stage: String, program: &Program, hashes: &mut Hashes) -> Listing {
     let names = Names::new(program);
     Listing {
         stage,
-        arrays: program.arrays().map(|(id, array)| array_entry(&names, id, array, hashes)).collect(),
+        arrays: program.arrays().map(|(id, array)| array_entry(program, id, array, hashes)).collect(),
         statements: program.statements().map(|(id, s)| Writer::new(program, id).statement(s)).collect(),
         schedule: program.schedule.roots.iter().map(|node| tree(&names, node)).collect(),
     }
 }
 
-fn array_entry(names: &Names, id: ArrayId, array: &Array, hashes: &mut Hashes) -> ArrayEntry {
+fn array_entry(program: &Program, id: ArrayId, array: &Array, hashes: &mut Hashes) -> ArrayEntry {
+    let names = &Names::new(program);
     let params = params_of(&array.extents);
     let subscripts: Vec<String> = (0..array.extents.len()).map(|d| format!("o{d}")).collect();
     let mut bounds: Vec<String> =
@@ -167,11 +168,19 @@ fn array_entry(names: &Names, id: ArrayId, array: &Array, hashes: &mut Hashes) -
             Role::Constant(data) => Some(hashes.of(data)),
             _ => None,
         },
+        rearranged: program.history.packed.iter().find(|p| p.array == id).map(|p| rearranged(names, p, array)),
         place: array.placement.as_ref().map(|p| match p {
             Placement::Slot(n) => Place::Slot(*n),
             Placement::Register => Place::Register,
         }),
     }
+}
+
+/// `{ A9[i0, i1] -> A3[8*i1 + i0] }`.
+fn rearranged(names: &Names, packed: &Packed, array: &Array) -> String {
+    let variables: Vec<String> = (0..array.extents.len()).map(|d| format!("i{d}")).collect();
+    let subscripts: Vec<String> = packed.subscripts.iter().map(|a| names.aff(a)).collect();
+    format!("{{ {}[{}] -> {}[{}] }}", packed.array, variables.join(", "), packed.from, subscripts.join(", "))
 }
 
 fn params_of<'a>(affs: impl IntoIterator<Item = &'a Aff>) -> BTreeSet<ParamId> {

@@ -217,7 +217,7 @@ fn drop_from_arrays(program: &mut Program, arrays: &IndexMap<ArrayId, usize>) {
 /// Removes iterator `d` of a statement that no longer uses it.
 fn drop_iterator(program: &mut Program, id: StatementId, d: usize, unguard: bool) {
     let renumbered = |n: usize| Aff::iter(if n > d { n - 1 } else { n });
-    program.history.0.push(Renaming::Dropped { statement: id, dim: d });
+    program.history.renamings.push(Renaming::Dropped { statement: id, dim: d });
     let statement = program.statement_mut(id);
     statement.dims.remove(d);
     statement.extents.remove(d);

@@ -100,14 +100,14 @@ impl Undo {
         Undo {
             root: program.schedule.roots[path[0]].clone(),
             statements: dims.keys().map(|s| (*s, program.statement(*s).clone())).collect(),
-            history: program.history.0.len(),
+            history: program.history.renamings.len(),
         }
     }
 
     fn restore(self, program: &mut Program, path: &Path) {
         program.schedule.roots[path[0]] = self.root;
         self.statements.into_iter().for_each(|(id, statement)| *program.statement_mut(id) = statement);
-        program.history.0.truncate(self.history);
+        program.history.renamings.truncate(self.history);
     }
 }
 

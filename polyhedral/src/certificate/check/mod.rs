@@ -5,9 +5,11 @@
 //! `instances`: every instance of the base is one of the last program, once, or stands beside others for one (`merged`).
 //! `same`: it computes the same from the same, through copies (`copies`), in arrays laid out anew (`places`), under the
 //! same test (`guards`).
+//! `constants`: constants have the contents that they had, in other places perhaps.
 //! `dependences`: what the base orders, memory location by memory location, the last program orders too.
 //! `storage`: no two values that are alive at once share a cell, a slot or a register; of the lowered program alone.
 
+mod constants;
 mod copies;
 mod dependences;
 mod guards;
@@ -25,6 +27,7 @@ mod values;
 use super::{Certificate, FORMAT, Listing, Rewrite, Step, VERSION};
 use crate::error::{Error, Result};
 use crate::isl::{Ctx, Map, Set};
+pub use constants::contents;
 use order::{Side, before};
 use read::{Access, Params, Program, Statement, malformed};
 use std::cell::RefCell;
@@ -89,6 +92,9 @@ pub struct Verdict {
     /// proven.
     pub substituted: usize,
     pub assumed: usize,
+    /// Constants that are others rearranged, and those of them that [`contents`] has compared byte for byte.
+    pub rearranged: usize,
+    pub compared: usize,
 }
 
 impl Verdict {
@@ -128,6 +134,8 @@ pub fn check(certificate: &Certificate, operations: u64) -> Result<Verdict> {
         checker.verdict.statements = checker.last.statements.len();
         verdict = checker.verdict;
     }
+    let lowered = certificate.stages.iter().last();
+    verdict.rearranged = lowered.map_or(0, |l| l.arrays.iter().filter(|a| a.rearranged.is_some()).count());
     Ok(verdict)
 }
 

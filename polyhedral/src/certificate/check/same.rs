@@ -17,7 +17,7 @@ pub fn check(checker: &mut Checker) -> Result<()> {
     for statement in (0..checker.last.statements.len()).filter(|s| checker.is_new(*s)).collect::<Vec<_>>() {
         copies::check(checker, statement)?;
     }
-    constants(checker);
+    constants::check(checker);
     merged::check(checker)?;
     let moved = moved_arrays(checker)?;
     for statement in 0..checker.last.statements.len() {
@@ -155,7 +155,7 @@ fn same_access(c: &Checker, statement: usize, piece: usize, n: usize, moved: &Pl
     }
     let constant = |p: &Program, a: &str| p.arrays[a].entry.role == ArrayRole::Constant;
     if constant(&c.last, to) && constant(&c.base, was) {
-        return same_constant(c, (to, &found), (was, &wanted), id);
+        return constants::same(c, (to, &found), (was, &wanted), id);
     }
     if let Some(copy) = copier(c, to, from) {
         // The array stands in for the one of the base.
@@ -167,38 +167,6 @@ fn same_access(c: &Checker, statement: usize, piece: usize, n: usize, moved: &Pl
     let through = found.apply_range(&copy.write.may.reverse()?)?.apply_range(&copy.reads[0].may)?;
     let text = || format!("{id} reads {through} through {to}, in the base {wanted}");
     if through.is_equal(&wanted)? { Ok(None) } else { differs(text()) }
-}
-
-/// A constant is read in the place of another. One that the base has too must have the same contents, and the same element
-/// is read. In a new one, which is the other rearranged, an element stands for one element.
-fn same_constant(c: &Checker, to: (&str, &Map), was: (&str, &Map), id: &str) -> Result<Option<Finding>> {
-    let differs = |text: String| Ok(Some(Finding { rule: Rule::Values, text, witness: None }));
-    if !c.base.arrays.contains_key(to.0) {
-        let one = to.1.reverse()?.apply_range(was.1)?.is_single_valued()?;
-        let text = || format!("{id} reads {} for {}, and one element for several", to.0, was.0);
-        return if one { Ok(None) } else { differs(text()) };
-    }
-    let (new, old) = (&c.last.arrays[to.0], &c.base.arrays[was.0]);
-    let (here, there) = (new.shape.dims(), old.shape.dims());
-    let renamed = rename(&c.ctx, to.0, was.0, here)?;
-    let whole = here == there && new.shape.apply(&renamed)?.is_equal(&old.shape)?;
-    if !whole || new.entry.contents.is_none() || new.entry.contents != old.entry.contents {
-        return differs(format!("{id} reads {}, in the base {}, which has other contents", to.0, was.0));
-    }
-    let same = to.1.apply_range(&renamed)?.is_equal(was.1)?;
-    if same { Ok(None) } else { differs(format!("{id} reads {}, in the base {}", to.1, was.1)) }
-}
-
-/// The constants that both stages have are the same.
-fn constants(checker: &mut Checker) {
-    let mut ids: Vec<&str> = checker.base.arrays.keys().copied().collect();
-    ids.sort();
-    for id in ids {
-        let (old, Some(new)) = (checker.base.arrays[id].entry, checker.last.arrays.get(id)) else { continue };
-        if old.role == ArrayRole::Constant && (new.entry.role != old.role || new.entry.contents != old.contents) {
-            checker.say(Rule::Values, format!("the contents of {id} ({}) are not those of the base", old.name));
-        }
-    }
 }
 
 /// `{ A3[o0, o1] -> A2[o0, o1] }`.

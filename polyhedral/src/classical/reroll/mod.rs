@@ -96,7 +96,7 @@ fn rewrite(program: &mut Program, run: &Run, rolled: Rolled) -> Vec<ArrayId> {
     for (n, (id, statement)) in kept.iter().zip(rolled.statements).enumerate() {
         let later = dropped.iter().skip(n).step_by(kept.len());
         let steps = [id].into_iter().chain(later).copied().collect();
-        program.history.0.push(Renaming::Steps { statement: *id, steps });
+        program.history.renamings.push(Renaming::Steps { statement: *id, steps });
         *program.statement_mut(*id) = statement;
     }
     let all = run.start..run.start + run.period * run.count;

@@ -1,6 +1,8 @@
 //! Instances that became one, and statements that became steps of one.
 
 use super::*;
+use crate::certificate::check::constants::contents;
+use crate::program::Role;
 
 /// `copy` leaves both loops; what stays reads its array.
 const STEPS: &str = "\
@@ -228,4 +230,57 @@ fn no_step_is_left_out_or_reads_something_else() {
     refused(&changed, Rule::Values);
     // The start is copied into the wrong plane.
     refused(&tampered(&right, "[0, i0] }", "[1, i0] }"), Rule::Values);
+}
+
+/// Weights in another order: the certificate says which element is which, and the bytes are compared.
+#[test]
+fn rearranged_weights_are_the_same_numbers() {
+    let text = "\
+program packed
+array x: f32[32, 3] input 0
+array w: f32[3, 4] constant {1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0}
+array y: f32[32, 4] output 0
+inputs x
+outputs y
+S0 [m: 32, n: 4]: y[m, n] = 0.0f32
+S1 [m: 32, n: 4, k: 3]: y[m, n] += x[m, k] * w[2 - k, n]
+schedule {
+  for [S0: m, S1: m] { for [S0: n, S1: n] { S0 for [S1: k] { S1 } } }
+}
+";
+    let mut program = parse_program(text, &ConstantPool::default()).unwrap();
+    let mut recorder = Recorder::new(&program);
+    crate::pipeline::find("tile").unwrap().run(&mut program, &mut context(&machine(1))).unwrap();
+    recorder.after("tile", &program);
+    let right = recorder.finish("test").unwrap();
+    let data = |(_, array): (_, &crate::program::Array)| match &array.role {
+        Role::Constant(data) => Some(data.bytes().to_vec()),
+        _ => None,
+    };
+    let blobs: Vec<Vec<u8>> = program.arrays().filter_map(data).collect();
+    let compared = |certificate: &Certificate, blobs: &[Vec<u8>]| {
+        let mut verdict = verdict(certificate);
+        contents(certificate, &blobs.iter().map(Vec::as_slice).collect::<Vec<_>>(), &mut verdict).unwrap();
+        verdict
+    };
+    let found = compared(&right, &blobs);
+    assert!(found.holds() && (found.rearranged, found.compared) == (1, 1), "{found:?}");
+    // Without the bytes nothing is compared, and nothing is wrong.
+    let found = compared(&right, &blobs[..1]);
+    assert!(found.holds() && (found.rearranged, found.compared) == (1, 0), "{found:?}");
+    // The map of another slice: some access is another one.
+    let mut slice = right.clone();
+    let entry = last(&mut slice).arrays.iter_mut().find(|a| a.rearranged.is_some()).unwrap();
+    let text = entry.rearranged.clone().unwrap();
+    entry.rearranged = Some(text.replace("[2 - ", "[1 - ").replace("-> A1[", "-> A1[0*i0 + "));
+    assert_ne!(entry.rearranged, Some(text));
+    refused(&slice, Rule::Values);
+    // Other numbers under the name of these.
+    let mut other = right.clone();
+    let mut bytes = blobs[1].clone();
+    bytes[0] ^= 1;
+    let entry = last(&mut other).arrays.iter_mut().find(|a| a.rearranged.is_some()).unwrap();
+    entry.contents = Some(crate::certificate::hash(&bytes));
+    let found = compared(&other, &[blobs[0].clone(), bytes]);
+    assert!(found.findings.iter().any(|f| f.text.contains("rearranged")), "{found:?}");
 }
