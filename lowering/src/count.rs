@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Events are those of the emitted code, before LLVM keeps in registers what it can; what the compiler itself keeps in
-//! registers is never an event. Such code is several times slower, and its time means nothing.
+//! registers is never an event. An innermost loop whose iterations differ in their addresses only, each by a fixed
+//! distance, reports once, when it is over: `Event::Repeat`. Such code is several times slower, and its time means nothing.
 
 use crate::ir::{Ir, Type, Value};
 use inkwell::AddressSpace;
