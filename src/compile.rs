@@ -39,6 +39,8 @@ pub struct CompileOptions {
     pub values: BTreeMap<String, Given>,
     /// How many tensors an input has that is a sequence or optional, by name.
     pub lengths: BTreeMap<String, Length>,
+    /// The largest amount that the program may compute where nothing bounds it ([`import::Limits::room`]).
+    pub room: i64,
     /// Dimensions that the file leaves open, by the name of the input or element.
     pub shapes: BTreeMap<String, Shape>,
     pub threads: Option<usize>,
@@ -70,6 +72,7 @@ impl Default for CompileOptions {
             dims: BTreeMap::new(),
             values: BTreeMap::new(),
             lengths: BTreeMap::new(),
+            room: import::ROOM,
             shapes: BTreeMap::new(),
             threads: None,
             level: 3,
@@ -187,7 +190,7 @@ pub fn import(path: &Path, options: &CompileOptions, session: &mut Session) -> R
         values: options.values.clone(),
         lengths: options.lengths.clone(),
         shapes: options.shapes.clone(),
-        ..ImportOptions::default()
+        limits: import::Limits { room: options.room, ..import::Limits::default() },
     };
     let mut graph = session.phase("import", |_| match path.extension().is_some_and(|e| e == "graph") {
         true => graph::text::load(path),

@@ -14,6 +14,9 @@ use sirius_polyhedral::{Aff, ArrayId, BinaryOp, DType, Expr, Origin, Result, Sta
 /// The branch that is taken has no meaning for these sizes.
 const SIZES: i64 = 2;
 
+/// A counter leaves the range that the sizes inside its loop rely on.
+pub const COUNTER: i64 = 3;
+
 /// Two extents below 2^31 differ: `1 << 62 | one << 31 | other`.
 const DIFFER: i64 = 1 << 62;
 const EXTENT_BITS: u32 = 31;
@@ -45,7 +48,7 @@ fn differ(one: Aff, other: Aff) -> Expr {
 }
 
 /// Raises the mark.
-fn mark(b: &mut Builder, flag: ArrayId, value: Expr) {
+pub fn mark(b: &mut Builder, flag: ArrayId, value: Expr) {
     let id = b.statement(StatementKind::Reduce(BinaryOp::Max), &[], flag, vec![], value);
     b.emit_perfect(id, 0);
 }

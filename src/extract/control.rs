@@ -9,15 +9,12 @@
 use super::{agree, amounts};
 use super::builder::{Dims, dims};
 use super::{Builder, extract_block, unsupported};
-use crate::graph::{Attribute, Block, Node, TensorId};
-use sirius_polyhedral::{Aff, ArrayId, BinaryOp, DType, Expr, ParamDef, Result, StatementKind, UnaryOp};
+use crate::graph::{Attribute, Block, COUNTERS, Node, TensorId};
+use crate::import::ROOM;
+use sirius_polyhedral::{Aff, ArrayId, BinaryOp, DType, Error, Expr, ParamDef, Result, StatementKind, UnaryOp};
 
 /// Iterations of a loop without a trip count: never reached, and far from overflow in address arithmetic.
 const UNBOUNDED: i64 = 1 << 40;
-
-/// Iterations for which a loop that may end early keeps the values it collects: the workspace has a size
-/// before the loop has run. A loop that wants more reports a negative length, which the artifact refuses.
-const MAX_COLLECTED: i64 = 1 << 12;
 
 /// ONNX `If`: both branches are extracted, each under its condition.
 pub fn extract_if(builder: &mut Builder, node: &Node) -> Result<()> {
@@ -108,8 +105,10 @@ struct Carried {
 pub fn extract_loop(builder: &mut Builder, node: &Node) -> Result<()> {
     let body = node.block("body").ok_or_else(|| unsupported(builder, node))?;
     let varies = trips_vary(builder, node);
+    let counters = Counters::of(builder, node);
     let may_exit = may_exit(builder, node, body);
-    let exits = if builder.depth() > 0 { varies || may_exit } else { may_exit && !keeps_condition(builder, body) };
+    let ends = if builder.depth() > 0 { varies || may_exit } else { may_exit && !keeps_condition(builder, body) };
+    let exits = ends || counters.is_some();
     let collects = node.outputs.iter().skip(node.inputs.len().saturating_sub(2)).any(Option::is_some);
     let (trips, wanted) = match exits && collects {
         true => collected_trips(builder, node),
@@ -118,7 +117,11 @@ pub fn extract_loop(builder: &mut Builder, node: &Node) -> Result<()> {
     };
     let carried = carry(builder, node, body, &trips)?;
     let limit = if exits && (collects || varies) { run_time_trips(builder, node)? } else { None };
-    let alive = exits.then(|| alive_array(builder, node, &trips, limit.as_ref())).transpose()?;
+    let start = match &counters {
+        Some(counters) => Some(counters.start(builder, node, limit.as_ref())?),
+        None => None,
+    };
+    let alive = exits.then(|| alive_array(builder, node, &trips, limit.as_ref(), start)).transpose()?;
     let count = (exits && collects).then(|| Count::start(builder, node)).transpose()?;
     let scans = scan_results(builder, node, body, carried.len(), &trips, exits)?;
     let latches = if alive.is_some() { latches(builder, node, &carried)? } else { Vec::new() };
@@ -131,6 +134,10 @@ pub fn extract_loop(builder: &mut Builder, node: &Node) -> Result<()> {
             extract_block(builder, body)?;
             let again = scalar(builder, body.outputs[0])?;
             let again = within(again, &next(depth), limit.as_ref());
+            let again = match &counters {
+                Some(counters) => counters.step(builder, node, body, again)?,
+                None => again,
+            };
             if let Some(alive) = alive {
                 let id = builder.assign(&[], alive, vec![next(depth)], again.clone());
                 builder.emit_perfect(id, 0);
@@ -163,12 +170,16 @@ pub fn extract_loop(builder: &mut Builder, node: &Node) -> Result<()> {
     Ok(())
 }
 
-/// The trip count of a loop that collects values and may end early, and the largest count when it is cut.
+/// The trip count of a loop that collects values and may end early, and the largest count when it is cut. The
+/// workspace has a size before the loop has run; a loop that wants more reports a length that the artifact refuses.
 fn collected_trips(builder: &Builder, node: &Node) -> (Aff, Option<i64>) {
     let declared = node.input(0).and_then(|t| builder.graph.tensor(t).ints()).and_then(|v| v.first().copied());
+    let length = declared_trips(builder, node).map(|array| ParamDef::Value { array });
+    let known = builder.program.params.iter().find(|(_, p)| Some(&p.def) == length.as_ref());
+    let room = known.and_then(|(_, p)| p.max).unwrap_or(ROOM);
     match declared {
-        Some(n) if n <= MAX_COLLECTED => (Aff::constant(n.max(0)), None),
-        _ => (Aff::constant(MAX_COLLECTED), Some(MAX_COLLECTED)),
+        Some(n) if n <= room => (Aff::constant(n.max(0)), None),
+        _ => (Aff::constant(room), Some(room)),
     }
 }
 
@@ -219,7 +230,8 @@ impl Count {
         }
     }
 
-    /// Defines the parameter that shape inference gave to the length; -1 when the loop was cut off.
+    /// Defines the parameter that shape inference gave to the length; `-1 - limit` when the loop was cut off, so that nothing
+    /// runs over what it collected.
     fn finish(self, builder: &mut Builder, node: &Node, wanted: Option<i64>) {
         let Some(name) = declared_trips(builder, node) else { return };
         let steps = builder.load(self.steps, vec![]);
@@ -228,7 +240,7 @@ impl Count {
             Some(limit) => {
                 let reached = Expr::binary(BinaryOp::Ge, steps.clone(), Expr::int(limit));
                 let cut = Expr::binary(BinaryOp::And, reached, builder.load(self.unfinished, vec![]));
-                Expr::select(cut, Expr::int(-1), steps)
+                Expr::select(cut, Expr::int(-1 - limit), steps)
             }
         };
         let length = ParamDef::Value { array: name.clone() };
@@ -349,18 +361,76 @@ fn start_condition(builder: &mut Builder, node: &Node) -> Result<Option<Expr>> {
 }
 
 /// `alive[t]`: does iteration `t` run?
-fn alive_array(builder: &mut Builder, node: &Node, trips: &Aff, limit: Option<&Expr>) -> Result<ArrayId> {
+fn alive_array(
+    builder: &mut Builder,
+    node: &Node,
+    trips: &Aff,
+    limit: Option<&Expr>,
+    start: Option<Expr>,
+) -> Result<ArrayId> {
     let planes = trips.clone() + Aff::constant(1);
     let alive = builder.temp(&format!("{}_alive", node.name), DType::Bool, vec![planes]);
-    let initial = match node.input(1) {
-        Some(tensor) => scalar(builder, tensor)?,
-        None => Expr::literal(1.0, DType::Bool),
+    let initial = match start {
+        Some(start) => start,
+        None => first_runs(builder, node, limit)?,
     };
-    let initial = within(initial, &Expr::int(0), limit);
     let id = builder.assign(&[], alive, vec![Expr::int(0)], initial);
     builder.emit_perfect(id, 0);
     builder.program.exits.push(alive);
     Ok(alive)
+}
+
+/// Does the first iteration run?
+fn first_runs(builder: &mut Builder, node: &Node, limit: Option<&Expr>) -> Result<Expr> {
+    let initial = match node.input(1) {
+        Some(tensor) => scalar(builder, tensor)?,
+        None => Expr::literal(1.0, DType::Bool),
+    };
+    Ok(within(initial, &Expr::int(0), limit))
+}
+
+/// Carried integers that must stay in a range: an iteration that would begin with another value does not run, and marks
+/// the run.
+struct Counters {
+    flag: ArrayId,
+    /// Number of the carried value, and its bounds.
+    rules: Vec<(usize, i64, i64)>,
+}
+
+impl Counters {
+    fn of(builder: &mut Builder, node: &Node) -> Option<Counters> {
+        let rules = node.ints(COUNTERS)?.chunks_exact(3).map(|rule| (rule[0] as usize, rule[1], rule[2])).collect();
+        Some(Counters { flag: amounts::flag(builder, node), rules })
+    }
+
+    /// Does the first iteration run?
+    fn start(&self, builder: &mut Builder, node: &Node, limit: Option<&Expr>) -> Result<Expr> {
+        let runs = first_runs(builder, node, limit)?;
+        let values: Vec<TensorId> = node.inputs.iter().skip(2).flatten().copied().collect();
+        self.checked(builder, node, &values, runs)
+    }
+
+    /// Does the next iteration run, where it would run `again`?
+    fn step(&self, builder: &mut Builder, node: &Node, body: &Block, again: Expr) -> Result<Expr> {
+        self.checked(builder, node, &body.outputs[1..], again)
+    }
+
+    fn checked(&self, builder: &mut Builder, node: &Node, values: &[TensorId], runs: Expr) -> Result<Expr> {
+        let mut outside = Expr::literal(0.0, DType::Bool);
+        for (k, low, high) in &self.rules {
+            let tensor = *values.get(*k).ok_or_else(|| unsupported(builder, node))?;
+            let value = Expr::cast(DType::I64, scalar(builder, tensor)?);
+            let below = Expr::binary(BinaryOp::Lt, value.clone(), Expr::int(*low));
+            let above = Expr::binary(BinaryOp::Gt, value, Expr::int(*high));
+            outside = Expr::binary(BinaryOp::Or, outside, Expr::binary(BinaryOp::Or, below, above));
+        }
+        let array = builder.temp(&format!("{}_outside", node.name), DType::Bool, vec![]);
+        let id = builder.assign(&[], array, vec![], Expr::binary(BinaryOp::And, runs.clone(), outside));
+        builder.emit_perfect(id, 0);
+        let outside = builder.load(array, vec![]);
+        agree::mark(builder, self.flag, Expr::select(outside.clone(), Expr::int(agree::COUNTER), Expr::int(0)));
+        Ok(Expr::binary(BinaryOp::And, runs, Expr::unary(UnaryOp::Not, outside)))
+    }
 }
 
 /// Arrays of the outputs that collect one value per iteration, with the body tensors that give them.

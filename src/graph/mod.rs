@@ -20,6 +20,11 @@ pub const OWN: &str = "sirius";
 /// the name of the node that the attributes `node` and `op` give, and nothing outside `extents` is read.
 pub const EXPECT: &str = "Expect";
 
+/// Attribute of a `Loop`: carried values that must stay in a range, since sizes rely on it. For each the number of the
+/// carried value, its least and its largest value when a step begins; the run is refused where a step would begin with
+/// another.
+pub const COUNTERS: &str = "counters";
+
 /// Index into [`Graph::tensors`]; prints as `t5`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TensorId(pub u32);

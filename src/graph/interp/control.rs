@@ -2,7 +2,7 @@
 
 use super::index::{pick, split_at, transpose};
 use super::machine::Machine;
-use crate::graph::{Attribute, Block, Node};
+use crate::graph::{Attribute, Block, COUNTERS, Node};
 use crate::run::value::Value;
 use sirius_polyhedral::{Error, Result};
 use std::rc::Rc;
@@ -49,6 +49,7 @@ pub fn repeat<'g>(machine: &mut Machine<'g>, node: &'g Node, inputs: &[Option<Rc
     let mut collected: Vec<Values> = vec![Vec::new(); scans];
     let mut count = 0;
     while go && count < limit {
+        in_range(node, &carried)?;
         let mut arguments = vec![Rc::new(Value::from_i64(&[], &[count])?), Rc::new(Value::from_bools(&[], &[true])?)];
         arguments.extend(carried.iter().cloned());
         let mut results = machine.block(body, arguments)?;
@@ -68,6 +69,19 @@ pub fn repeat<'g>(machine: &mut Machine<'g>, node: &'g Node, inputs: &[Option<Rc
         carried.push(Rc::new(if list.is_empty() { empty_stack(machine, *id)? } else { stack(list)? }));
     }
     Ok(carried)
+}
+
+/// Do the counters have values that the sizes inside the loop allow?
+fn in_range(node: &Node, carried: &Values) -> Result<()> {
+    for rule in node.ints(COUNTERS).unwrap_or_default().chunks_exact(3) {
+        let counter = usize::try_from(rule[0]).ok().and_then(|k| carried.get(k)).filter(|v| !v.is_empty());
+        let value = counter.map_or(0, |v| v.get_i64(0));
+        if !(rule[1]..=rule[2]).contains(&value) {
+            let message = format!("carried value {} is {value}, for which there is no room: {} to {}", rule[0], rule[1], rule[2]);
+            return Err(invalid(message));
+        }
+    }
+    Ok(())
 }
 
 /// The stack of what was never computed: its shape as inferred, with extents that are still unknown as 0.

@@ -23,10 +23,6 @@ use std::collections::{HashMap, HashSet};
 /// Longer tensors are data, not amounts.
 const MAX_AMOUNTS: i64 = 64;
 
-/// The largest amount that the program may compute where nothing bounds it: the workspace has a size before the
-/// run. A larger one is refused by the run.
-const MAX_COMPUTED: i64 = 1 << 12;
-
 /// Which tensors every node's result follows from.
 #[derive(Default)]
 pub struct Producers {
@@ -237,8 +233,8 @@ impl Context<'_> {
             None => Ok(()),
             Some(p) => {
                 let param = self.graph.params.get(p);
-                let low = (param.min == i64::MIN).then_some(-MAX_COMPUTED);
-                let range = (low, Some(param.max.unwrap_or(MAX_COMPUTED)));
+                let low = (param.min == i64::MIN).then_some(-self.limits.room);
+                let range = (low, Some(param.max.unwrap_or(self.limits.room)));
                 Err(Stop::Restart(Fact::Range { branch: None, dim: param.name.clone(), range }))
             }
         }

@@ -3,7 +3,7 @@
 use super::assume::{Fact, hull};
 use super::context::{Context, State, Step, Stop};
 use super::{batch_scan, carried, counter, grow, sequence, single};
-use crate::graph::{Attribute, Block, Node, TensorId};
+use crate::graph::{Attribute, Block, COUNTERS, Node, TensorId};
 use crate::import::inputs::identifier;
 use sirius_polyhedral::{Aff, DType, Error, Param, ParamDef};
 
@@ -182,14 +182,18 @@ impl Context<'_> {
         let unread: Vec<usize> = (0..carried).filter(|k| carried::is_unread(&body, body.inputs[2 + k])).collect();
         let counters = counter::open(self, &node, &body);
         let mut body = self.block(body)?;
-        counter::close(self, &node, &body, &counters)?;
+        let checked = counter::close(self, &node, &body, &counters)?;
         if body.outputs.iter().any(|&id| self.state(id) == State::Failed) {
             self.fail_outputs(&node);
             growing.iter().for_each(|g| self.fail(g.output()));
             return Ok(());
         }
         self.tensors_only(&node, &body)?;
-        let forever = continues || self.graph.tensor(body.outputs[0]).ints() == Some(vec![1]);
+        let checks = !checked.is_empty();
+        if checks {
+            node.attributes.insert(COUNTERS.to_string(), Attribute::Ints(checked));
+        }
+        let forever = !checks && (continues || self.graph.tensor(body.outputs[0]).ints() == Some(vec![1]));
         self.retype_unread(&mut node, &body, &unread, &mut initial, out)?;
         for (k, (_, shape)) in initial.iter().enumerate() {
             single::fit_rank(self, &mut body, 1 + k, shape.len())?;
@@ -295,7 +299,8 @@ impl Context<'_> {
         }
         let name = format!("{}_trips", identifier(&node.name));
         let (_, asked) = self.known_range(&name);
-        let longest = declared.and_then(|count| self.range(&count).1).filter(|&n| n < 1 << 40).map(|n| n.max(0));
+        let longest = declared.and_then(|count| self.range(&count).1).map(|n| n.clamp(0, self.limits.room));
+        let longest = Some(longest.unwrap_or(self.limits.room));
         let def = ParamDef::Value { array: name.clone() };
         let hint = longest.unwrap_or(16).min(16);
         let max = [longest, asked].into_iter().flatten().min();

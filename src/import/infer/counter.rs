@@ -79,17 +79,24 @@ fn follows(cx: &Context, body: &Block, next: TensorId, input: TensorId) -> bool 
     simple && node.inputs.iter().flatten().all(|&id| follows(cx, body, id, input))
 }
 
-/// Asks for the ranges of the counters where they are not known yet, and takes the parameters back.
-pub fn close(cx: &mut Context, node: &Node, body: &Block, counters: &[Counter]) -> Step {
+/// Asks for the ranges of the counters where they are not known yet, and takes the parameters back. Ranges that sizes
+/// rely on and that neither the trip count nor the condition gives are for the run to check: the numbers of the carried
+/// values with their bounds, three integers each.
+pub fn close(cx: &mut Context, node: &Node, body: &Block, counters: &[Counter]) -> Step<Vec<i64>> {
+    let mut checked = Vec::new();
     for counter in counters {
-        let Some(range) = range(cx, node, body, counter) else { continue };
-        let now = cx.param_range(counter.param);
+        let found = range(cx, node, body, counter);
+        let (range, now) = (found.unwrap_or_default(), cx.param_range(counter.param));
         if intersect(now, range) != now {
             let dim = cx.graph.params.get(counter.param).name.clone();
             return Err(Stop::Restart(Fact::Range { branch: None, dim, range }));
         }
+        if let Some(k) = counter.k.filter(|_| intersect(range, now) != range) {
+            checked.extend([k as i64, now.0.unwrap_or(i64::MIN), now.1.unwrap_or(i64::MAX)]);
+        }
     }
-    counters.iter().try_for_each(|counter| take_back(cx, counter.param))
+    counters.iter().try_for_each(|counter| take_back(cx, counter.param))?;
+    Ok(checked)
 }
 
 /// The values that the counter has when a step begins; `None` where it does not grow steadily.
