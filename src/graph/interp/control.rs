@@ -25,7 +25,9 @@ fn truth(value: &Value) -> Result<bool> {
 pub fn branch<'g>(machine: &mut Machine<'g>, node: &'g Node, inputs: &[Option<Rc<Value>>]) -> Result<Values> {
     let condition = inputs.first().cloned().flatten().ok_or_else(|| invalid("the condition is missing"))?;
     let taken = if truth(&condition)? { "then_branch" } else { "else_branch" };
-    machine.block(block(node, taken)?, Vec::new())
+    let results = machine.block(block(node, taken)?, Vec::new())?;
+    results.iter().enumerate().for_each(|(n, value)| machine.bind_extents(node, n, &value.shape));
+    Ok(results)
 }
 
 /// `Loop(M, cond, carried...)`: runs while fewer than `M` times and the condition holds. Results are the final

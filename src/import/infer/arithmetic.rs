@@ -200,7 +200,9 @@ impl Context<'_> {
             Some(fact) => Err(Stop::Restart(fact)),
             None => {
                 self.require_zero(&difference);
-                Ok(if b.as_constant().is_some() { b.clone() } else { a.clone() })
+                // Data may break the promise: the one with the smaller bound is inside both.
+                let smaller = self.range(a).1.zip(self.range(b).1).is_some_and(|(x, y)| y < x);
+                Ok(if b.as_constant().is_some() || smaller { b.clone() } else { a.clone() })
             }
         }
     }
@@ -208,7 +210,7 @@ impl Context<'_> {
     /// The run checks that `difference` is 0, as far as it knows the sizes when it begins. A branch may ask for
     /// what need not hold outside.
     pub fn require_zero(&mut self, difference: &Aff) {
-        if !self.branches.is_empty() {
+        if !self.branches.is_empty() || self.loops > 0 && self.uses_amount(difference) {
             tracing::warn!("{} is assumed to be 0", self.show(difference));
             return;
         }

@@ -60,6 +60,8 @@ pub struct Context<'a> {
     pub producers: Producers,
     /// Branches of undecided `If`s that enclose the current node.
     pub branches: Vec<String>,
+    /// Loops around the current node.
+    pub loops: usize,
     /// Ranges of parameters in force inside those branches.
     ranges: Vec<HashMap<ParamId, Range>>,
 }
@@ -84,6 +86,7 @@ impl<'a> Context<'a> {
             problems: Vec::new(),
             zeros: Vec::new(),
             branches: Vec::new(),
+            loops: 0,
             ranges: Vec::new(),
         }
     }
