@@ -8,6 +8,7 @@
 
 use super::builder::Builder;
 use super::counted::guarded;
+use super::simplify::bool_literal;
 use super::terms::*;
 use crate::graph::{Node, TensorId};
 use sirius_polyhedral::{Aff, ArrayId, DType, Expr, Param, ParamDef, ParamId, Result, StatementKind};
@@ -52,16 +53,48 @@ fn param_of(b: &Builder, tensor: TensorId) -> Option<ParamId> {
 /// Defines a parameter by an amount that may be outside its bounds.
 pub fn demand(b: &mut Builder, id: ParamId, value: Expr) {
     let param = b.graph.params.get(id).clone();
+    if b.depth() > 0 {
+        return demand_of_step(b, id, param, value);
+    }
     if param.min > i64::MIN || param.max.is_some() {
-        let name = format!("{}_wanted", param.name);
-        let wanted = match b.depth() {
-            0 => host_scalar(b, &param, &name, value.clone()),
-            _ => last_outside(b, &param, &name, value.clone()),
-        };
-        let def = ParamDef::Value { array: b.program.array(wanted).name.clone() };
-        b.program.params.push(Param { name, def, ..param });
+        let wanted = host_scalar(b, &param, &format!("{}_wanted", param.name), value.clone());
+        check_after(b, &param, wanted);
     }
     define(b, id, value);
+}
+
+/// The run is refused where `array` ends outside the bounds of `param`.
+fn check_after(b: &mut Builder, param: &Param, array: ArrayId) {
+    let def = ParamDef::Value { array: b.program.array(array).name.clone() };
+    b.program.params.push(Param { name: format!("{}_wanted", param.name), def, ..param.clone() });
+}
+
+/// The same inside a loop, where a value that follows from the step's number may be inside the bounds for certain.
+fn demand_of_step(b: &mut Builder, id: ParamId, param: Param, value: Expr) {
+    let value = b.simplify(b.settled(value), &[]);
+    let below = (param.min > i64::MIN).then(|| lt(value.clone(), Expr::int(param.min)));
+    let above = param.max.map(|limit| gt(value.clone(), Expr::int(limit)));
+    let outside = [below, above].into_iter().flatten().reduce(or).map(|outside| b.simplify(outside, &[]));
+    let outside = outside.filter(|outside| *outside != bool_literal(false));
+    match outside {
+        None if value.as_aff().is_some() => return b.vary(id, value),
+        None => {}
+        Some(outside) => {
+            let last = last_where(b, &param, outside, value.clone());
+            check_after(b, &param, last);
+        }
+    }
+    define(b, id, value);
+}
+
+/// Defines the parameter that an input of a loop's body is, if it is one.
+pub fn define_input(b: &mut Builder, input: TensorId) -> Result<()> {
+    if let Some(param) = param_of(b, input) {
+        let view = b.view(input)?;
+        let value = convert(b.dtype(input), DType::I64, b.at(&view, &[]));
+        demand(b, param, value);
+    }
+    Ok(())
 }
 
 /// Defines a parameter by a value that is cut to its bounds.
@@ -87,17 +120,14 @@ fn set(b: &mut Builder, id: ParamId, param: &Param, value: Expr) {
     b.vary(id, value);
 }
 
-/// The last value of a step that is outside the bounds of `param`, in a scalar array; a number inside where none is.
-fn last_outside(b: &mut Builder, param: &Param, name: &str, value: Expr) -> ArrayId {
+/// The last value of a step where `outside` holds, in a scalar array; a number that `param` may be where none does.
+fn last_where(b: &mut Builder, param: &Param, outside: Expr, value: Expr) -> ArrayId {
     let last = b.before_all(|b| {
-        let last = b.temp(name, DType::I64, vec![]);
+        let last = b.temp(&format!("{}_wanted", param.name), DType::I64, vec![]);
         let inside = b.assign(&[], last, vec![], Expr::int(least(param)));
         b.emit_perfect(inside, 0);
         last
     });
-    let below = (param.min > i64::MIN).then(|| lt(value.clone(), Expr::int(param.min)));
-    let above = param.max.map(|limit| gt(value.clone(), Expr::int(limit)));
-    let Some(outside) = [below, above].into_iter().flatten().reduce(or) else { return last };
     guarded(b, outside, |b| {
         let note = b.statement(StatementKind::Update, &[], last, vec![], value);
         b.emit_perfect(note, 0);
@@ -123,6 +153,69 @@ fn host_scalar(b: &mut Builder, param: &Param, name: &str, value: Expr) -> Array
     let id = b.statement(kind, &[], array, vec![], value);
     b.emit_perfect(id, 0);
     array
+}
+
+/// An extent of a result that the branches of a node give different sizes.
+pub struct OpenExtent {
+    output: usize,
+    d: usize,
+    array: ArrayId,
+    /// The larger of the branches' bounds.
+    most: Aff,
+}
+
+/// The extents of the node's results that follow from the branch taken; their parameters are defined from here on.
+pub fn open_extents(b: &mut Builder, node: &Node) -> Vec<OpenExtent> {
+    let ranks = node.outputs.iter().map(|o| o.map_or(0, |tensor| b.graph.tensor(tensor).rank())).enumerate();
+    let all: Vec<(usize, usize)> = ranks.flat_map(|(n, rank)| (0..rank).map(move |d| (n, d))).collect();
+    let mut open = Vec::new();
+    for (output, d) in all {
+        let def = ParamDef::Value { array: node.extent_name(output, d) };
+        let Some((id, param)) = b.graph.params.iter().find(|(_, p)| p.def == def) else { continue };
+        let Some(extent) = node.output(output).map(|tensor| b.shape(tensor)[d].clone()) else { continue };
+        let most = match extent.as_param().map(|p| &b.graph.params.get(p).def) {
+            Some(ParamDef::Min(_, most)) => most.clone(),
+            _ => param.max.unwrap_or(0).into(),
+        };
+        let array = b.temp(&param.name, DType::I64, vec![]);
+        // Where the branches around it do not run, the parameter is read all the same.
+        let guard = if b.depth() == 0 { b.scope.guard.take() } else { None };
+        let first = b.assign(&[], array, vec![], Expr::int(least(param)));
+        b.emit_perfect(first, 0);
+        b.scope.guard = guard.or(b.scope.guard.take());
+        match b.depth() {
+            0 => b.program.params.get_mut(id).def = ParamDef::Value { array: b.program.array(array).name.clone() },
+            _ => {
+                let value = b.load(array, vec![]);
+                b.vary(id, value);
+            }
+        }
+        open.push(OpenExtent { output, d, array, most });
+    }
+    open
+}
+
+/// The array of result `n`, with room for what any branch gives: the branches write it before its extents count.
+pub fn define_open(b: &mut Builder, tensor: TensorId, n: usize, open: &[OpenExtent]) -> ArrayId {
+    let mut extents = b.shape(tensor);
+    let mut own = open.iter().filter(|extent| extent.output == n).peekable();
+    if own.peek().is_none() || b.depth() > 0 {
+        return b.define(tensor);
+    }
+    own.for_each(|extent| extents[extent.d] = extent.most.clone());
+    let name = b.graph.tensor(tensor).name.clone();
+    let array = b.temp(&format!("{name}_branches"), b.dtype(tensor), extents);
+    b.bind_array(tensor, array);
+    array
+}
+
+impl OpenExtent {
+    /// In the branch that has these results: its extent is the one.
+    pub fn take(&self, b: &mut Builder, results: &[TensorId]) {
+        let extent = b.shape(results[self.output])[self.d].clone();
+        let id = b.statement(StatementKind::Update, &[], self.array, vec![], index(extent));
+        b.emit_perfect(id, 0);
+    }
 }
 
 /// A mark that the run leaves where the node meets wrong data: 0, or 1 once a statement has raised it. A parameter

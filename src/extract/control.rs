@@ -19,7 +19,10 @@ const UNBOUNDED: i64 = 1 << 40;
 /// ONNX `If`: both branches are extracted, each under its condition.
 pub fn extract_if(builder: &mut Builder, node: &Node) -> Result<()> {
     let condition = scalar_array(builder, node, 0, "condition", DType::Bool)?;
-    let results: Vec<Option<ArrayId>> = node.outputs.iter().map(|o| o.map(|tensor| builder.define(tensor))).collect();
+    let extents = amounts::open_extents(builder, node);
+    let outputs = node.outputs.iter().enumerate();
+    let results: Vec<Option<ArrayId>> =
+        outputs.map(|(n, o)| o.map(|tensor| amounts::define_open(builder, tensor, n, &extents))).collect();
     let taken = builder.load(condition, vec![]);
     let branches = [
         ("then_branch", "then_needs", taken.clone()),
@@ -37,6 +40,7 @@ pub fn extract_if(builder: &mut Builder, node: &Node) -> Result<()> {
         let block = node.block(name).ok_or_else(|| unsupported(builder, node))?;
         builder.in_branch(guard, |builder| {
             extract_block(builder, block)?;
+            extents.iter().for_each(|extent| extent.take(builder, &block.outputs));
             for (result, value) in results.iter().zip(&block.outputs) {
                 if let Some(array) = result {
                     copy(builder, *value, *array, None, StatementKind::Assign)?;
@@ -130,7 +134,7 @@ pub fn extract_loop(builder: &mut Builder, node: &Node) -> Result<()> {
         let t = Expr::iter(depth);
         let guard = alive.map(|a| builder.load(a, vec![t.clone()]));
         let run = |builder: &mut Builder| {
-            bind_body(builder, body, &carried, &t);
+            bind_body(builder, body, &carried, &t)?;
             extract_block(builder, body)?;
             let again = scalar(builder, body.outputs[0])?;
             let again = within(again, &next(depth), limit.as_ref());
@@ -475,7 +479,7 @@ fn latches(builder: &mut Builder, node: &Node, carried: &[Carried]) -> Result<Ve
 }
 
 /// Gives the body's inputs their values in iteration `t`.
-fn bind_body(builder: &mut Builder, body: &Block, carried: &[Carried], t: &Expr) {
+fn bind_body(builder: &mut Builder, body: &Block, carried: &[Carried], t: &Expr) -> Result<()> {
     if let Some(iteration) = body.inputs.first() {
         builder.bind(*iteration, t.clone());
     }
@@ -485,6 +489,7 @@ fn bind_body(builder: &mut Builder, body: &Block, carried: &[Carried], t: &Expr)
     for value in carried {
         bind_state(builder, value.body_input, value.state, t);
     }
+    body.inputs.iter().try_for_each(|input| amounts::define_input(builder, *input))
 }
 
 fn bind_state(builder: &mut Builder, tensor: TensorId, state: ArrayId, t: &Expr) {
@@ -530,6 +535,7 @@ pub fn extract_scan(builder: &mut Builder, node: &Node) -> Result<()> {
         for (n, input) in body.inputs[scan.states..].iter().enumerate() {
             scan.bind_slice(builder, node, n, *input, depth)?;
         }
+        body.inputs.iter().try_for_each(|input| amounts::define_input(builder, *input))?;
         extract_block(builder, body)?;
         for value in &carried {
             copy(builder, value.body_output, value.state, Some(next(depth)), StatementKind::Assign)?;

@@ -188,6 +188,11 @@ impl Node {
         }
     }
 
+    /// What a parameter is called that is extent `d` of output `n` of a node whose branches give it different ones.
+    pub fn extent_name(&self, n: usize, d: usize) -> String {
+        format!("{}#{n}.{d}", self.name)
+    }
+
     /// Input `n` when present.
     pub fn input(&self, n: usize) -> Option<TensorId> {
         self.inputs.get(n).copied().flatten()

@@ -31,7 +31,9 @@ pub fn branch<'g>(machine: &mut Machine<'g>, node: &'g Node, inputs: &[Option<Rc
             return Err(invalid(format!("its {taken} has no meaning for inputs of these sizes")));
         }
     }
-    machine.block(block(node, taken)?, Vec::new())
+    let results = machine.block(block(node, taken)?, Vec::new())?;
+    results.iter().enumerate().for_each(|(n, value)| machine.bind_extents(node, n, &value.shape));
+    Ok(results)
 }
 
 /// `Loop(M, cond, carried...)`: runs while fewer than `M` times and the condition holds. Results are the final

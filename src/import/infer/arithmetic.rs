@@ -204,7 +204,9 @@ impl Context<'_> {
             }
             None => {
                 self.require_zero(&difference);
-                Ok(if b.as_constant().is_some() { b.clone() } else { a.clone() })
+                // Data may break the promise: the one with the smaller bound is inside both.
+                let smaller = self.range(a).1.zip(self.range(b).1).is_some_and(|(x, y)| y < x);
+                Ok(if b.as_constant().is_some() || smaller { b.clone() } else { a.clone() })
             }
         }
     }
