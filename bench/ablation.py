@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """Writes docs/ablation.md: what every pass is worth on every model, as `sirius ablate` counts and times it.
 
-    ablation.py SIRIUS MODEL_DIR [MODEL_DIR ...] [--seconds 1] [--keep DIR] > docs/ablation.md
+    ablation.py SIRIUS MODEL_DIR [MODEL_DIR ...] [--seconds 1] [--keep DIR] [--pin "chrt -f 40 taskset -c 1"]
+        > docs/ablation.md
 
 MODEL_DIR holds model.onnx and test_data_set_0/input_*.pb (the ONNX test layout). `--keep DIR` keeps each model's rows
-in DIR/NAME.json, and takes those that are there already instead of measuring again. Only the standard library is
+in DIR/NAME.json, and takes those that are there already instead of measuring again. `--pin` keeps other work off
+the processor while times are taken (it needs the right to do so). Only the standard library is
 needed; docs/counting.md says what the figures mean.
 """
 import argparse, json, os, subprocess, sys
@@ -12,10 +14,12 @@ import argparse, json, os, subprocess, sys
 HEAD = """# What every pass is worth
 
 Made by `bench/ablation.py` (`make ablation`); [counting.md](counting.md) says what the figures mean and what they show. MB are 10^6 bytes;
-times are medians of single inferences with one thread, the variants in turns; barriers are those of two threads.
+times are of single inferences with one thread, pinned, the variants in turns, five rounds: the median of the rounds'
+medians, and the best of all; barriers are those of two threads. "= VARIANT" stands where the artifact is byte for byte that
+of another variant, whose row has the figures (but for barriers, which are asked of every variant).
 """
 COLUMNS = ["variant", "regions", "loops entered", "barriers", "stored MB", "loaded MB", "written MB", "read MB",
-           "behind L2 MB", "MFLOP", "workspace MB", "median us", "compile s"]
+           "behind L2 MB", "MFLOP", "workspace MB", "median us", "min us", "compile s"]
 
 
 def measure(args, model):
@@ -24,7 +28,7 @@ def measure(args, model):
     if kept and os.path.exists(kept):
         with open(kept) as f:
             return name, [json.loads(line) for line in f]
-    command = [args.sirius, "ablate", os.path.join(model, "model.onnx"), "--data", model, "--json",
+    command = args.pin.split() + [args.sirius, "ablate", os.path.join(model, "model.onnx"), "--data", model, "--json",
                "--seconds", str(args.seconds)]
     lines = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     if kept:
@@ -41,11 +45,13 @@ def mb(value):
 
 
 def cells(row):
+    compile_s = "%.2f" % row["compile_s"]
+    if row["same_as"]:
+        return [row["variant"] + " = " + row["same_as"], "", "", str(row["barriers"]), *[""] * 9, compile_s]
     counts = [str(row[key]) for key in ("regions", "loops", "barriers")]
     sizes = [mb(row[key + "_bytes"]) for key in ("stored", "loaded", "written", "read", "behind_l2")]
-    time = "-" if row["median_us"] is None else "%.1f" % row["median_us"]
-    return [row["variant"], *counts, *sizes, mb(row["operations"]), mb(row["workspace_bytes"]), time,
-            "%.2f" % row["compile_s"]]
+    times = ["-" if row[key] is None else "%.1f" % row[key] for key in ("median_us", "min_us")]
+    return [row["variant"], *counts, *sizes, mb(row["operations"]), mb(row["workspace_bytes"]), *times, compile_s]
 
 
 def table(name, rows):
@@ -58,7 +64,7 @@ def table(name, rows):
 def summary(models):
     """Unfused against all passes: how many times more."""
     keys = [("written_bytes", "bytes written"), ("stored_bytes", "bytes stored"), ("regions", "regions"),
-            ("barriers", "barriers"), ("workspace_bytes", "workspace"), ("median_us", "time")]
+            ("barriers", "barriers"), ("workspace_bytes", "workspace"), ("median_us", "median time"), ("min_us", "best time")]
     print("\n## Unfused against all passes, how many times more\n")
     print("| model | " + " | ".join(name for _, name in keys) + " |\n|---|" + "--:|" * len(keys))
     for name, rows in models:
@@ -73,6 +79,7 @@ def main():
     parser.add_argument("models", nargs="+")
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--keep")
+    parser.add_argument("--pin", default="", help="a command to run sirius with")
     args = parser.parse_args()
     models = [measure(args, model) for model in args.models]
     print(HEAD, end="")

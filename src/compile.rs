@@ -39,6 +39,8 @@ pub struct CompileOptions {
     pub values: BTreeMap<String, Given>,
     /// How many tensors an input has that is a sequence or optional, by name.
     pub lengths: BTreeMap<String, Length>,
+    /// The largest amount that the program may compute where nothing bounds it ([`import::Limits::room`]).
+    pub room: i64,
     /// Dimensions that the file leaves open, by the name of the input or element.
     pub shapes: BTreeMap<String, Shape>,
     pub threads: Option<usize>,
@@ -72,6 +74,7 @@ impl Default for CompileOptions {
             dims: BTreeMap::new(),
             values: BTreeMap::new(),
             lengths: BTreeMap::new(),
+            room: import::ROOM,
             shapes: BTreeMap::new(),
             threads: None,
             level: 3,
@@ -175,6 +178,11 @@ fn fp_policy(numeric: Numeric) -> &'static str {
             "no fast-math flags; products and sums may be fused (FMA), a reduction is one fixed tree of partial sums; \
              exp, log, tanh, erf and the like are inline approximations; the same bits for every number of threads"
         }
+        Numeric::Fast => {
+            "sums, products and quotients of one expression may be regrouped, reordered and fused, x / y may be x * (1 / y), \
+             zeros may have either sign; NaN and infinities stay; a reduction is one fixed tree of partial sums; exp, log, \
+             tanh, erf and the like are inline approximations"
+        }
     }
 }
 
@@ -185,7 +193,7 @@ pub fn import(path: &Path, options: &CompileOptions, session: &mut Session) -> R
         values: options.values.clone(),
         lengths: options.lengths.clone(),
         shapes: options.shapes.clone(),
-        ..ImportOptions::default()
+        limits: import::Limits { room: options.room, ..import::Limits::default() },
     };
     let mut graph = session.phase("import", |_| match path.extension().is_some_and(|e| e == "graph") {
         true => graph::text::load(path),
@@ -226,7 +234,7 @@ pub fn optimize(
             session.dump_file(pass, "poly", |to| forms::save_program(program, to))
         };
         let driver = DriverOptions {
-            disabled: options.disabled.clone(),
+            disabled: disabled(options),
             bisect_limit: options.pass_limit,
             verify_each: options.verify_each,
             dump: Some(&mut dump),
@@ -244,6 +252,13 @@ pub fn optimize(
         session.phase("fusion report", |_| FusionReport::of(groups, &target.machine, &program.name)?.save(path))?;
     }
     Ok(report)
+}
+
+/// What the user switched off, and what a certificate cannot follow: a sunk statement does not run where its counterpart
+/// does.
+fn disabled(options: &CompileOptions) -> BTreeSet<String> {
+    let unproven = options.certificate.iter().map(|_| "sink".to_string());
+    options.disabled.iter().cloned().chain(unproven).collect()
 }
 
 /// Name and version of the compiler.
@@ -294,9 +309,9 @@ pub fn target(options: &CompileOptions) -> Result<Target> {
     if let Some(threads) = options.threads {
         target.machine.threads = threads;
     }
-    if target.machine.gpu && options.numeric == Numeric::Strict {
-        return Err(Error::unsupported("E302", "the strict numeric contract is for x86-64 only")
-            .help("leave out --numeric strict, or --target nvptx"));
+    if target.machine.gpu && options.numeric != Numeric::Contract {
+        let message = format!("the {} numeric contract is for x86-64 only", options.numeric.name());
+        return Err(Error::unsupported("E302", message).help("leave out --numeric, or --target nvptx"));
     }
     target.machine.numeric = options.numeric;
     Ok(target)

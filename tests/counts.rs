@@ -7,13 +7,15 @@ use sirius::run::count::{Counts, Depth};
 use sirius::run::{Loaded, Value};
 use sirius_lowering::count::Counting;
 use sirius_polyhedral::cost::{self, Tally, Values};
-use sirius_polyhedral::{DType, Expr, LoopNest, Machine, Nest};
+use sirius_polyhedral::program::Placement;
+use sirius_polyhedral::{ArrayId, DType, Expr, LoopNest, Machine, Nest, Program};
 use std::path::PathBuf;
 use tempfile::TempDir;
 
 /// A graph in text form, compiled to count.
 struct Counted {
     loaded: Loaded,
+    program: Program,
     nest: LoopNest,
     machine: Machine,
     file: PathBuf,
@@ -35,7 +37,7 @@ fn counted(graph: &str, threads: usize) -> Counted {
     let mut program = compile::extract(&imported, &mut session).unwrap();
     compile::optimize(&mut program, &target, &options, &mut session).unwrap();
     let nest = compile::loop_nest(&program, &mut session).unwrap();
-    Counted { loaded: Loaded::open(dir.path()).unwrap(), nest, machine: target.machine, file, _dir: dir }
+    Counted { loaded: Loaded::open(dir.path()).unwrap(), program, nest, machine: target.machine, file, _dir: dir }
 }
 
 impl Counted {
@@ -113,10 +115,29 @@ fn footprints_are_the_distinct_bytes_of_a_run() {
         let footprints: Vec<_> =
             regions.map(|r| cost::footprint(&counted.nest, r, &values, &Default::default())).collect();
         for (n, got) in counts.arrays.iter().enumerate() {
-            let id = sirius_polyhedral::ArrayId(n as u32);
+            let id = ArrayId(n as u32);
             let bytes = footprints.iter().map(|f| f.bytes(&counted.nest, id));
             let (read, written) = bytes.fold((0, 0), |sum, b| (sum.0 + b.read, sum.1 + b.written));
             assert_eq!((got.read, got.written), (read, written), "{}", counted.nest.arrays[n].name);
+        }
+    }
+}
+
+/// What `fuse-tiles` decides by: the boxes that the roots of a program touch at typical sizes.
+#[test]
+fn footprints_of_a_program_are_the_distinct_bytes_of_a_run() {
+    for (graph, inputs) in [(PRODUCT, vec![ramp(&[48, 32]), ramp(&[32, 64])]), (CHAIN, vec![ramp(&[100, 24])])] {
+        let Counted { program, loaded, .. } = counted(graph, 1);
+        let counts = loaded.count(&inputs, Depth::Everything).unwrap();
+        let in_registers = |(id, _): &(ArrayId, _)| program.array(*id).placement == Some(Placement::Register);
+        let apart = program.arrays().filter(in_registers).map(|(id, _)| id).collect();
+        let all = |_, _| None;
+        let roots = program.schedule.roots.iter();
+        let touched: Vec<_> = roots.map(|r| cost::reuse::footprint(&program, &r.statements(), &apart, &all)).collect();
+        for (id, array) in program.arrays() {
+            let wanted: f64 = touched.iter().filter_map(|t| t.get(&id)).sum();
+            let got = counts.arrays[id.0 as usize];
+            assert_eq!((got.read + got.written) as f64, wanted, "{}", array.name);
         }
     }
 }

@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Events are those of the emitted code, before LLVM keeps in registers what it can; what the compiler itself keeps in
-//! registers is never an event. Such code is several times slower, and its time means nothing.
+//! registers is never an event. An innermost loop whose iterations differ in their addresses only, each by a fixed
+//! distance, reports once, when it is over: `Event::Repeat`. Such code is several times slower, and its time means nothing.
 
 use crate::ir::{Ir, Type, Value};
 use inkwell::AddressSpace;
@@ -43,13 +44,34 @@ pub enum Event {
     Region = 4,
     /// Worker `number` came to a barrier.
     Barrier = 5,
+    /// A loop is over: in each of its `number` iterations the events of a table happened, one after another. `at` is
+    /// the table, `lanes` the number of its [`Record`]s.
+    Repeat = 6,
 }
+
+/// One event of a loop's table, as it was in the last iteration.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Record {
+    /// `Load`, `Store` or `Operations`.
+    pub kind: i64,
+    pub number: i64,
+    pub at: u64,
+    pub stride: i64,
+    pub lanes: u64,
+    /// Bytes from an iteration's `at` to that of the next one.
+    pub step: i64,
+}
+
+/// 64-bit words of a [`Record`].
+const WORDS: usize = 6;
 
 impl Event {
     /// The event of a number that code passed.
     pub fn of(kind: i64) -> Option<Event> {
         use Event::*;
-        [Load, Store, Operations, Loop, Region, Barrier].into_iter().find(|e| *e as i64 == kind)
+        const ALL: [Event; 7] = [Load, Store, Operations, Loop, Region, Barrier, Repeat];
+        ALL.get(usize::try_from(kind).ok()?).copied()
     }
 }
 
@@ -104,6 +126,40 @@ pub fn access<'ctx>(ir: Ir<'_, 'ctx>, to: GlobalValue<'ctx>, event: Event, e: El
 pub fn event<'ctx>(ir: Ir<'_, 'ctx>, to: GlobalValue<'ctx>, event: Event, number: Value<'ctx>) -> Result<()> {
     let null = ir.context.ptr_type(AddressSpace::default()).const_null().into();
     report(ir, to, event, [number, null, ir.i64(0), ir.i64(0)])
+}
+
+/// A record's words; `what` as `report` takes it.
+pub type Words<'ctx> = [Value<'ctx>; WORDS];
+
+/// The words of a record of an access.
+pub fn access_record<'ctx>(ir: Ir<'_, 'ctx>, event: Event, e: Elements<'ctx>, step: Value<'ctx>) -> Words<'ctx> {
+    [ir.i64(event as i64), e.array, e.at, e.stride, e.lanes, step]
+}
+
+/// The words of a record of an event that has a number at most.
+pub fn event_record<'ctx>(ir: Ir<'_, 'ctx>, event: Event, number: Value<'ctx>) -> Words<'ctx> {
+    let zero = ir.i64(0);
+    [ir.i64(event as i64), number, zero, zero, zero, zero]
+}
+
+/// The type of a table of `count` records.
+pub fn table_type<'ctx>(ir: Ir<'_, 'ctx>, count: usize) -> Type<'ctx> {
+    ir.context.i64_type().array_type((count * WORDS) as u32).into()
+}
+
+/// Writes the report of a loop that is over into `table` and sends it.
+pub fn repeat<'ctx>(
+    ir: Ir<'_, 'ctx>,
+    to: GlobalValue<'ctx>,
+    table: Value<'ctx>,
+    iterations: Value<'ctx>,
+    records: &[Words<'ctx>],
+) -> Result<()> {
+    let word: Type = ir.context.i64_type().into();
+    for (n, value) in records.iter().flatten().enumerate() {
+        ir.store(*value, ir.element(word, table, ir.i64(n as i64)), 8);
+    }
+    report(ir, to, Event::Repeat, [iterations, table, ir.i64(0), ir.i64(records.len() as i64)])
 }
 
 fn report<'ctx>(ir: Ir<'_, 'ctx>, to: GlobalValue<'ctx>, event: Event, what: [Value<'ctx>; 4]) -> Result<()> {

@@ -215,6 +215,14 @@ impl Expr {
         }
     }
 
+    /// The parts of a condition that all have to hold, in the order of their tests.
+    pub fn conjuncts(&self) -> Vec<&Expr> {
+        match self {
+            Expr::Binary(BinaryOp::And, a, b) => [a.conjuncts(), b.conjuncts()].concat(),
+            other => vec![other],
+        }
+    }
+
     /// Rebuilds the expression bottom up: operands first, then `f` on the result.
     pub fn rewrite(self, f: &mut dyn FnMut(Expr) -> Expr) -> Expr {
         let node = match self {

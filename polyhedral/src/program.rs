@@ -293,9 +293,10 @@ impl Statement {
 }
 
 impl Statement {
-    /// Does this statement run only where `producer` runs? True for unguarded producers, and for equal
-    /// guards over the shared outer iterators.
+    /// Does this statement run only where `producer` runs? True for unguarded producers, and where this one tests
+    /// all that the producer tests, over the shared outer iterators.
     pub fn guard_covers(&self, producer: &Statement) -> bool {
-        producer.guard.is_none() || producer.guard == self.guard
+        let own = self.guard.as_ref().map(Expr::conjuncts).unwrap_or_default();
+        producer.guard.iter().flat_map(Expr::conjuncts).all(|g| own.contains(&g))
     }
 }

@@ -11,6 +11,7 @@ use serde::Serialize;
 use sirius_lowering::count::Counting;
 use sirius_polyhedral::{Error, Result, pipeline};
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -30,7 +31,7 @@ struct Variant {
 }
 
 /// What one variant came to.
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 struct Row {
     model: String,
     data: String,
@@ -52,23 +53,40 @@ struct Row {
     workspace_bytes: Option<u64>,
     /// `null` where no time was asked for.
     median_us: Option<f64>,
+    min_us: Option<f64>,
     compile_s: f64,
+    /// An earlier variant with the very same artifact, whose figures these are.
+    same_as: Option<String>,
 }
 
 pub fn command(args: &AblateArgs) -> Outcome {
     let progress = Progress::start();
-    let mut timed = Vec::new();
-    let mut rows = Vec::new();
+    let mut kinds: Vec<Kind> = Vec::new();
+    let mut rows: Vec<Row> = Vec::new();
     for variant in variants(&args.only)? {
         progress.phase(&variant.name);
         let made = make(args, &variant)?;
-        let case = first_case(args, &made.loaded)?;
-        rows.push(count(args, &variant, &made, &case)?);
-        timed.push((made, case));
+        let row = match kinds.iter_mut().find(|k| k.made.print == made.print) {
+            Some(kind) => {
+                kind.rows.push(rows.len());
+                let first = &rows[kind.rows[0]];
+                let barriers = barriers(args, &variant, &kind.case)?;
+                let same_as = first.same_as.clone().or(Some(first.variant.clone()));
+                let compile_s = made.time.as_secs_f64();
+                Row { variant: variant.name, barriers, compile_s, same_as, ..first.clone() }
+            }
+            None => {
+                let case = first_case(args, &made.loaded)?;
+                let row = count(args, &variant, &made, &case)?;
+                kinds.push(Kind { made, case, rows: vec![rows.len()] });
+                row
+            }
+        };
+        rows.push(row);
     }
     if args.seconds > 0.0 {
         progress.phase("times");
-        time(args, &timed, &mut rows)?;
+        time(args, &kinds, &mut rows)?;
     }
     drop(progress);
     render::out(&if args.json { json(&rows)? } else { text(&rows) });
@@ -101,6 +119,15 @@ struct Made {
     _dir: TempDir,
     loaded: Loaded,
     time: Duration,
+    /// Equal for equal artifacts.
+    print: (Vec<u8>, String),
+}
+
+/// An artifact that differs from all others, and the variants that it is the result of.
+struct Kind {
+    made: Made,
+    case: Case,
+    rows: Vec<usize>,
 }
 
 fn make(args: &AblateArgs, variant: &Variant) -> Result<Made> {
@@ -119,7 +146,16 @@ fn make_as(options: &CompileOptions, args: &AblateArgs) -> Result<Made> {
     compile(&args.model, options, &mut Session::default(), dir.path())?;
     let time = start.elapsed();
     let loaded = Loaded::open(dir.path())?;
-    Ok(Made { _dir: dir, loaded, time })
+    let print = print(dir.path(), &loaded)?;
+    Ok(Made { _dir: dir, loaded, time, print })
+}
+
+/// The contents of the library, and the hash of weights beside it.
+fn print(dir: &Path, loaded: &Loaded) -> Result<(Vec<u8>, String)> {
+    let file = dir.join(&loaded.manifest.library);
+    let library =
+        std::fs::read(&file).map_err(|e| Error::environment("E611", format!("cannot read {}: {e}", file.display())))?;
+    Ok((library, loaded.manifest.weights.xxh64.clone()))
 }
 
 fn first_case(args: &AblateArgs, loaded: &Loaded) -> Result<Case> {
@@ -132,9 +168,13 @@ fn first_case(args: &AblateArgs, loaded: &Loaded) -> Result<Case> {
 fn count(args: &AblateArgs, variant: &Variant, made: &Made, case: &Case) -> Result<Row> {
     let counting = CompileOptions { counting: Counting::On, ..options(args, variant) };
     let one = make_as(&counting, args)?.loaded.count(&case.inputs, Depth::Everything)?;
-    let two = make_as(&CompileOptions { threads: Some(2), ..counting }, args)?;
-    let barriers = two.loaded.count(&case.inputs, Depth::Control)?.barriers;
-    Ok(row(variant, made, case, &one, barriers))
+    Ok(row(variant, made, case, &one, barriers(args, variant, case)?))
+}
+
+/// The passes decide anew for two threads, so this is asked of every variant.
+fn barriers(args: &AblateArgs, variant: &Variant, case: &Case) -> Result<u64> {
+    let counting = CompileOptions { counting: Counting::On, threads: Some(2), ..options(args, variant) };
+    Ok(make_as(&counting, args)?.loaded.count(&case.inputs, Depth::Control)?.barriers)
 }
 
 fn row(variant: &Variant, made: &Made, case: &Case, counts: &Counts, barriers: u64) -> Row {
@@ -157,23 +197,30 @@ fn row(variant: &Variant, made: &Made, case: &Case, counts: &Counts, barriers: u
         operations: counts.operations,
         workspace_bytes: dims.and_then(|d| made.loaded.workspace_bytes(&d)).map(|b| b as u64),
         median_us: None,
+        min_us: None,
         compile_s: made.time.as_secs_f64(),
+        same_as: None,
     }
 }
 
-/// Times all variants in turn, several times; the median of each one's medians.
-fn time(args: &AblateArgs, made: &[(Made, Case)], rows: &mut [Row]) -> Result<()> {
+/// Times all artifacts in turn, several times: the median of each one's medians, and its best time.
+fn time(args: &AblateArgs, kinds: &[Kind], rows: &mut [Row]) -> Result<()> {
     let share = Duration::from_secs_f64(args.seconds.min(3600.0) / ROUNDS as f64);
-    let mut medians = vec![Vec::new(); made.len()];
+    let mut medians = vec![Vec::new(); kinds.len()];
+    let mut best = vec![f64::INFINITY; kinds.len()];
     for _ in 0..ROUNDS {
-        for ((made, case), medians) in made.iter().zip(&mut medians) {
-            let times = bench::times(&made.loaded, case, share)?;
-            medians.push(times[times.len() / 2]);
+        for (n, kind) in kinds.iter().enumerate() {
+            let times = bench::few_times(&kind.made.loaded, &kind.case, share)?;
+            medians[n].push(times[times.len() / 2]);
+            best[n] = best[n].min(times[0]);
         }
     }
-    for (row, medians) in rows.iter_mut().zip(&mut medians) {
+    for ((kind, mut medians), best) in kinds.iter().zip(medians).zip(best) {
         medians.sort_by(f64::total_cmp);
-        row.median_us = Some(medians[ROUNDS / 2]);
+        for row in &kind.rows {
+            rows[*row].median_us = Some(medians[ROUNDS / 2]);
+            rows[*row].min_us = Some(best);
+        }
     }
     Ok(())
 }
@@ -197,7 +244,9 @@ fn text(rows: &[Row]) -> String {
         "behind L2",
         "workspace",
         "median us",
+        "min us",
         "compile s",
+        "same as",
     ];
     let mut table = vec![head.map(String::from).to_vec()];
     table.extend(rows.iter().map(|r| {
@@ -205,8 +254,9 @@ fn text(rows: &[Row]) -> String {
         let bytes = [r.loaded_bytes, r.stored_bytes, r.read_bytes, r.written_bytes, r.behind_l2_bytes];
         let bytes = bytes.map(super::compile::size);
         let workspace = r.workspace_bytes.map_or("-".into(), super::compile::size);
-        let median = r.median_us.map_or("-".into(), |t| format!("{t:.1}"));
-        let rest = [workspace, median, format!("{:.2}", r.compile_s)];
+        let [median, min] = [r.median_us, r.min_us].map(|t| t.map_or("-".into(), |t| format!("{t:.1}")));
+        let same_as = r.same_as.clone().unwrap_or_default();
+        let rest = [workspace, median, min, format!("{:.2}", r.compile_s), same_as];
         [r.variant.clone()].into_iter().chain(counts).chain(bytes).chain(rest).collect()
     }));
     render::table(&table)

@@ -4,6 +4,7 @@ use crate::cli::args::BenchArgs;
 use crate::cli::data::{self, Case};
 use crate::cli::{Outcome, compile, run};
 use crate::report::render;
+use crate::run::load::Bound;
 use crate::run::{Loaded, formula};
 use serde::Serialize;
 use sirius_polyhedral::{Error, Result};
@@ -88,8 +89,19 @@ pub fn times(loaded: &Loaded, case: &Case, budget: Duration) -> Result<Vec<f64>>
         bound.run()?;
         count += 1;
     }
+    timed(&mut bound, budget, RUNS.0)
+}
+
+/// The same for one of many turns: one inference at least, after one that warms up.
+pub fn few_times(loaded: &Loaded, case: &Case, budget: Duration) -> Result<Vec<f64>> {
+    let mut bound = loaded.bind(&case.inputs)?;
+    bound.run()?;
+    timed(&mut bound, budget, 1)
+}
+
+fn timed(bound: &mut Bound<'_>, budget: Duration, least: usize) -> Result<Vec<f64>> {
     let (start, mut times) = (Instant::now(), Vec::new());
-    while times.len() < RUNS.0 || (start.elapsed() < budget && times.len() < RUNS.1) {
+    while times.len() < least || (start.elapsed() < budget && times.len() < RUNS.1) {
         let before = Instant::now();
         bound.run()?;
         times.push(before.elapsed().as_secs_f64() * 1e6);

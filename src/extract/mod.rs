@@ -5,6 +5,7 @@
 //! and its conventions; each other file is a family of operators.
 
 mod activation;
+mod agree;
 mod amounts;
 mod arguments;
 mod assemble;
@@ -44,12 +45,13 @@ mod terms;
 mod top_k;
 mod unique;
 mod unpool;
+mod varying;
 mod view;
 
 pub use builder::{Builder, Dims, Scope, View, dims, leaf, named_dims};
 pub use random::key as random_key;
 
-use crate::graph::{Block, Graph, Node};
+use crate::graph::{Block, EXPECT, Graph, Node, OWN};
 use sirius_polyhedral::{Error, Program, Result};
 
 /// The whole graph as one program. Every operator that is not supported is named in the error.
@@ -103,6 +105,9 @@ fn extract_results(builder: &mut Builder, node: &Node) -> Result<()> {
     };
     if node.outputs.iter().flatten().all(known) {
         return Ok(());
+    }
+    if (node.domain.as_str(), node.op.as_str()) == (OWN, EXPECT) {
+        return agree::expect(builder, node);
     }
     if !matches!(node.domain.as_str(), "" | "ai.onnx") {
         return Err(unsupported(builder, node));

@@ -1,9 +1,10 @@
 //! Counts of what one run of a counted artifact did: the observer of its events (see `sirius_lowering::count`).
 
-use super::cache::{Caches, Moved};
-use super::footprint::{Footprint, LINE};
+use super::cache::{Memory, Moved};
+use super::footprint::LINE;
+use super::stream::{self, Range, Stream};
 use serde::Serialize;
-use sirius_lowering::count::Event;
+use sirius_lowering::count::{Event, Record};
 use sirius_lowering::metadata::{ArrayInfo, CountedInfo};
 use sirius_polyhedral::cost::ArrayClass;
 use std::ffi::c_void;
@@ -87,8 +88,9 @@ pub struct Observer {
 pub struct Counter {
     sizes: Vec<u64>,
     counts: Counts,
-    footprint: Footprint,
-    caches: Caches,
+    memory: Memory,
+    /// The streams of the present loop; kept for their memory.
+    streams: Vec<Stream>,
 }
 
 impl Counter {
@@ -96,87 +98,200 @@ impl Counter {
         Counter {
             sizes: info.arrays.iter().map(|a| a.bytes as u64).collect(),
             counts: Counts { arrays: vec![Bytes::default(); info.arrays.len()], ..Counts::default() },
-            footprint: Footprint::default(),
-            caches: Caches::new(&info.caches),
+            memory: Memory::new(info.caches),
+            streams: Vec::new(),
         }
     }
 
     pub fn finish(self) -> Counts {
-        Counts { moved: self.caches.moved(), ..self.counts }
+        Counts { moved: self.memory.moved(), ..self.counts }
     }
 
-    fn access(&mut self, array: usize, at: u64, stride: i64, lanes: u64, writes: bool) {
-        let Some(&size) = self.sizes.get(array) else { return };
-        let bytes = size * u64::from(lanes.count_ones());
-        let counted = &mut self.counts.arrays[array];
-        *(if writes { &mut counted.stored } else { &mut counted.loaded }) += bytes;
-        if stride == size as i64 && lanes & lanes.wrapping_add(1) == 0 {
-            return self.range(array, at, bytes, writes);
-        }
-        let mut left = lanes;
-        while left != 0 {
-            let lane = i64::from(left.trailing_zeros());
-            self.range(array, at.wrapping_add_signed(lane * stride), size, writes);
-            left &= left - 1;
+    fn access(&mut self, access: Access) {
+        if let Some(size) = self.tally(access, 1) {
+            access.ranges(size, |range| {
+                touch(&mut self.memory, &mut self.counts, range);
+            });
         }
     }
 
-    /// Bytes that follow one another, line by line.
-    fn range(&mut self, array: usize, from: u64, bytes: u64, writes: bool) {
-        let (mut at, end) = (from, from + bytes);
-        while at < end {
-            let (line, first) = (at / LINE, at % LINE);
-            let count = (LINE - first).min(end - at);
-            let mask = (u64::MAX >> (LINE - count)) << first;
-            let counted = &mut self.counts.arrays[array];
-            match writes {
-                true => counted.written += u64::from(self.footprint.write(line, mask)),
-                false => counted.read += u64::from(self.footprint.read(line, mask)),
+    /// Counts the bytes of an access that was executed `times` times; the size of an element, where there is such an
+    /// array.
+    fn tally(&mut self, access: Access, times: u64) -> Option<u64> {
+        let size = *self.sizes.get(access.array)?;
+        let bytes = times * size * u64::from(access.lanes.count_ones());
+        let counted = &mut self.counts.arrays[access.array];
+        *(if access.writes { &mut counted.stored } else { &mut counted.loaded }) += bytes;
+        Some(size)
+    }
+
+    /// A loop that did the same `iterations` times, with other addresses.
+    fn repeat(&mut self, iterations: u64, records: &[Record]) {
+        let mut streams = std::mem::take(&mut self.streams);
+        streams.clear();
+        for record in records {
+            let event = Event::of(record.kind);
+            match event {
+                Some(Event::Operations) => self.counts.operations += record.number as u64 * iterations,
+                Some(Event::Load | Event::Store) => {
+                    let back = record.step.wrapping_mul(iterations as i64 - 1);
+                    let access = Access {
+                        array: record.number as usize,
+                        at: record.at.wrapping_add_signed(back.wrapping_neg()),
+                        stride: record.stride,
+                        lanes: record.lanes,
+                        writes: event == Some(Event::Store),
+                    };
+                    let Some(size) = self.tally(access, iterations) else { continue };
+                    access.ranges(size, |range| streams.push(Stream { range, step: record.step }));
+                }
+                _ => {}
             }
-            if self.caches.access(line, writes) > 1 {
-                counted.fetched += LINE;
-            }
-            at += count;
         }
+        stream::run(&mut streams, iterations, &mut |range| touch(&mut self.memory, &mut self.counts, range));
+        self.streams = streams;
     }
 
-    fn event(&mut self, event: Event, number: i64, at: u64, stride: i64, lanes: u64) {
+    fn event(&mut self, event: Event, number: i64, at: *const c_void, stride: i64, lanes: u64) {
         match event {
-            Event::Load | Event::Store => self.access(number as usize, at, stride, lanes, event == Event::Store),
+            Event::Load | Event::Store => {
+                let (array, writes) = (number as usize, event == Event::Store);
+                self.access(Access { array, at: at as u64, stride, lanes, writes });
+            }
             Event::Operations => self.counts.operations += number as u64,
             Event::Loop => self.counts.loops += 1,
             Event::Region if number == 0 => {
                 self.counts.regions += 1;
-                self.footprint.next_region();
+                self.memory.next_region();
             }
             Event::Barrier if number == 0 => self.counts.barriers += 1,
             Event::Region | Event::Barrier => {}
+            Event::Repeat => {
+                // SAFETY: the code has just written as many records there, and goes on when this is done.
+                let records = unsafe { std::slice::from_raw_parts(at.cast::<Record>(), lanes as usize) };
+                self.repeat(number as u64, records);
+            }
+        }
+    }
+}
+
+/// Bytes that follow one another are touched, line by line; were all lines in the first level of cache?
+#[inline]
+fn touch(memory: &mut Memory, counts: &mut Counts, range: Range) -> bool {
+    let (mut at, end) = (range.from, range.from + range.bytes);
+    let mut near = true;
+    let counted = &mut counts.arrays[range.array];
+    while at < end {
+        let (line, first) = (at / LINE, at % LINE);
+        let count = (LINE - first).min(end - at);
+        let met = memory.access(line, (u64::MAX >> (LINE - count)) << first, range.writes);
+        *(if range.writes { &mut counted.written } else { &mut counted.read }) += met.new;
+        counted.fetched += u64::from(met.lacked > 1) * LINE;
+        near &= met.lacked == 0;
+        at += count;
+    }
+    near
+}
+
+/// One access of a vector.
+#[derive(Clone, Copy)]
+struct Access {
+    array: usize,
+    /// Of lane 0.
+    at: u64,
+    /// Bytes from lane to lane.
+    stride: i64,
+    lanes: u64,
+    writes: bool,
+}
+
+impl Access {
+    /// The bytes, in as few ranges as possible.
+    fn ranges(self, size: u64, mut each: impl FnMut(Range)) {
+        let Access { array, at, stride, lanes, writes } = self;
+        let range = |from, bytes| Range { array, from, bytes, writes };
+        if stride == size as i64 && lanes & lanes.wrapping_add(1) == 0 {
+            return each(range(at, size * u64::from(lanes.count_ones())));
+        }
+        let mut left = if stride == 0 { lanes.min(1) } else { lanes };
+        while left != 0 {
+            let lane = i64::from(left.trailing_zeros());
+            each(range(at.wrapping_add_signed(lane * stride), size));
+            left &= left - 1;
         }
     }
 }
 
 impl Observer {
-    /// Events go to `counter`, from all threads.
-    pub fn new(counter: &Mutex<Counter>, depth: Depth) -> Observer {
+    /// Events go to `counter`, from one thread.
+    pub fn alone(counter: &mut Counter, depth: Depth) -> Observer {
+        let state = std::ptr::from_mut(counter).cast();
+        let event = match depth {
+            Depth::Control => on_control::<Alone>,
+            Depth::Everything => on_event::<Alone>,
+        };
+        Observer { state, event }
+    }
+
+    /// Events go to `counter`, from all threads of a team.
+    pub fn of_team(counter: &Mutex<Counter>, depth: Depth) -> Observer {
         let state = std::ptr::from_ref(counter).cast_mut().cast();
         let event = match depth {
-            Depth::Control => on_control,
-            Depth::Everything => on_event,
+            Depth::Control => on_control::<Team>,
+            Depth::Everything => on_event::<Team>,
         };
         Observer { state, event }
     }
 }
 
-extern "C" fn on_event(state: *mut c_void, kind: i64, number: i64, at: *const c_void, stride: i64, lanes: u64) {
-    let Some(event) = Event::of(kind) else { return };
-    // SAFETY: `state` is the counter of `Observer::new`, which outlives the run that reports.
-    let counter = unsafe { &*state.cast::<Mutex<Counter>>() };
-    counter.lock().unwrap_or_else(PoisonError::into_inner).event(event, number, at as u64, stride, lanes);
+/// How the state of an observer is reached.
+trait Reach {
+    /// # Safety
+    /// `state` is that of an observer made for this way, and its counter outlives the run that reports.
+    unsafe fn with(state: *mut c_void, then: impl FnOnce(&mut Counter));
 }
 
-extern "C" fn on_control(state: *mut c_void, kind: i64, number: i64, at: *const c_void, stride: i64, lanes: u64) {
-    if !matches!(Event::of(kind), None | Some(Event::Load | Event::Store | Event::Operations)) {
-        on_event(state, kind, number, at, stride, lanes);
+struct Alone;
+struct Team;
+
+impl Reach for Alone {
+    unsafe fn with(state: *mut c_void, then: impl FnOnce(&mut Counter)) {
+        // SAFETY: one thread reports, and nobody else uses the counter while the run goes on.
+        then(unsafe { &mut *state.cast::<Counter>() });
+    }
+}
+
+impl Reach for Team {
+    unsafe fn with(state: *mut c_void, then: impl FnOnce(&mut Counter)) {
+        // SAFETY: as the caller promises.
+        let counter = unsafe { &*state.cast::<Mutex<Counter>>() };
+        then(&mut counter.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+extern "C" fn on_event<R: Reach>(
+    state: *mut c_void,
+    kind: i64,
+    number: i64,
+    at: *const c_void,
+    stride: i64,
+    lanes: u64,
+) {
+    let Some(event) = Event::of(kind) else { return };
+    // SAFETY: only `Observer` makes pairs of a state and this function.
+    unsafe { R::with(state, |counter| counter.event(event, number, at, stride, lanes)) };
+}
+
+extern "C" fn on_control<R: Reach>(
+    state: *mut c_void,
+    kind: i64,
+    number: i64,
+    at: *const c_void,
+    stride: i64,
+    lanes: u64,
+) {
+    if matches!(Event::of(kind), Some(Event::Loop | Event::Region | Event::Barrier)) {
+        on_event::<R>(state, kind, number, at, stride, lanes);
     }
 }
 
@@ -190,16 +305,20 @@ mod tests {
         Counter::new(&CountedInfo { arrays, caches: [1024, 4096, 16384] })
     }
 
+    fn at(address: usize) -> *const c_void {
+        std::ptr::without_provenance(address)
+    }
+
     #[test]
     fn lanes_masks_and_strides_count_their_elements() {
         let mut c = counter();
-        c.event(Event::Region, 0, 0, 0, 0);
+        c.event(Event::Region, 0, std::ptr::null(), 0, 0);
         // Eight neighbours, three of them again, every second of four, and one element for four lanes.
-        c.event(Event::Load, 0, 4096, 4, 0xFF);
-        c.event(Event::Load, 0, 4096, 4, 0b111);
-        c.event(Event::Load, 0, 4096 + 32, 8, 0b1111);
-        c.event(Event::Store, 1, 8192, 0, 0b1111);
-        c.event(Event::Load, 1, 8192, 4, 1);
+        c.event(Event::Load, 0, at(4096), 4, 0xFF);
+        c.event(Event::Load, 0, at(4096), 4, 0b111);
+        c.event(Event::Load, 0, at(4096 + 32), 8, 0b1111);
+        c.event(Event::Store, 1, at(8192), 0, 0b1111);
+        c.event(Event::Load, 1, at(8192), 4, 1);
         let counts = c.finish();
         assert_eq!(counts.arrays[0], Bytes { loaded: 60, stored: 0, read: 48, written: 0, fetched: 64 });
         assert_eq!(counts.arrays[1], Bytes { loaded: 4, stored: 16, read: 0, written: 4, fetched: 64 });
@@ -209,8 +328,55 @@ mod tests {
     #[test]
     fn an_access_may_lie_in_two_lines() {
         let mut c = counter();
-        c.event(Event::Store, 1, 64 - 8, 4, 0b1111);
+        c.event(Event::Store, 1, at(64 - 8), 4, 0b1111);
         let counts = c.finish();
         assert_eq!((counts.arrays[1].written, counts.moved[2].filled), (16, 128));
+    }
+
+    /// A loop in one report is the same as its events one by one: strided and overlapping, up and down, in lines and
+    /// across them, through caches that are too small.
+    #[test]
+    fn a_repeated_table_counts_like_its_events() {
+        let record = |event: Event, number, at, stride, lanes, step| Record {
+            kind: event as i64,
+            number,
+            at,
+            stride,
+            lanes,
+            step,
+        };
+        let tables: Vec<Vec<Record>> = vec![
+            vec![record(Event::Load, 0, 8000, 4, 1, 4), record(Event::Store, 1, 50_000, 4, 1, 0)],
+            vec![record(Event::Load, 0, 8000, 4, 0xFF, 4), record(Event::Load, 0, 90_004, 8, 0xF, -4)],
+            vec![record(Event::Load, 1, 8000, 4, 1, 4), record(Event::Store, 1, 8004, 4, 1, 4)],
+            vec![record(Event::Store, 1, 8004, 4, 1, 4), record(Event::Load, 1, 8000, 4, 1, 4)],
+            vec![record(Event::Load, 1, 8000, 4, 1, 0), record(Event::Store, 1, 8000, 4, 1, 0)],
+            vec![record(Event::Load, 0, 8000, 128, 0b1011, 132), record(Event::Operations, 3, 0, 0, 0, 0)],
+            (0..40).map(|n| record(Event::Load, n % 2, 1_000_000 + 512 * n as u64, 4, 0xFFFF, 4 * (n % 3))).collect(),
+        ];
+        for (n, table) in tables.iter().enumerate() {
+            for iterations in [1, 2, 3, 17, 100, 333] {
+                let (mut one, mut all) = (counter(), counter());
+                for i in 0..iterations {
+                    for r in table {
+                        let from = r.at as i64 - r.step * (iterations - 1 - i);
+                        one.event(Event::of(r.kind).unwrap(), r.number, at(from as usize), r.stride, r.lanes);
+                    }
+                }
+                let at = table.as_ptr().cast();
+                // What was there before is there still.
+                all.event(Event::Repeat, iterations, at, 0, table.len() as u64);
+                for c in [&mut one, &mut all] {
+                    (0..64).for_each(|n| c.range_of_test(7000 + 64 * n));
+                }
+                assert_eq!(one.finish(), all.finish(), "table {n}, {iterations} iterations");
+            }
+        }
+    }
+
+    impl Counter {
+        fn range_of_test(&mut self, from: usize) {
+            self.event(Event::Load, 0, at(from), 4, 1);
+        }
     }
 }

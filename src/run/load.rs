@@ -123,10 +123,14 @@ impl Loaded {
                 .help("compile it with --count"));
         };
         let mut bound = self.bind(inputs)?;
-        let counter = Mutex::new(Counter::new(info));
+        let mut counter = Mutex::new(Counter::new(info));
+        let listener = match (self.threads, counter.get_mut()) {
+            (1, Ok(alone)) => Observer::alone(alone, depth),
+            _ => Observer::of_team(&counter, depth),
+        };
         // SAFETY: the library exports an observer under this name, and nobody else in this process sets or reads one
         // while the lock is held: only counted runs would, and they are made here.
-        let before = unsafe { observer.replace(Observer::new(&counter, depth)) };
+        let before = unsafe { observer.replace(listener) };
         let done = bound.run();
         // SAFETY: as above; the run is over.
         unsafe { observer.write(before) };

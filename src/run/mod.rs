@@ -10,6 +10,7 @@ pub mod formula;
 pub mod load;
 pub mod npy;
 pub mod pb;
+pub mod stream;
 pub mod value;
 
 pub use load::Loaded;

@@ -69,7 +69,11 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
         let numeric = self.numeric_range(&lower, &upper, 0);
         let range = Range { var: header.var, lower, upper, numeric };
         let exit = self.ir().block("exit");
-        self.counted([lo, hi], range, nonempty, [exit, exit], |e| e.nodes(body))
+        let batch = self.batch(header.var, body);
+        self.counted([lo, hi], range, nonempty, [exit, exit], |e| {
+            e.batch = batch;
+            e.nodes(body)
+        })
     }
 
     /// Every `count`-th iteration, those whose number is the worker's modulo `count`.
@@ -155,7 +159,14 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
         self.ranges.pop();
         let next = ir.add(phi, step);
         ir.close_phi(phi, next, ir.at());
-        ir.cond_br(ir.icmp(IntCompare::LLVMIntSLT, next, hi), body, exit);
+        let batch = self.batch.take();
+        let over = if batch.is_some() { ir.block("over") } else { exit };
+        ir.cond_br(ir.icmp(IntCompare::LLVMIntSLT, next, hi), body, over);
+        if let Some(batch) = batch {
+            ir.goto(over);
+            self.report_batch(&batch, ir.binary(Op::LLVMSub, next, lo))?;
+            ir.br(exit);
+        }
         ir.goto(exit);
         self.memo.clear();
         Ok(())

@@ -33,7 +33,7 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
         let wanted = mask;
         let mask = mask.filter(|_| !self.in_bounds(access, at));
         let place = self.place(access, at, mask)?;
-        self.count_load(&place, wanted)?;
+        self.count_load(access, &place, wanted)?;
         let raw = match place.address.step {
             Step::Constant(0) => self.load_shared(&place),
             Step::Constant(1) => self.load_vector(&place),
@@ -47,10 +47,10 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
     }
 
     /// One element that all lanes share is one access.
-    fn count_load(&self, place: &Place<'ctx>, wanted: Option<Mask<'ctx>>) -> Result<()> {
+    fn count_load(&mut self, access: &Access, place: &Place<'ctx>, wanted: Option<Mask<'ctx>>) -> Result<()> {
         let shared = matches!(place.address.step, Step::Constant(0));
         let (lanes, wanted) = if shared { (1, None) } else { (place.lanes, wanted) };
-        self.count_access(Event::Load, place.array, &place.address, lanes, wanted)
+        self.count_access(Event::Load, access, &place.address, lanes, wanted)
     }
 
     fn place(&mut self, access: &Access, at: At, mask: Option<Mask<'ctx>>) -> Result<Place<'ctx>> {
@@ -192,7 +192,7 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
         let place = self.place(access, at, mask)?;
         let raw = self.frame.operators.stored(value, self.frame.array(access.array).dtype);
         let scalar = self.lanes.is_none();
-        self.count_access(Event::Store, place.array, &place.address, place.lanes, mask)?;
+        self.count_access(Event::Store, access, &place.address, place.lanes, mask)?;
         match (place.address.step, mask) {
             (Step::Constant(0), _) if scalar => self.store_one(&place, raw, place.address.base),
             (Step::Constant(1), None) => {
@@ -252,7 +252,7 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
         let place = self.place(access, at, mask)?;
         let (ir, operators, t) = (self.ir(), self.frame.operators, self.frame.array(access.array).dtype);
         for event in [Event::Load, Event::Store] {
-            self.count_access(event, place.array, &place.address, place.lanes, mask)?;
+            self.count_access(event, access, &place.address, place.lanes, mask)?;
         }
         let value = ir.widen(value, place.lanes);
         for lane in 0..place.lanes {

@@ -21,7 +21,7 @@ mod value;
 
 use crate::emit::Frame;
 use crate::ir::{IntCompare, Ir, Value};
-use count::Operations;
+use count::{Batch, Operations};
 use inkwell::basic_block::BasicBlock;
 use ranges::Ranges;
 use sirius_polyhedral::{Aff, ArrayId, Nest, ParamId, Result, VarId};
@@ -47,6 +47,7 @@ pub fn emit_root(frame: &Frame<'_, '_>, vector_bytes: usize, root: &Nest) -> Res
         memo: Memo::default(),
         next: frame.nest.vars,
         operations: Operations::default(),
+        batch: None,
     };
     emitter.node(root)
 }
@@ -78,6 +79,8 @@ struct Emitter<'f, 'a, 'ctx> {
     next: u32,
     /// Not reported yet.
     operations: Operations<'ctx>,
+    /// Of the innermost loop, while it is written.
+    batch: Option<Batch<'ctx>>,
 }
 
 impl<'a, 'ctx> Emitter<'_, 'a, 'ctx> {

@@ -8,6 +8,7 @@
 use super::values::Values;
 use crate::expr::{Access, Expr};
 use crate::loop_nest::{Condition, LoopNest, Nest, VarId};
+use crate::param::ParamId;
 use crate::program::{Array, ArrayId, Placement};
 use std::collections::{BTreeMap, HashMap};
 
@@ -151,10 +152,24 @@ impl Walker<'_> {
         join(array, own, span);
     }
 
-    /// The range of a subscript, inside the array: code outside a mask is not run.
     fn subscript(&self, index: &Expr, extent: i64) -> (i64, i64) {
-        let known = index.as_aff().and_then(|a| bounds(&a, self.values, &self.ranges));
-        let (low, high) = known.unwrap_or((0, extent - 1));
-        (low.clamp(0, (extent - 1).max(0)), high.min(extent - 1))
+        let param = |p| (Some(self.values.param(p)), Some(self.values.param(p)));
+        let iter = |n: usize| self.ranges.get(&(n as VarId)).map_or((None, None), |r| (Some(r.0), Some(r.1)));
+        subscript_range(index, extent, &param, &iter)
     }
+}
+
+/// Inclusive bounds, where they are known.
+pub type Bounds = (Option<i64>, Option<i64>);
+
+/// The range of a subscript, inside an array of `extent`: code outside a mask is not run, and data may be anything.
+pub fn subscript_range(
+    index: &Expr,
+    extent: i64,
+    param: &dyn Fn(ParamId) -> Bounds,
+    iter: &dyn Fn(usize) -> Bounds,
+) -> (i64, i64) {
+    let known = index.as_aff().map_or((None, None), |a| a.bounds(param, iter));
+    let (low, high) = known.0.zip(known.1).unwrap_or((0, extent - 1));
+    (low.clamp(0, (extent - 1).max(0)), high.min(extent - 1))
 }

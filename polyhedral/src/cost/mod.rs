@@ -1,12 +1,35 @@
-//! The cost model: what a loop nest does, in bytes, operations, regions and barriers.
+//! The cost model: pure functions of what code does and how long it takes. Passes ask here and nowhere else.
 //!
-//! Pure functions of a nest, the values of its parameters and a machine description. Nothing here is measured, and
-//! nothing here runs; a counted run (`lowering`'s `count`) gives the same figures for the tests to compare.
+//! Of a `LoopNest`, for values of its parameters, exact where it can be; a counted run (`lowering`'s `count`) gives the
+//! same figures for the tests to compare:
+//!
+//! | module | what | unit |
+//! |---|---|---|
+//! | `tally` | accesses, operations, regions, barriers | bytes, numbers |
+//! | `footprint` | distinct bytes of a part | bytes |
+//! | `levels` | what moves into a cache of some size | bytes |
+//!
+//! Of a `Program` on its way, at typical values of the parameters; estimates for comparing two ways to do the same:
+//!
+//! | module | what | unit | who asks |
+//! |---|---|---|---|
+//! | `operations` | arithmetic of a value | vector operations | `vector`, `time` |
+//! | `vector` | a tile nest with its best vector loop, all data near | cycles | `layout`, `split-dims`, `tile`, `explain` |
+//! | `register_tile` | the innermost loop of a register tile | multiply-adds / 100 | `tile` |
+//! | `reuse` | bytes that a part touches, and what a byte costs that was touched so long ago | bytes, cycles per byte | `fuse-tiles` |
+//! | `time` | statements on one worker | nanoseconds | `team` |
+//! | `overhead` | loops and workers beside the work in them | cycles, nanoseconds | `fuse-tiles`, `team` |
 
 pub mod footprint;
 pub mod levels;
+pub mod operations;
+pub mod overhead;
+pub mod register_tile;
+pub mod reuse;
 pub mod tally;
+pub mod time;
 pub mod values;
+pub mod vector;
 
 pub use footprint::{Footprint, footprint};
 pub use levels::moved;

@@ -7,7 +7,7 @@
 //! a matrix product meet the softmax over them, and the packed keys of one head meet its scores.
 //!
 //! Legal when, in both nests, the element that flows decides the block (see `axis`): then no dependence leaves it.
-//! Parallel loops may be strip-mined and moved outermost. Wanted when the bytes that flow come closer (see `traffic`) by
+//! Parallel loops may be strip-mined and moved outermost. Wanted when the bytes that flow come closer (see `cost::reuse`) by
 //! more than it costs to read again, in every block, what does not depend on the block (weights).
 //! Source: post-tiling fusion, Zhao and Di (MICRO 2020); cost by reuse distance, Mattson et al. (1970).
 
@@ -15,6 +15,8 @@ use super::axis::Axis;
 use super::blocks::{Choice, Pair};
 use super::group::{self, reads, writes};
 use super::uses::Uses;
+use crate::cost::overhead::LOOP_CYCLES;
+use crate::cost::reuse::{Footprint, cycles_per_byte, fixed_around, footprint, total};
 use crate::error::{Origin, Result};
 use crate::pass::{Pass, PassContext};
 use crate::program::{ArrayId, Program};

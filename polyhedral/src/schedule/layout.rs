@@ -12,14 +12,13 @@
 //! no schedule changes. Inputs, outputs and constants keep theirs. Source: the layout-assignment problem of
 //! Li et al. (2016), here over access relations instead of operators.
 
-use super::lane::best_lane;
 use super::tile_nest::{TileNest, all_nests};
+use crate::cost::vector::{best_lane, runs};
 use crate::error::{Origin, Result};
 use crate::expr::{Access, Expr};
 use crate::machine::Machine;
 use crate::pass::{Pass, PassContext};
 use crate::program::{ArrayId, Program, StatementId};
-use crate::transform;
 use indexmap::{IndexMap, IndexSet};
 
 pub struct Layout;
@@ -145,28 +144,6 @@ impl Nests {
     fn cost(&self, program: &Program, which: &IndexSet<usize>, machine: &Machine) -> f64 {
         which.iter().map(|n| self.nests[*n].1 * best_lane(program, &self.nests[*n].0, machine).0).sum()
     }
-}
-
-/// Cycles, roughly, of all tile nests of the program at typical sizes, each with its best vector loop.
-pub fn cycles(program: &Program, machine: &Machine) -> f64 {
-    all_nests(program).iter().map(|nest| nest_cycles(program, nest, machine)).sum()
-}
-
-/// The same of one nest.
-pub fn nest_cycles(program: &Program, nest: &TileNest, machine: &Machine) -> f64 {
-    runs(program, nest) * best_lane(program, nest, machine).0
-}
-
-/// How often the body of a nest's parallel loops runs.
-fn runs(program: &Program, nest: &TileNest) -> f64 {
-    let Some(statement) = nest.statements.first() else { return 0.0 };
-    let deepest = nest.chain.last().map_or(&[][..], Vec::as_slice);
-    let extent = |n: usize| {
-        let band = transform::band_at(&program.schedule, &deepest[..n])?;
-        let d = band.members.get(statement)?.as_iter()?;
-        Some(program.params.hint(&program.statement(*statement).extents[d]).max(1) as f64)
-    };
-    (1..=deepest.len()).filter_map(extent).product()
 }
 
 // ---- moves --------------------------------------------------------------------------------------------

@@ -1,10 +1,10 @@
 //! Why two nests are one, or not: the facts behind `fuse`, found by trying, for `sirius explain`.
 //!
 //! Every number of shared loops is tried on the program as `fuse` meets it. An attempt is illegal with two instances as
-//! witness, or legal with what the vector loops would cost (`layout::cycles`) and which bytes would stay on chip.
+//! witness, or legal with what the vector loops would cost (`cost::vector::cycles`) and which bytes would stay on chip.
 
 use super::group;
-use super::layout::cycles;
+use crate::cost::vector::cycles;
 use crate::error::{Origin, Result};
 use crate::legality::{self, Instance, Violation};
 use crate::machine::Machine;

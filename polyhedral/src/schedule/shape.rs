@@ -1,18 +1,14 @@
 //! The shape of a register tile: `rows` times a few vectors of accumulators.
 //!
-//! Every shape that fits the register file is scored by the work of the innermost loop over the whole extent,
-//! border tiles included, in units of one vector multiply-add: a tile costs the largest of its multiply-adds,
-//! its loads (a load costs as much as a multiply-add on current processors), its operand stream from the
-//! second-level cache (half as fast as loads) and the latency of one multiply-add. Tiles of at least four
-//! accumulators reach 97 % of the peak of Zen 4 with AVX-512, whatever their shape (measured 2026-11-23), so
-//! borders and loads decide.
+//! Every shape that fits the register file is scored by what the innermost loop costs over the whole extent (see
+//! `cost::register_tile`).
 
-use super::group::{self, Stride};
-use super::lane::lanes_of;
 use super::tile_nest::{TileNest, dims_of};
 use crate::aff::Aff;
+use crate::cost::register_tile::Loads;
+use crate::cost::vector::lanes_of;
 use crate::machine::Machine;
-use crate::program::{Program, StatementId};
+use crate::program::Program;
 
 /// Sizes of a register tile.
 pub struct Shape {
@@ -21,14 +17,10 @@ pub struct Shape {
     pub lanes: i64,
 }
 
-/// Multiply-adds that must be under way to hide the latency of each.
-const IN_FLIGHT: i64 = 8;
 /// More rows than this need more address registers than there are.
 const MOST_ROWS: i64 = 14;
 /// Rows of one column would fall into the same sets of the first-level cache: more do not fit its ways.
 const ALIASED_ROWS: i64 = 8;
-/// Rows at a multiple of this distance alias.
-const ALIAS_BYTES: i64 = 4096;
 
 pub fn shape(program: &Program, nest: &TileNest, lane: usize, row: Option<usize>, machine: &Machine) -> Shape {
     let vector = lanes_of(program, &nest.statements, machine) as i64;
@@ -99,54 +91,6 @@ fn candidates(registers: i64, rows: Rows, loads: &Loads) -> Vec<(i64, i64)> {
         }
     }
     out
-}
-
-/// Loads of one iteration of the innermost loop, by what they depend on.
-struct Loads {
-    lane: i64,
-    row: i64,
-    both: i64,
-    aliased: bool,
-}
-
-impl Loads {
-    fn of(program: &Program, id: StatementId, lane: usize, row: Option<usize>) -> Loads {
-        let mut loads = Loads { lane: 0, row: 0, both: 0, aliased: false };
-        program.statement(id).value.visit_loads(&mut |a| match (
-            group::uses(a, lane),
-            row.is_some_and(|r| group::uses(a, r)),
-        ) {
-            (true, true) => loads.both += 1,
-            (true, false) => loads.lane += 1,
-            (false, true) => {
-                loads.row += 1;
-                let size = program.array(a.array).dtype.size() as i64;
-                let step = row.map_or(Stride::Unknown, |r| group::stride(program, a, r));
-                loads.aliased |= matches!(step, Stride::Constant(s) if s != 0 && s * size % ALIAS_BYTES == 0);
-            }
-            (false, false) => {}
-        });
-        loads
-    }
-
-    /// Hundredths of vector multiply-adds for all rows and vectors.
-    fn total(&self, rows: i64, vectors: i64, r: i64, v: i64) -> i64 {
-        let tiles = |extent: i64, size: i64| [(extent / size, size), ((extent % size).min(1), extent % size)];
-        let mut sum = 0;
-        for (row_tiles, r) in tiles(rows, r) {
-            for (column_tiles, v) in tiles(vectors, v) {
-                sum += row_tiles * column_tiles * self.one_tile(r, v);
-            }
-        }
-        sum
-    }
-
-    fn one_tile(&self, rows: i64, vectors: i64) -> i64 {
-        let loads = vectors * self.lane + rows * self.row + rows * vectors * self.both;
-        let stream = 2 * vectors * self.lane;
-        // Loads are not free even where they are not the limit.
-        100 * (rows * vectors).max(loads).max(stream).max(IN_FLIGHT) + loads
-    }
 }
 
 /// Lanes of a tile of at most `vectors` vectors over an extent.

@@ -8,9 +8,9 @@
 //! along another loop costs nothing, and halves would only make register tiles smaller. Otherwise declined with a
 //! remark. Always legal: the order does not change.
 
-use super::layout::nest_cycles;
 use super::tile_nest::nests_below;
 use crate::aff::{Aff, Term};
+use crate::cost::vector::nest_cycles;
 use crate::error::Result;
 use crate::machine::Machine;
 use crate::pass::{Pass, PassContext};

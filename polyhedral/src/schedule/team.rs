@@ -13,8 +13,9 @@
 //! not depend on the number of workers. Declined around loops that may end early. Runs last, on the final loops and
 //! the final memory: a program between sharing and barriers would be wrong.
 
-use super::{barriers, group, owner, work};
-
+use super::{barriers, group, owner};
+use crate::cost::overhead::{GRAIN_NS, SHARE_NS};
+use crate::cost::time;
 use crate::error::Result;
 use crate::expr::{Access, Expr};
 use crate::machine::Machine;
@@ -25,12 +26,6 @@ use crate::transform::{self, Path};
 use std::collections::HashSet;
 
 pub struct Team;
-
-/// Shorter iterations are not handed round: neighbours would fight for cache lines.
-const GRAIN_NS: f64 = 16.0;
-
-/// What sharing costs without a barrier: the loop that counts in steps, and cold caches.
-const SHARE_NS: f64 = 50.0;
 
 /// What is left of a speed-up when the number of iterations is only known at run time.
 const SYMBOLIC: f64 = 0.8;
@@ -200,7 +195,7 @@ fn nanoseconds(program: &Program, path: &Path, fixed: &[Path], machine: &Machine
     let Some(band) = transform::band_at(&program.schedule, path) else { return 0.0 };
     let bands: Vec<&Band> = fixed.iter().filter_map(|p| transform::band_at(&program.schedule, p)).collect();
     let iterators = |id: StatementId| bands.iter().filter_map(|b| b.members.get(&id)?.as_iter()).collect::<Vec<_>>();
-    band.members.keys().map(|id| work::nanoseconds(program, *id, &iterators(*id), machine)).sum()
+    band.members.keys().map(|id| time::nanoseconds(program, *id, &iterators(*id), machine)).sum()
 }
 
 // ---- 2. a window for every worker ---------------------------------------------------------------------

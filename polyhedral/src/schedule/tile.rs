@@ -14,10 +14,10 @@
 //! Source: Goto and van de Geijn (2008), Low et al. (2016).
 
 use super::group::{self, Stride};
-use super::lane::{Lane, best_lane, lanes_of};
 use super::pack;
 use super::shape::{Shape, lanes_for, shape};
 use super::tile_nest::{Reduction, TileNest, dims_of, tile_nest};
+use crate::cost::vector::{Lane, best_lane, lanes_of};
 use crate::error::Result;
 use crate::machine::Numeric;
 use crate::pass::{Pass, PassContext};

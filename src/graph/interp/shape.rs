@@ -32,6 +32,15 @@ pub fn reshape(call: &Call) -> Result<Vec<Value>> {
     Ok(vec![x.reshaped(&shape)?])
 }
 
+/// `Expect` of our own domain: the operand, which must have the given extents.
+pub fn expect(call: &Call) -> Result<Vec<Value>> {
+    let x = call.input(0)?;
+    let wanted = call.extents(&call.list(1, "extents").unwrap_or_default())?;
+    let (node, op) = (call.string("node", ""), call.string("op", ""));
+    call.require(x.shape == wanted, || format!("an operand of \"{node}\" ({op}) is {:?}, wanted {wanted:?}", x.shape))?;
+    Ok(vec![x.clone()])
+}
+
 pub fn flatten(call: &Call) -> Result<Vec<Value>> {
     let x = call.input(0)?;
     let axis = call.int("axis", 1);

@@ -1,11 +1,13 @@
-//! The vector loop of a tile nest: every loop is scored by the cost of its loads and stores per vector.
+//! Cycles of a tile nest: every loop that could be its vector loop is scored by the loads, stores and arithmetic of one
+//! vector. Data is taken to be in the first level of cache; `reuse` says what it costs where it is not.
 
-use super::group::{self, Stride};
-use super::pack;
-use super::tile_nest::TileNest;
-use crate::expr::{Access, BinaryOp, Expr, UnaryOp};
+use super::operations::{loads, operations};
+use crate::expr::Access;
 use crate::machine::{Machine, Numeric};
 use crate::program::{Program, Role, Statement, StatementId, StatementKind};
+use crate::schedule::group::{self, Stride};
+use crate::schedule::pack;
+use crate::schedule::tile_nest::{TileNest, all_nests};
 use crate::transform;
 
 /// Which loop becomes the vector loop.
@@ -28,6 +30,28 @@ pub fn best_lane(program: &Program, nest: &TileNest, machine: &Machine) -> (f64,
     let scored = parallel.chain(reductions).map(|lane| (lane_cost(program, nest, lane, machine), lane));
     let best = scored.min_by(|a, b| a.0.total_cmp(&b.0));
     best.filter(|b| b.0 < scalar).map_or((scalar, None), |(cost, lane)| (cost, Some(lane)))
+}
+
+/// Cycles, roughly, of all tile nests of the program at typical sizes, each with its best vector loop.
+pub fn cycles(program: &Program, machine: &Machine) -> f64 {
+    all_nests(program).iter().map(|nest| nest_cycles(program, nest, machine)).sum()
+}
+
+/// The same of one nest.
+pub fn nest_cycles(program: &Program, nest: &TileNest, machine: &Machine) -> f64 {
+    runs(program, nest) * best_lane(program, nest, machine).0
+}
+
+/// How often the body of a nest's parallel loops runs.
+pub fn runs(program: &Program, nest: &TileNest) -> f64 {
+    let Some(statement) = nest.statements.first() else { return 0.0 };
+    let deepest = nest.chain.last().map_or(&[][..], Vec::as_slice);
+    let extent = |n: usize| {
+        let band = transform::band_at(&program.schedule, &deepest[..n])?;
+        let d = band.members.get(statement)?.as_iter()?;
+        Some(program.params.hint(&program.statement(*statement).extents[d]).max(1) as f64)
+    };
+    (1..=deepest.len()).filter_map(extent).product()
 }
 
 /// Cycles, roughly, for one iteration of the parallel loops when `lane` is the vector loop.
@@ -71,26 +95,7 @@ fn reduction_volume(program: &Program, id: StatementId) -> f64 {
 
 fn scalar_cost(program: &Program, id: StatementId) -> f64 {
     let statement = program.statement(id);
-    reduction_volume(program, id) * (operations(&statement.value) + count_loads(&statement.value) as f64 + 1.0)
-}
-
-fn count_loads(value: &Expr) -> usize {
-    let mut n = 0;
-    value.visit_loads(&mut |_| n += 1);
-    n
-}
-
-/// Arithmetic cost of a value in simple operations.
-fn operations(value: &Expr) -> f64 {
-    let own = match value {
-        Expr::Const(_) | Expr::Index(_) | Expr::Load(_) => 0.0,
-        Expr::Unary(UnaryOp::Neg | UnaryOp::Abs | UnaryOp::Not | UnaryOp::Floor | UnaryOp::Ceil, _) => 0.5,
-        Expr::Unary(..) => 12.0,
-        Expr::Binary(BinaryOp::Div | BinaryOp::Mod | BinaryOp::Rem, ..) => 6.0,
-        Expr::Binary(BinaryOp::Pow, ..) => 30.0,
-        Expr::Binary(..) | Expr::Select(..) | Expr::Cast(..) => 0.5,
-    };
-    own + value.children().iter().map(|c| operations(c)).sum::<f64>()
+    reduction_volume(program, id) * (operations(&statement.value) + loads(&statement.value) as f64 + 1.0)
 }
 
 /// Cycles for one vector of a statement's instances along dimension `d`.

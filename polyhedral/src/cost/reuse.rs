@@ -1,7 +1,8 @@
 //! Which bytes a part of the program touches, and what it costs to touch them where they are. Pure functions; bytes
 //! and cycles at the parameters' typical values.
 
-use crate::expr::{Access, Expr};
+use super::footprint::subscript_range;
+use crate::expr::Access;
 use crate::machine::Machine;
 use crate::program::{ArrayId, Program, StatementId};
 use crate::transform;
@@ -40,11 +41,8 @@ fn touched(program: &Program, id: StatementId, access: &Access, span: &dyn Fn(us
     let last = |d: usize| span(d).unwrap_or_else(|| program.params.hint(&statement.extents[d])).max(1) - 1;
     let planes = access.index.iter().zip(&array.extents).map(|(index, extent)| {
         let all = program.params.hint(extent).max(1);
-        let Expr::Index(aff) = index else { return all };
-        match aff.bounds(&|p| (hint(p), hint(p)), &|d| (Some(0), Some(last(d)))) {
-            (Some(low), Some(high)) => (high - low + 1).clamp(1, all),
-            _ => all,
-        }
+        let (low, high) = subscript_range(index, all, &|p| (hint(p), hint(p)), &|d| (Some(0), Some(last(d))));
+        (high - low + 1).max(1)
     });
     planes.map(|n| n as f64).product::<f64>() * array.dtype.size() as f64
 }

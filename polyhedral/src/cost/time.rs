@@ -1,10 +1,10 @@
 //! How long does a part of the program take? Pure functions of statements, extents and machine numbers; all in
 //! nanoseconds of one worker.
 
-use super::group;
-use crate::expr::{BinaryOp, Expr, UnaryOp};
+use super::operations::operations;
 use crate::machine::Machine;
 use crate::program::{Program, StatementId, StatementKind};
+use crate::schedule::group;
 
 /// Vector operations that one core starts per nanosecond: two per cycle at about 3.5 GHz, less what loads and loop
 /// control take.
@@ -30,17 +30,4 @@ fn instance(program: &Program, id: StatementId, machine: &Machine) -> f64 {
     statement.visit_reads(&mut |_| loads += 0.5);
     let reduce = if statement.kind == StatementKind::Assign { 0.0 } else { 0.5 };
     (operations(&statement.value) + loads + own + reduce) / (machine.lanes(bytes) as f64 * VECTORS_PER_NS)
-}
-
-/// Vector operations of a value.
-fn operations(value: &Expr) -> f64 {
-    let own = match value {
-        Expr::Const(_) | Expr::Index(_) | Expr::Load(_) => 0.0,
-        Expr::Unary(UnaryOp::Neg | UnaryOp::Abs | UnaryOp::Not | UnaryOp::Floor | UnaryOp::Ceil, _) => 0.5,
-        Expr::Unary(..) => 20.0,
-        Expr::Binary(BinaryOp::Div | BinaryOp::Mod | BinaryOp::Rem, ..) => 8.0,
-        Expr::Binary(BinaryOp::Pow, ..) => 40.0,
-        Expr::Binary(..) | Expr::Select(..) | Expr::Cast(..) => 0.5,
-    };
-    own + value.children().iter().map(|c| operations(c)).sum::<f64>()
 }
