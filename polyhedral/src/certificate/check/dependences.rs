@@ -2,8 +2,9 @@
 //!
 //! Two instances that touch one element, one of them writing, keep the order that they have in the base; no single
 //! assignment is assumed. Accumulations with one operator may change places, but not go on at once (except in lanes,
-//! which keep partial results). A copy stands where its readers stand.
+//! which keep partial results). A copy stands where its readers stand. What a new test reads is complete before.
 
+use super::guards::gained_reads;
 use super::order::{at_once, not_over};
 use super::*;
 use crate::certificate::{ArrayRole, Ordering, ReadBy};
@@ -57,6 +58,8 @@ struct Touch {
     statement: usize,
     read: usize,
     writes: bool,
+    /// A read for a condition that the base does not test.
+    gained: bool,
 }
 
 impl Touch {
@@ -71,10 +74,13 @@ fn touches(checker: &Checker) -> BTreeMap<String, Vec<Touch>> {
     let mut out: BTreeMap<String, Vec<Touch>> = BTreeMap::new();
     for (statement, s) in checker.last.statements.iter().enumerate() {
         let mut seen = HashSet::new();
-        out.entry(s.write.array.clone()).or_default().push(Touch { statement, read: 0, writes: true });
+        out.entry(s.write.array.clone()).or_default().push(Touch { statement, read: 0, writes: true, gained: false });
+        let old = checker.origins[statement].first().map(|p| checker.base.statements[p.base].entry);
+        let new = old.map_or(HashSet::new(), |old| gained_reads(&s.entry.body, &old.body));
         for (read, access) in s.reads.iter().enumerate() {
-            if seen.insert((&s.entry.reads[read].map, access.by)) {
-                out.entry(access.array.clone()).or_default().push(Touch { statement, read, writes: false });
+            let gained = new.contains(&read);
+            if seen.insert((&s.entry.reads[read].map, access.by, gained)) {
+                out.entry(access.array.clone()).or_default().push(Touch { statement, read, writes: false, gained });
             }
         }
     }
@@ -86,7 +92,8 @@ fn pair(checker: &mut Checker, listed: Option<&Listed>, first: Touch, second: To
     let operator = |t: &Touch| checker.last.statements[t.statement].reduces();
     let both_write = first.writes && second.writes;
     let commute = both_write && operator(&first).is_some() && operator(&first) == operator(&second);
-    if commute && first.statement > second.statement {
+    // A new condition has no place in the base: it is complete before it is tested.
+    if first.gained || (commute && first.statement > second.statement) {
         return Ok(());
     }
     let (source, sink) = (checker.id(first.statement), checker.id(second.statement));
@@ -102,7 +109,9 @@ fn pair(checker: &mut Checker, listed: Option<&Listed>, first: Touch, second: To
             let condition = if commute {
                 at_once(team, earlier, later)
             } else {
-                relation = base_ordered(c, first.statement, second.statement, &from.array, relation)?;
+                if !second.gained {
+                    relation = base_ordered(c, first.statement, second.statement, &from.array, relation)?;
+                }
                 let inside = to.by == ReadBy::Parameter && earlier.path.shared(later.path) > 0;
                 if inside { "true".into() } else { not_over(team, earlier, later) }
             };

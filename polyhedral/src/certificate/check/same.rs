@@ -4,13 +4,14 @@
 //! out anew (`places`): all accesses must agree. A read may go to a copy instead (`copies`), or to a constant that is
 //! rearranged or has the same contents. All accesses of some statements to an array may go to a new one in its stead,
 //! which a new statement copies back, one element to one element. A test may be left out where nobody misses it: what
-//! an instance writes that did not run is not read.
+//! an instance writes that did not run is not read; and one may be new where all that is written is read under it only.
 
 use super::copies::{back, copier};
-use super::guards::{parts, same_test};
+use super::guards::{gained, gained_reads, parts, read_where_tested, same_test};
 use super::places::{Places, moved_arrays};
 use super::*;
 use crate::certificate::{ArrayRole, ReadBy};
+use std::collections::HashSet;
 
 pub fn check(checker: &mut Checker) -> Result<()> {
     instances::check(checker)?;
@@ -53,11 +54,14 @@ fn lost_test(new: &Statement, old: &Statement) -> bool {
     parts(&new.entry.body).1.is_none() && parts(&old.entry.body).1.is_some()
 }
 
-/// The accesses of two statements that stand for each other, the writes first. Those of a test that is gone are left out.
+/// The accesses of two statements that stand for each other, the writes first. Those of a test that is gone, and of
+/// conditions that are new, are left out.
 pub fn pairs<'a>(new: &'a Statement, old: &'a Statement) -> Vec<(&'a Access, &'a Access)> {
     let lost = lost_test(new, old);
     let kept = old.reads.iter().filter(|r| !lost || r.by != ReadBy::Guard);
-    let reads = new.reads.iter().zip(kept);
+    let gained = gained_reads(&new.entry.body, &old.entry.body);
+    let stayed = new.reads.iter().enumerate().filter(|(n, _)| !gained.contains(n)).map(|(_, r)| r);
+    let reads = stayed.zip(kept);
     [(&new.write, &old.write)].into_iter().chain(reads).collect()
 }
 
@@ -71,19 +75,31 @@ fn accesses(checker: &mut Checker, statement: usize, piece: usize, moved: &Place
     let base = checker.origins[statement][piece].base;
     let (new, old) = (&checker.last.statements[statement], &checker.base.statements[base]);
     let lost = lost_test(new, old);
-    let body = if lost { parts(&old.entry.body).0 } else { old.entry.body.as_str() };
-    let kept: Vec<ReadBy> = old.reads.iter().map(|r| r.by).filter(|by| !lost || *by != ReadBy::Guard).collect();
-    let values = new.entry.values.len();
-    if new.entry.body != body || new.entry.kind != old.entry.kind || values > old.entry.values.len() {
+    let gained = match lost && new.entry.body == parts(&old.entry.body).0 {
+        true => Some(Vec::new()),
+        false => gained(&new.entry.body, &old.entry.body),
+    };
+    let kinds = |s: &Statement, without: &HashSet<usize>| -> Vec<ReadBy> {
+        let left = s.reads.iter().enumerate().filter(|(n, _)| !without.contains(n));
+        left.map(|(_, r)| r.by).filter(|by| !lost || *by != ReadBy::Guard).collect()
+    };
+    let extra = gained_reads(&new.entry.body, &old.entry.body);
+    let reads_same = kinds(new, &extra) == kinds(old, &HashSet::new());
+    let values = new.entry.values.len().min(old.entry.values.len());
+    let Some(gained) = gained.filter(|_| new.entry.kind == old.entry.kind) else {
         let text = format!("{id} computes `{}`, the base `{}`", new.entry.body, old.entry.body);
         checker.say(Rule::Values, text);
         return Ok(());
-    }
-    if new.reads.iter().map(|r| r.by).ne(kept) {
+    };
+    let more = if gained.is_empty() { new.entry.values.len() } else { 0 };
+    if !reads_same || more > values || (!lost && old.entry.values.len() > values) {
         checker.say(Rule::Values, format!("{id} reads other things than in the base"));
         return Ok(());
     }
-    let reads = new.reads.len();
+    let reads = pairs(new, old).len() - 1;
+    if !gained.is_empty() {
+        checker.ask(|| format!("may {id} have a test"), |c| read_where_tested(c, statement, &gained))?;
+    }
     if lost {
         checker.ask(|| format!("may {id} do without its test"), |c| untested(c, base))?;
     }

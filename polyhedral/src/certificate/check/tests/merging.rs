@@ -1,6 +1,7 @@
 //! Instances that became one, and statements that became steps of one.
 
 use super::*;
+use crate::certificate::ReadEntry;
 use crate::certificate::check::constants::contents;
 use crate::program::Role;
 
@@ -283,4 +284,50 @@ schedule {
     entry.contents = Some(crate::certificate::hash(&bytes));
     let found = compared(&other, &[blobs[0].clone(), bytes]);
     assert!(found.findings.iter().any(|f| f.text.contains("rearranged")), "{found:?}");
+}
+
+/// What only one branch reads is computed where that branch runs, behind the condition.
+#[test]
+fn a_test_is_new_where_all_readers_have_it() {
+    let text = "\
+program branches
+array x: f32[6] input 0
+array go: bool[] input 1
+array scaled: f32[6] temp
+array both: f32[6] temp
+array condition: bool[] temp
+array y: f32[6] output 0
+inputs x, go
+outputs y
+S0 [i: 6]: scaled[i] = x[i] * 2.0f32
+S1 [i: 6]: both[i] = -x[i]
+S2 []: condition[] = go[]
+S3 [i: 6]: y[i] = scaled[i] + both[i] if condition[]
+S4 [i: 6]: y[i] = both[i] if not(condition[])
+schedule {
+  for [S0: i] { S0 }
+  for [S1: i] { S1 }
+  S2
+  for [S3: i] { S3 }
+  for [S4: i] { S4 }
+}
+";
+    let right = after(text, "sink");
+    let tests = |c: &Certificate, id: &str| c.stages[1].statements.iter().find(|s| s.id == id).unwrap().body.clone();
+    assert!(tests(&right, "S0").contains(" if ") && !tests(&right, "S1").contains(" if "), "{right:?}");
+    holds(&right);
+    // Another condition, one for what the other branch reads too, and one that is tested before it is known.
+    let mut opposite = right.clone();
+    let body = &mut opposite.stages[1].statements.iter_mut().find(|s| s.id == "S0").unwrap().body;
+    *body = body.replace(" if #1", " if not(#1)");
+    assert!(refused(&opposite, Rule::Values).text.contains("where its test may not hold"));
+    let mut more = right.clone();
+    let read = more.stages[1].statements.iter().find(|s| s.id == "S0").unwrap().reads[1].clone();
+    let shared = more.stages[1].statements.iter_mut().find(|s| s.id == "S1").unwrap();
+    shared.body += " if #1";
+    shared.reads.push(ReadEntry { map: read.map.replace("S0[", "S1["), ..read });
+    assert!(refused(&more, Rule::Values).text.contains("where its test may not hold"));
+    let mut early = right;
+    early.stages[1].schedule = early.stages[0].schedule.clone();
+    assert!(refused(&early, Rule::Order).witness.is_some());
 }
