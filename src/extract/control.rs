@@ -11,7 +11,7 @@ use super::builder::{Dims, dims};
 use super::{Builder, extract_block, unsupported};
 use crate::graph::{Attribute, Block, COUNTERS, Node, TensorId};
 use crate::import::ROOM;
-use sirius_polyhedral::{Aff, ArrayId, BinaryOp, DType, Error, Expr, ParamDef, Result, StatementKind, UnaryOp};
+use sirius_polyhedral::{Aff, ArrayId, BinaryOp, DType, Expr, ParamDef, Result, StatementKind, UnaryOp};
 
 /// Iterations of a loop without a trip count: never reached, and far from overflow in address arithmetic.
 const UNBOUNDED: i64 = 1 << 40;
