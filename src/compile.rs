@@ -58,6 +58,8 @@ pub struct CompileOptions {
     pub name: Option<String>,
     /// Write here what the passes did, in a form that `sirius verify` checks.
     pub certificate: Option<PathBuf>,
+    /// Write the bytes of rearranged constants beside it.
+    pub certificate_constants: bool,
     /// Write here the groups that fusion made, and why no two of them are one.
     pub fusion_report: Option<PathBuf>,
     /// Make code that reports what it does.
@@ -84,6 +86,7 @@ impl Default for CompileOptions {
             numeric: Numeric::Contract,
             name: None,
             certificate: None,
+            certificate_constants: false,
             fusion_report: None,
             counting: Counting::Off,
         }
@@ -239,7 +242,10 @@ pub fn optimize(
         run_passes(program, &passes, &target.machine, driver)
     })?;
     if let (Some(recorder), Some(path)) = (recorder, &options.certificate) {
-        session.phase("certificate", |_| forms::save_certificate(&recorder.finish(TOOL)?, path))?;
+        session.phase("certificate", |_| {
+            let constants = if options.certificate_constants { recorder.rearranged() } else { Vec::new() };
+            forms::save_certificate(&recorder.finish(TOOL)?, &constants, path)
+        })?;
     }
     if let Some(path) = &options.fusion_report {
         let groups = groups.as_ref().unwrap_or(program);

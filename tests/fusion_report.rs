@@ -22,13 +22,16 @@ t5 \"y\" f32[40, 16]\n\
 t6 \"z\" f32[24]\n\
 t7 \"s\" f32[32]\n\
 t8 \"r\" f32[40, 32]\n\
-main (t0, t1, t2) -> (t5, t6, t8) {\n\
+t9 \"q\" f32[40, 24]\n\
+t10 \"u\" f32[40, 24]\n\
+main (t0, t1, t2, t9) -> (t5, t6, t8, t10) {\n\
   MatMul@13 \"first\" (t0, t1) -> (t3)\n\
   Relu@14 \"relu\" (t3) -> (t4)\n\
   MatMul@13 \"second\" (t4, t2) -> (t5)\n\
   ReduceSum@11 \"sum\" (t0) -> (t6) {axes = [0], keepdims = 0}\n\
   ReduceSum@11 \"columns\" (t4) -> (t7) {axes = [0], keepdims = 0}\n\
   Add@14 \"shift\" (t4, t7) -> (t8)\n\
+  Tanh@13 \"stranger\" (t9) -> (t10)\n\
 }\n";
 
 fn sirius(arguments: &[&str]) -> String {

@@ -182,6 +182,7 @@ impl CompilerArgs {
             },
             name: self.name.clone(),
             certificate: None,
+            certificate_constants: false,
             fusion_report: None,
             counting: if self.count { Counting::On } else { Counting::Off },
         }
@@ -235,6 +236,9 @@ pub struct CompileArgs {
     /// Write dependences, schedule and storage maps to this file, for `sirius verify`
     #[arg(long, value_name = "FILE")]
     pub certificate: Option<PathBuf>,
+    /// Write the bytes of rearranged weights beside the certificate (FILE.bin), for `sirius verify` to compare
+    #[arg(long, requires = "certificate")]
+    pub certificate_constants: bool,
     /// Write the groups that fusion made, and why no two of them are one, to this file (docs/fusion.schema.json)
     #[arg(long, value_name = "FILE")]
     pub fusion_report: Option<PathBuf>,

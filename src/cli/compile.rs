@@ -14,7 +14,8 @@ use std::time::Duration;
 pub fn command(args: &CompileArgs) -> Outcome {
     let mut session = session(&args.compiler);
     let (certificate, fusion_report) = (args.certificate.clone(), args.fusion_report.clone());
-    let options = CompileOptions { certificate, fusion_report, ..args.compiler.options() };
+    let certificate_constants = args.certificate_constants;
+    let options = CompileOptions { certificate, certificate_constants, fusion_report, ..args.compiler.options() };
     if options.output == Output::Nvptx {
         if args.fusion_report.is_some() {
             return Err(Error::unsupported("E303", "the fusion report is for x86-64 only").help(

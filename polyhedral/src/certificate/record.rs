@@ -76,6 +76,17 @@ impl Recorder {
         self.stages.push((kind, pass.into(), program.clone()));
     }
 
+    /// The constants that were rearranged, and what they were made of.
+    pub fn rearranged(&self) -> Vec<ConstantData> {
+        let last = self.stages.last().map_or(&self.source, |(_, _, program)| program);
+        let arrays = last.history.packed.iter().flat_map(|p| [p.array, p.from]);
+        let data = arrays.filter_map(|id| match &last.array(id).role {
+            Role::Constant(data) => Some(data.clone()),
+            _ => None,
+        });
+        data.collect()
+    }
+
     /// The certificate of everything seen. `tool` is the name and version of the compiler.
     pub fn finish(self, tool: &str) -> Result<Certificate> {
         let Recorder { source, mut stages, passes } = self;

@@ -106,13 +106,14 @@ impl Pair<'_> {
         }
     }
 
-    /// What it costs to share the outermost loops as they are, which run over one range; `None` where they do not.
-    pub fn outermost(&self, machine: &Machine) -> Option<Choice> {
+    /// What it costs to share two loops as they are, the outermost ones or those inside loops of one iteration; `None` where
+    /// they do not run over one range.
+    pub fn outermost(&self, paths: &[Path; 2], machine: &Machine) -> Option<Choice> {
         let axis = |n: usize| {
-            let band = transform::band_at(&self.program.schedule, &self.tops[n])?;
+            let band = transform::band_at(&self.program.schedule, &paths[n])?;
             let mut extents = band.members.iter().map(|(s, value)| group::extent_of(self.program, *s, value));
             let extent = extents.next()??;
-            let axis = Axis { path: self.tops[n].clone(), depth: 0, extent };
+            let axis = Axis { path: paths[n].clone(), depth: 0, extent };
             extents.all(|e| e.as_ref() == Some(&axis.extent)).then_some(axis)
         };
         let (a, c) = (axis(0)?, axis(1)?);

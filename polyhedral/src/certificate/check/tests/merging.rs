@@ -272,7 +272,7 @@ schedule {
     let mut slice = right.clone();
     let entry = last(&mut slice).arrays.iter_mut().find(|a| a.rearranged.is_some()).unwrap();
     let text = entry.rearranged.clone().unwrap();
-    entry.rearranged = Some(text.replace("[2 - ", "[1 - ").replace("-> A1[", "-> A1[0*i0 + "));
+    entry.rearranged = Some(text.replace("-> A1[", "-> A1[1 + "));
     assert_ne!(entry.rearranged, Some(text));
     refused(&slice, Rule::Values);
     // Other numbers under the name of these.
