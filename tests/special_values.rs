@@ -29,6 +29,11 @@ const fn near(op: &'static str) -> Case {
     Case { op, attributes: "", result: "same", tolerance: 1e-5 }
 }
 
+/// Exact but for the sign of a zero, which is open where two zeros are compared.
+const fn signless(op: &'static str) -> Case {
+    Case { op, attributes: "", result: "same", tolerance: f64::MIN_POSITIVE }
+}
+
 const fn with(case: Case, attributes: &'static str) -> Case {
     Case { attributes, ..case }
 }
@@ -71,7 +76,7 @@ const UNARY: &[Case] = &[
     near("Tanh@13"),
     near("Erf@13"),
     near("Sigmoid@13"),
-    exact("Relu@14"),
+    signless("Relu@14"),
     near("Softsign@22"),
     near("Softplus@22"),
     near("HardSigmoid@22"),
@@ -80,7 +85,7 @@ const UNARY: &[Case] = &[
     near("Selu@22"),
     near("Celu@12"),
     near("LeakyRelu@16"),
-    exact("ThresholdedRelu@22"),
+    signless("ThresholdedRelu@22"),
     near("Mish@22"),
     near("Gelu@20"),
     near("Atan@22"),
@@ -108,8 +113,8 @@ const BINARY: &[Case] = &[
     exact("Sub@14"),
     exact("Mul@14"),
     near("Div@14"),
-    exact("Max@13"),
-    exact("Min@13"),
+    signless("Max@13"),
+    signless("Min@13"),
     truth("Equal@13"),
     truth("Less@13"),
     truth("LessOrEqual@16"),
@@ -124,8 +129,8 @@ const BINARY: &[Case] = &[
 const ROWS: &[Case] = &[
     near("ReduceSum@13"),
     near("ReduceMean@18"),
-    exact("ReduceMax@20"),
-    exact("ReduceMin@20"),
+    signless("ReduceMax@20"),
+    signless("ReduceMin@20"),
     near("ReduceProd@18"),
     near("ReduceL1@18"),
     near("ReduceSumSquare@18"),
@@ -135,8 +140,8 @@ const INTEGERS: &[Case] = &[
     exact("Add@14"),
     exact("Sub@14"),
     exact("Mul@14"),
-    exact("Max@13"),
-    exact("Min@13"),
+    signless("Max@13"),
+    signless("Min@13"),
     exact("BitwiseAnd@18"),
     exact("BitwiseXor@18"),
     truth("Equal@13"),
@@ -186,10 +191,11 @@ fn differences(cases: &[Case], source: &str, inputs: &[Value], numeric: f64) -> 
     let (wanted, got) = (interp::run(&graph, inputs).unwrap(), Loaded::open(dir.path()).unwrap().run(inputs).unwrap());
     let mut found = Vec::new();
     for ((case, got), wanted) in cases.iter().zip(&got).zip(&wanted) {
-        let tolerance = if case.tolerance == 0.0 { 0.0 } else { case.tolerance.max(numeric) };
+        let tolerance = if case.tolerance < 1e-9 { case.tolerance } else { case.tolerance.max(numeric) };
+        let least = if tolerance < 1e-9 { 0.0 } else { numeric * 1e-6 };
         for i in 0..wanted.len() {
             let (g, w) = (got.get_f64(i), wanted.get_f64(i));
-            let same = if wanted.dtype.is_float() { agree(g, w, tolerance, numeric * 1e-6) } else { g == w };
+            let same = if wanted.dtype.is_float() { agree(g, w, tolerance, least) } else { g == w };
             if !same {
                 let operand = |v: &Value| if v.len() == wanted.len() { v.get_f64(i) } else { f64::from(i as u32) };
                 let operands: Vec<f64> = inputs.iter().map(operand).collect();
@@ -288,7 +294,7 @@ fn softmax_and_pools_of_special_numbers() {
          MaxPool@22 \"m\" (t0) -> (t3) {{kernel_shape = [2]}}\n  \
          AveragePool@22 \"a\" (t0) -> (t4) {{kernel_shape = [2]}}\n}}\n"
     );
-    let cases = [near("Softmax@13"), near("LogSoftmax@13"), exact("MaxPool@22"), near("AveragePool@22")];
+    let cases = [near("Softmax@13"), near("LogSoftmax@13"), signless("MaxPool@22"), near("AveragePool@22")];
     none(differences(&cases, &text, &[floats(DType::F32, &[1, count, 3], &rows)], 1e-5));
 }
 
