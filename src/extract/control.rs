@@ -6,10 +6,11 @@
 //! results leave through latches: an `Update` of the result in every iteration that runs.
 //! An `If` guards the statements of each branch and assigns the results in both.
 
-use super::{agree, amounts};
 use super::builder::{Dims, dims};
+use super::counters::Counters;
 use super::{Builder, extract_block, unsupported};
-use crate::graph::{Attribute, Block, COUNTERS, Node, TensorId};
+use super::{agree, amounts};
+use crate::graph::{Attribute, Block, Node, TensorId};
 use crate::import::ROOM;
 use sirius_polyhedral::{Aff, ArrayId, BinaryOp, DType, Expr, ParamDef, Result, StatementKind, UnaryOp};
 
@@ -24,10 +25,8 @@ pub fn extract_if(builder: &mut Builder, node: &Node) -> Result<()> {
     let results: Vec<Option<ArrayId>> =
         outputs.map(|(n, o)| o.map(|tensor| amounts::define_open(builder, tensor, n, &extents))).collect();
     let taken = builder.load(condition, vec![]);
-    let branches = [
-        ("then_branch", "then_needs", taken.clone()),
-        ("else_branch", "else_needs", Expr::unary(UnaryOp::Not, taken)),
-    ];
+    let branches =
+        [("then_branch", "then_needs", taken.clone()), ("else_branch", "else_needs", Expr::unary(UnaryOp::Not, taken))];
     let mut idle = None;
     for (name, needs, mut guard) in branches {
         if let Some(Attribute::Tensor(needs_id)) = node.attributes.get(needs) {
@@ -88,7 +87,7 @@ fn scalar_array(builder: &mut Builder, node: &Node, n: usize, what: &str, dtype:
 }
 
 /// The only element of a tensor of rank 0 or of shape `[1]`.
-fn scalar(builder: &mut Builder, tensor: TensorId) -> Result<Expr> {
+pub fn scalar(builder: &mut Builder, tensor: TensorId) -> Result<Expr> {
     let rank = builder.shape(tensor).len();
     builder.read(tensor, &vec![Expr::int(0); rank])
 }
@@ -121,11 +120,7 @@ pub fn extract_loop(builder: &mut Builder, node: &Node) -> Result<()> {
     };
     let carried = carry(builder, node, body, &trips)?;
     let limit = if exits && (collects || varies) { run_time_trips(builder, node)? } else { None };
-    let start = match &counters {
-        Some(counters) => Some(counters.start(builder, node, limit.as_ref())?),
-        None => None,
-    };
-    let alive = exits.then(|| alive_array(builder, node, &trips, limit.as_ref(), start)).transpose()?;
+    let alive = exits.then(|| alive_array(builder, node, &trips, limit.as_ref(), counters.as_ref())).transpose()?;
     let count = (exits && collects).then(|| Count::start(builder, node)).transpose()?;
     let scans = scan_results(builder, node, body, carried.len(), &trips, exits)?;
     let latches = if alive.is_some() { latches(builder, node, &carried)? } else { Vec::new() };
@@ -370,71 +365,23 @@ fn alive_array(
     node: &Node,
     trips: &Aff,
     limit: Option<&Expr>,
-    start: Option<Expr>,
+    counters: Option<&Counters>,
 ) -> Result<ArrayId> {
     let planes = trips.clone() + Aff::constant(1);
     let alive = builder.temp(&format!("{}_alive", node.name), DType::Bool, vec![planes]);
-    let initial = match start {
-        Some(start) => start,
-        None => first_runs(builder, node, limit)?,
+    let initial = match node.input(1) {
+        Some(tensor) => scalar(builder, tensor)?,
+        None => Expr::literal(1.0, DType::Bool),
+    };
+    let initial = within(initial, &Expr::int(0), limit);
+    let initial = match counters {
+        Some(counters) => counters.start(builder, node, initial)?,
+        None => initial,
     };
     let id = builder.assign(&[], alive, vec![Expr::int(0)], initial);
     builder.emit_perfect(id, 0);
     builder.program.exits.push(alive);
     Ok(alive)
-}
-
-/// Does the first iteration run?
-fn first_runs(builder: &mut Builder, node: &Node, limit: Option<&Expr>) -> Result<Expr> {
-    let initial = match node.input(1) {
-        Some(tensor) => scalar(builder, tensor)?,
-        None => Expr::literal(1.0, DType::Bool),
-    };
-    Ok(within(initial, &Expr::int(0), limit))
-}
-
-/// Carried integers that must stay in a range: an iteration that would begin with another value does not run, and marks
-/// the run.
-struct Counters {
-    flag: ArrayId,
-    /// Number of the carried value, and its bounds.
-    rules: Vec<(usize, i64, i64)>,
-}
-
-impl Counters {
-    fn of(builder: &mut Builder, node: &Node) -> Option<Counters> {
-        let rules = node.ints(COUNTERS)?.chunks_exact(3).map(|rule| (rule[0] as usize, rule[1], rule[2])).collect();
-        Some(Counters { flag: amounts::flag(builder, node), rules })
-    }
-
-    /// Does the first iteration run?
-    fn start(&self, builder: &mut Builder, node: &Node, limit: Option<&Expr>) -> Result<Expr> {
-        let runs = first_runs(builder, node, limit)?;
-        let values: Vec<TensorId> = node.inputs.iter().skip(2).flatten().copied().collect();
-        self.checked(builder, node, &values, runs)
-    }
-
-    /// Does the next iteration run, where it would run `again`?
-    fn step(&self, builder: &mut Builder, node: &Node, body: &Block, again: Expr) -> Result<Expr> {
-        self.checked(builder, node, &body.outputs[1..], again)
-    }
-
-    fn checked(&self, builder: &mut Builder, node: &Node, values: &[TensorId], runs: Expr) -> Result<Expr> {
-        let mut outside = Expr::literal(0.0, DType::Bool);
-        for (k, low, high) in &self.rules {
-            let tensor = *values.get(*k).ok_or_else(|| unsupported(builder, node))?;
-            let value = Expr::cast(DType::I64, scalar(builder, tensor)?);
-            let below = Expr::binary(BinaryOp::Lt, value.clone(), Expr::int(*low));
-            let above = Expr::binary(BinaryOp::Gt, value, Expr::int(*high));
-            outside = Expr::binary(BinaryOp::Or, outside, Expr::binary(BinaryOp::Or, below, above));
-        }
-        let array = builder.temp(&format!("{}_outside", node.name), DType::Bool, vec![]);
-        let id = builder.assign(&[], array, vec![], Expr::binary(BinaryOp::And, runs.clone(), outside));
-        builder.emit_perfect(id, 0);
-        let outside = builder.load(array, vec![]);
-        agree::mark(builder, self.flag, Expr::select(outside.clone(), Expr::int(agree::COUNTER), Expr::int(0)));
-        Ok(Expr::binary(BinaryOp::And, runs, Expr::unary(UnaryOp::Not, outside)))
-    }
 }
 
 /// Arrays of the outputs that collect one value per iteration, with the body tensors that give them.

@@ -79,7 +79,8 @@ fn in_range(node: &Node, carried: &Values) -> Result<()> {
         let counter = usize::try_from(rule[0]).ok().and_then(|k| carried.get(k)).filter(|v| !v.is_empty());
         let value = counter.map_or(0, |v| v.get_i64(0));
         if !(rule[1]..=rule[2]).contains(&value) {
-            let message = format!("carried value {} is {value}, for which there is no room: {} to {}", rule[0], rule[1], rule[2]);
+            let message =
+                format!("carried value {} is {value}, for which there is no room: {} to {}", rule[0], rule[1], rule[2]);
             return Err(invalid(message));
         }
     }

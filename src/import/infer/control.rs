@@ -86,7 +86,8 @@ impl Context<'_> {
         tracing::warn!(
             "If \"{name}\": the {bad} branch cannot run with these dimensions, so the other is taken: {error}"
         );
-        self.inline(node, branch, out)
+        self.inline(node, branch, out)?;
+        self.must_choose(node, i64::from(bad == "else"), out)
     }
 
     /// What holds inside either branch bounds the dimension outside.
