@@ -6,7 +6,8 @@
 //! results leave through latches: an `Update` of the result in every iteration that runs.
 //! An `If` guards the statements of each branch and assigns the results in both.
 
-use super::builder::{Dims, dims};
+use super::builder::dims;
+use super::carried::{Carried, Latch, copy};
 use super::counters::Counters;
 use super::{Builder, extract_block, unsupported};
 use super::{agree, amounts};
@@ -65,17 +66,6 @@ fn clear(builder: &mut Builder, node: &Node, results: &[Option<ArrayId>]) -> Res
     Ok(())
 }
 
-/// `array[at, i] = tensor[i]` (without `at`: `array[i]`), as one perfect nest.
-fn copy(builder: &mut Builder, tensor: TensorId, array: ArrayId, at: Option<Expr>, kind: StatementKind) -> Result<()> {
-    let own: Dims = dims("i", &builder.shape(tensor));
-    let index = builder.iters(own.len());
-    let value = builder.read(tensor, &index)?;
-    let target = at.into_iter().chain(index).collect();
-    let id = builder.statement(kind, &own, array, target, value);
-    builder.emit_perfect(id, own.len());
-    Ok(())
-}
-
 /// Input `n` of the node, a scalar of type `dtype`, as an array of rank 0.
 fn scalar_array(builder: &mut Builder, node: &Node, n: usize, what: &str, dtype: DType) -> Result<ArrayId> {
     let tensor = node.input(n).ok_or_else(|| unsupported(builder, node))?;
@@ -93,16 +83,6 @@ pub fn scalar(builder: &mut Builder, tensor: TensorId) -> Result<Expr> {
 }
 
 // ---- Loop ---------------------------------------------------------------------------------------------
-
-/// A value that one iteration hands to the next.
-struct Carried {
-    /// `[trips + 1, shape..]`.
-    state: ArrayId,
-    body_input: TensorId,
-    body_output: TensorId,
-    /// The node's result, when used.
-    result: Option<TensorId>,
-}
 
 /// ONNX `Loop` (opset 1 to 23). A loop in a loop whose trip count is another one in every step ends early.
 pub fn extract_loop(builder: &mut Builder, node: &Node) -> Result<()> {
@@ -123,7 +103,7 @@ pub fn extract_loop(builder: &mut Builder, node: &Node) -> Result<()> {
     let alive = exits.then(|| alive_array(builder, node, &trips, limit.as_ref(), counters.as_ref())).transpose()?;
     let count = (exits && collects).then(|| Count::start(builder, node)).transpose()?;
     let scans = scan_results(builder, node, body, carried.len(), &trips, exits)?;
-    let latches = if alive.is_some() { latches(builder, node, &carried)? } else { Vec::new() };
+    let latches = if alive.is_some() { Latch::of(builder, node, &carried)? } else { Vec::new() };
     let depth = builder.depth();
     builder.in_loop("t", trips.clone(), |builder| {
         let t = Expr::iter(depth);
@@ -141,15 +121,11 @@ pub fn extract_loop(builder: &mut Builder, node: &Node) -> Result<()> {
                 let id = builder.assign(&[], alive, vec![next(depth)], again.clone());
                 builder.emit_perfect(id, 0);
             }
-            for value in &carried {
-                copy(builder, value.body_output, value.state, Some(next(depth)), StatementKind::Assign)?;
-            }
+            carried.iter().try_for_each(|value| value.advance(builder, depth))?;
             for (tensor, array) in &scans {
                 copy(builder, *tensor, *array, Some(t.clone()), StatementKind::Assign)?;
             }
-            for (tensor, array) in &latches {
-                copy(builder, *tensor, *array, None, StatementKind::Update)?;
-            }
+            latches.iter().try_for_each(|latch| latch.step(builder))?;
             if let Some(count) = &count {
                 count.step(builder, again, depth);
             }
@@ -163,8 +139,9 @@ pub fn extract_loop(builder: &mut Builder, node: &Node) -> Result<()> {
     if let Some(count) = count {
         count.finish(builder, node, wanted);
     }
-    if alive.is_none() {
-        bind_final(builder, &carried, &trips)?;
+    match alive {
+        Some(_) => latches.iter().for_each(|latch| latch.finish(builder)),
+        None => carried.iter().for_each(|value| value.bind_final(builder, &trips)),
     }
     Ok(())
 }
@@ -260,8 +237,20 @@ impl Count {
     }
 }
 
+/// State arrays for the loop-carried inputs, with their initial values.
+fn carry(builder: &mut Builder, node: &Node, body: &Block, trips: &Aff) -> Result<Vec<Carried>> {
+    let mut out = Vec::new();
+    for n in 2..node.inputs.len() {
+        let (Some(initial), Some(input)) = (node.input(n), body.inputs.get(n)) else {
+            return Err(unsupported(builder, node));
+        };
+        out.push(Carried::start(builder, node, n - 2, initial, (*input, body.outputs[n - 1]), trips)?);
+    }
+    Ok(out)
+}
+
 /// `t + 1` for the host loop at `depth`.
-fn next(depth: usize) -> Expr {
+pub fn next(depth: usize) -> Expr {
     Expr::Index(Aff::iter(depth) + Aff::constant(1))
 }
 
@@ -309,29 +298,6 @@ fn declared_trips(builder: &Builder, node: &Node) -> Option<String> {
         _ => None,
     });
     names.next()
-}
-
-/// State arrays for the loop-carried inputs, with their initial values.
-fn carry(builder: &mut Builder, node: &Node, body: &Block, trips: &Aff) -> Result<Vec<Carried>> {
-    let mut out = Vec::new();
-    for n in 2..node.inputs.len() {
-        let (Some(initial), Some(input)) = (node.input(n), body.inputs.get(n)) else {
-            return Err(unsupported(builder, node));
-        };
-        let state = state_array(builder, initial, *input, trips)?;
-        out.push(Carried { state, body_input: *input, body_output: body.outputs[n - 1], result: node.output(n - 2) });
-    }
-    Ok(out)
-}
-
-/// `[trips + 1, shape..]`, with `[0, ..]` set to `initial`.
-fn state_array(builder: &mut Builder, initial: TensorId, named: TensorId, trips: &Aff) -> Result<ArrayId> {
-    let shape = builder.shape(initial);
-    let planes = trips.clone() + Aff::constant(1);
-    let name = format!("{}_over_time", builder.graph.tensor(named).name);
-    let state = builder.temp(&name, builder.dtype(initial), [planes].into_iter().chain(shape).collect());
-    copy(builder, initial, state, Some(Expr::int(0)), StatementKind::Assign)?;
-    Ok(state)
 }
 
 /// Can the condition become false? Not when it starts true and the body returns true or its own input.
@@ -412,19 +378,6 @@ fn collected(builder: &mut Builder, result: TensorId, trips: &Aff) -> ArrayId {
     array
 }
 
-/// Result arrays of a loop that may end early, holding the initial value so far.
-fn latches(builder: &mut Builder, node: &Node, carried: &[Carried]) -> Result<Vec<(TensorId, ArrayId)>> {
-    let mut out = Vec::new();
-    for (n, value) in carried.iter().enumerate() {
-        if let (Some(result), Some(initial)) = (value.result, node.input(n + 2)) {
-            let array = builder.define(result);
-            copy(builder, initial, array, None, StatementKind::Assign)?;
-            out.push((value.body_output, array));
-        }
-    }
-    Ok(out)
-}
-
 /// Gives the body's inputs their values in iteration `t`.
 fn bind_body(builder: &mut Builder, body: &Block, carried: &[Carried], t: &Expr) -> Result<()> {
     if let Some(iteration) = body.inputs.first() {
@@ -433,26 +386,8 @@ fn bind_body(builder: &mut Builder, body: &Block, carried: &[Carried], t: &Expr)
     if let Some(condition) = body.inputs.get(1) {
         builder.bind(*condition, Expr::literal(1.0, DType::Bool));
     }
-    for value in carried {
-        bind_state(builder, value.body_input, value.state, t);
-    }
+    carried.iter().for_each(|value| value.bind(builder, t));
     body.inputs.iter().try_for_each(|input| amounts::define_input(builder, *input))
-}
-
-fn bind_state(builder: &mut Builder, tensor: TensorId, state: ArrayId, t: &Expr) {
-    let own = builder.iters(builder.shape(tensor).len());
-    let value = builder.load(state, [t.clone()].into_iter().chain(own).collect());
-    builder.bind(tensor, value);
-}
-
-/// The results are the last planes of the states.
-fn bind_final(builder: &mut Builder, carried: &[Carried], trips: &Aff) -> Result<()> {
-    for value in carried {
-        if let Some(result) = value.result {
-            bind_state(builder, result, value.state, &Expr::Index(trips.clone()));
-        }
-    }
-    Ok(())
 }
 
 // ---- Scan ---------------------------------------------------------------------------------------------
@@ -469,24 +404,20 @@ pub fn extract_scan(builder: &mut Builder, node: &Node) -> Result<()> {
     let mut carried = Vec::new();
     for n in 0..scan.states {
         let initial = node.input(n).ok_or_else(|| unsupported(builder, node))?;
-        let state = state_array(builder, initial, body.inputs[n], &scan.length)?;
-        let (body_input, body_output) = (body.inputs[n], body.outputs[n]);
-        carried.push(Carried { state, body_input, body_output, result: node.output(n) });
+        carried.push(Carried::start(builder, node, n, initial, (body.inputs[n], body.outputs[n]), &scan.length)?);
     }
     let results: Vec<Option<ArrayId>> =
         (scan.states..node.outputs.len()).map(|n| node.output(n).map(|o| builder.define(o))).collect();
     let depth = builder.depth();
     builder.in_loop("t", scan.length.clone(), |builder| {
         let t = Expr::iter(depth);
-        carried.iter().for_each(|v| bind_state(builder, v.body_input, v.state, &t));
+        carried.iter().for_each(|value| value.bind(builder, &t));
         for (n, input) in body.inputs[scan.states..].iter().enumerate() {
             scan.bind_slice(builder, node, n, *input, depth)?;
         }
         body.inputs.iter().try_for_each(|input| amounts::define_input(builder, *input))?;
         extract_block(builder, body)?;
-        for value in &carried {
-            copy(builder, value.body_output, value.state, Some(next(depth)), StatementKind::Assign)?;
-        }
+        carried.iter().try_for_each(|value| value.advance(builder, depth))?;
         for (n, result) in results.iter().enumerate() {
             if let Some(array) = result {
                 scan.store_slice(builder, n, body.outputs[scan.states + n], *array, depth)?;
@@ -494,7 +425,8 @@ pub fn extract_scan(builder: &mut Builder, node: &Node) -> Result<()> {
         }
         Ok(())
     })?;
-    bind_final(builder, &carried, &scan.length)
+    carried.iter().for_each(|value| value.bind_final(builder, &scan.length));
+    Ok(())
 }
 
 /// The attributes of a `Scan`.

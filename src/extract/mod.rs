@@ -10,6 +10,7 @@ mod amounts;
 mod arguments;
 mod assemble;
 mod builder;
+mod carried;
 mod contraction;
 mod control;
 mod conv;

@@ -192,9 +192,15 @@ impl Node {
         }
     }
 
-    /// What a parameter is called that is extent `d` of output `n` of a node whose branches give it different ones.
+    /// What a parameter is called that is extent `d` of output `n` of a node whose branches or steps give it
+    /// different ones.
     pub fn extent_name(&self, n: usize, d: usize) -> String {
         format!("{}#{n}.{d}", self.name)
+    }
+
+    /// What a parameter is called that is extent `d` of carried value `k` of a loop in the current step.
+    pub fn carried_name(&self, k: usize, d: usize) -> String {
+        format!("{}#carried{k}.{d}", self.name)
     }
 
     /// Input `n` when present.
