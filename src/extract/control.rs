@@ -58,7 +58,7 @@ pub fn extract_if(builder: &mut Builder, node: &Node) -> Result<()> {
 /// Neither branch runs, and the run will be refused: zeros, so that what follows from the results comes to an end.
 fn clear(builder: &mut Builder, node: &Node, results: &[Option<ArrayId>]) -> Result<()> {
     for (tensor, array) in node.outputs.iter().zip(results).filter_map(|(o, r)| o.zip(*r)) {
-        let own: Dims = dims("i", &builder.shape(tensor));
+        let own = dims("i", &builder.shape(tensor));
         let zero = Expr::literal(0.0, builder.dtype(tensor));
         let id = builder.assign(&own, array, builder.iters(own.len()), zero);
         builder.emit_perfect(id, own.len());
