@@ -1,12 +1,11 @@
 #!/usr/bin/env python3
 """Writes docs/ablation.md: what every pass is worth on every model, as `sirius ablate` counts and times it.
 
-    ablation.py SIRIUS MODEL_DIR [MODEL_DIR ...] [--seconds 1] [--keep DIR] [--pin "chrt -f 40 taskset -c 1"]
-        > docs/ablation.md
+    ablation.py SIRIUS MODEL_DIR [MODEL_DIR ...] [--seconds 1] [--keep DIR] [--pin CPU] > docs/ablation.md
 
 MODEL_DIR holds model.onnx and test_data_set_0/input_*.pb (the ONNX test layout). `--keep DIR` keeps each model's rows
-in DIR/NAME.json, and takes those that are there already instead of measuring again. `--pin` keeps other work off
-the processor while times are taken (it needs the right to do so). Only the standard library is
+in DIR/NAME.json, and takes those that are there already instead of measuring again. `--pin` takes the times
+on that processor and keeps other work off it meanwhile (it needs the right to do so). Only the standard library is
 needed; docs/counting.md says what the figures mean.
 """
 import argparse, json, os, subprocess, sys
@@ -28,14 +27,34 @@ def measure(args, model):
     if kept and os.path.exists(kept):
         with open(kept) as f:
             return name, [json.loads(line) for line in f]
-    command = args.pin.split() + [args.sirius, "ablate", os.path.join(model, "model.onnx"), "--data", model, "--json",
+    command = [args.sirius, "ablate", os.path.join(model, "model.onnx"), "--data", model, "--json",
                "--seconds", str(args.seconds)]
-    lines = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    lines = run(command, args.pin)
     if kept:
         os.makedirs(args.keep, exist_ok=True)
         with open(kept, "w") as f:
             f.write(lines)
     return name, [json.loads(line) for line in lines.splitlines()]
+
+
+def run(command, processor):
+    """What a command prints; from the phase "times" on it has the processor to itself."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    said = ""
+    while piece := process.stderr.read(1):
+        said += piece
+        if processor is not None and said.endswith("  times ..."):
+            pin(process.pid, processor)
+    printed = process.stdout.read()
+    if process.wait():
+        sys.exit(said)
+    return printed
+
+
+def pin(process, processor):
+    for thread in os.listdir("/proc/%d/task" % process):
+        os.sched_setaffinity(int(thread), {processor})
+        os.sched_setscheduler(int(thread), os.SCHED_FIFO, os.sched_param(40))
 
 
 def mb(value):
@@ -79,7 +98,7 @@ def main():
     parser.add_argument("models", nargs="+")
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--keep")
-    parser.add_argument("--pin", default="", help="a command to run sirius with")
+    parser.add_argument("--pin", type=int, metavar="CPU")
     args = parser.parse_args()
     models = [measure(args, model) for model in args.models]
     print(HEAD, end="")

@@ -165,7 +165,7 @@ def main():
     lines = (line.split(None, 3) for line in TOLERANCES.read_text().splitlines() if not line.startswith("#"))
     widened = {name: (float(relative), float(absolute)) for name, relative, absolute, _ in lines}
     wanted = [model for model in args.folders if not args.models or model.name in args.models.split(",")]
-    symbolic = [model for model in wanted if examples[model.name].get("dims")]
+    symbolic = [model for model in wanted if examples.get(model.name, {}).get("dims")]
     print(HEAD.format(seed=args.seed, version=onnxruntime.__version__))
     good = True
     for model in symbolic:

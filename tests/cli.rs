@@ -62,6 +62,36 @@ fn compiled_code_agrees_with_the_reference_at_every_level() {
     assert!([Some(0), Some(6)].contains(&output.status.code()), "{}", stderr(&output));
 }
 
+/// A pass that changes nothing on a model is not measured again: its artifact says so.
+#[test]
+fn ablate_shares_the_figures_of_equal_artifacts() {
+    let only = ["all passes", "without reroll", "unfused", "without tile"].map(|v| ["--only", v]).concat();
+    let dense = tiny("dense.onnx");
+    let fixed = ["ablate", &dense, "--seconds", "0", "--json", "--dim", "batch=5"];
+    let output = sirius(&[fixed.as_slice(), &only].concat());
+    expect(&output, 0, "same_as");
+    let text = stdout(&output);
+    let row = |variant: &str| {
+        let rows = text.lines().map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap());
+        rows.into_iter().find(|r| r["variant"] == variant).unwrap()
+    };
+    let (all, same) = (row("all passes"), row("without reroll"));
+    assert_eq!((&same["same_as"], &same["loaded_bytes"]), (&serde_json::json!("all passes"), &all["loaded_bytes"]));
+    assert!(all["same_as"].is_null() && row("without tile")["same_as"].is_null());
+    assert_ne!(row("without tile")["stored_bytes"], all["stored_bytes"]);
+}
+
+#[test]
+fn every_pass_has_its_counters() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = compile_dense(dir.path(), &["--time-passes"]);
+    let text = stderr(&output);
+    assert!(text.contains("applied  missed"), "{text}");
+    let tile = text.lines().find(|l| l.trim_start().starts_with("tile ")).unwrap();
+    let applied: usize = tile.split_whitespace().rev().nth(1).unwrap().parse().unwrap();
+    assert!(applied > 0, "{tile}");
+}
+
 #[test]
 fn a_wrong_result_is_named_and_ends_with_4() {
     let dir = tempfile::tempdir().unwrap();

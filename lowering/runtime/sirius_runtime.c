@@ -393,12 +393,13 @@ static int complain_mark(sirius_context *c, const char *where, int64_t mark) {
   const int64_t extent = ((int64_t)1 << 31) - 1;
   if (mark == 1)
     return complain(c, SIRIUS_MODEL_ERROR, "%s: an index lies outside the dimension that it goes into", where);
+  if (mark == 2)
+    return complain(c, SIRIUS_MODEL_ERROR, "%s: the branch that it takes has no meaning for inputs of these sizes", where);
   if (mark == 3)
     return complain(c, SIRIUS_MODEL_ERROR,
                     "%s: a counter of its steps leaves the range for which there is room; compiling with --room N makes "
-                    "more", where);
-  if (mark == 2)
-    return complain(c, SIRIUS_MODEL_ERROR, "%s: the branch that it takes has no meaning for inputs of these sizes", where);
+                    "more",
+                    where);
   return complain(c, SIRIUS_MODEL_ERROR, "%s: extents %d and %d must be equal", where, mark >> 31 & extent, mark & extent);
 }
 

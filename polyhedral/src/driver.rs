@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::machine::Machine;
-use crate::pass::{Pass, PassContext, Remark};
+use crate::pass::{Pass, PassContext, Remark, RemarkKind};
 use crate::program::Program;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -28,6 +28,9 @@ pub struct Timing {
     pub time: Duration,
     pub statements_before: usize,
     pub statements_after: usize,
+    /// Remarks of each kind: what it did, and what it decided against.
+    pub applied: usize,
+    pub missed: usize,
     /// The pass did not run: disabled, or beyond the bisect limit.
     pub skipped: bool,
 }
@@ -54,6 +57,7 @@ pub fn run_passes(
         let skipped = !pass.required() && (disabled || beyond);
         optional += usize::from(!pass.required());
         let before = program.statements().count();
+        let known = report.remarks.len();
         let start = Instant::now();
         if !skipped {
             let mut context = PassContext { machine, remarks: Vec::new() };
@@ -63,7 +67,17 @@ pub fn run_passes(
         let time = start.elapsed();
         tracing::debug!(pass = pass.name(), ?time, skipped, "pass");
         let statements_after = program.statements().count();
-        report.timings.push(Timing { pass: pass.name(), time, statements_before: before, statements_after, skipped });
+        let said = &report.remarks[known..];
+        let applied = said.iter().filter(|r| r.kind == RemarkKind::Applied).count();
+        report.timings.push(Timing {
+            pass: pass.name(),
+            time,
+            statements_before: before,
+            statements_after,
+            applied,
+            missed: said.len() - applied,
+            skipped,
+        });
         if let Some(dump) = options.dump.as_mut() {
             dump(number, pass.name(), program)?;
         }

@@ -223,6 +223,18 @@ impl Expr {
         }
     }
 
+    /// Is the outermost operation many instructions, or a slow one?
+    pub fn is_function(&self) -> bool {
+        use UnaryOp::{Abs, Bits, Ceil, Floor, IsNan, IsNegInf, IsPosInf, Neg, Not, Round, Sign};
+        match self {
+            Expr::Unary(op, _) => {
+                !matches!(op, Neg | Abs | Sign | Floor | Ceil | Round | Not | IsNan | IsPosInf | IsNegInf | Bits)
+            }
+            Expr::Binary(op, ..) => matches!(op, BinaryOp::Div | BinaryOp::Pow),
+            _ => false,
+        }
+    }
+
     /// Rebuilds the expression bottom up: operands first, then `f` on the result.
     pub fn rewrite(self, f: &mut dyn FnMut(Expr) -> Expr) -> Expr {
         let node = match self {

@@ -85,13 +85,14 @@ pub fn show(args: &CompilerArgs, report: &Report, session: &Session) {
 
 fn times(report: &Report, session: &Session) -> String {
     let ms = |d: Duration| format!("{:.1}", d.as_secs_f64() * 1e3);
-    let mut rows = vec![["phase", "ms", "statements"].map(String::from).to_vec()];
+    let mut rows = vec![["phase", "ms", "statements", "applied", "missed"].map(String::from).to_vec()];
     for (phase, time) in &session.times {
         rows.push(vec![phase.clone(), ms(*time)]);
         if phase == "passes" {
             let pass = |t: &sirius_polyhedral::driver::Timing| {
                 let time = if t.skipped { "skipped".to_string() } else { ms(t.time) };
-                vec![format!("  {}", t.pass), time, format!("{} -> {}", t.statements_before, t.statements_after)]
+                let statements = format!("{} -> {}", t.statements_before, t.statements_after);
+                vec![format!("  {}", t.pass), time, statements, t.applied.to_string(), t.missed.to_string()]
             };
             rows.extend(report.timings.iter().map(pass));
         }

@@ -27,16 +27,33 @@ pub fn expect(b: &mut Builder, node: &Node) -> Result<()> {
     let wanted = b.graph.tensor(extents).affs().unwrap_or_default();
     let pairs = b.shape(source).into_iter().zip(wanted).filter(|(own, wanted)| own != wanted);
     let differ = pairs.map(|(own, wanted)| differ(own, wanted)).reduce(max);
-    let name = |attribute: &str| node.string(attribute).unwrap_or_default().to_string();
-    let user = Origin { node: name("node"), op: name("op") };
     if let Some(differ) = differ {
-        let outer = std::mem::replace(&mut b.origin, user);
-        let flag = amounts::flag(b, node);
-        mark(b, flag, differ);
-        b.origin = outer;
+        mark_for_user(b, node, differ);
     }
     let all = b.iters(b.shape(target).len());
     b.alias(target, source, &all)
+}
+
+/// `Chosen`: a view of the operand, and a mark where the condition is not the wanted one.
+pub fn chosen(b: &mut Builder, node: &Node) -> Result<()> {
+    let (source, condition, target) = (input(node, 0)?, input(node, 1)?, output(node, 0)?);
+    let first = vec![Expr::int(0); b.shape(condition).len()];
+    let value = b.read(condition, &first)?;
+    let (good, bad) = (Expr::int(0), Expr::int(SIZES));
+    let wanted = node.int("wanted") == Some(1);
+    mark_for_user(b, node, if wanted { Expr::select(value, good, bad) } else { Expr::select(value, bad, good) });
+    let all = b.iters(b.shape(target).len());
+    b.alias(target, source, &all)
+}
+
+/// Raises a mark of its own in the name of the node that the attributes `node` and `op` give.
+fn mark_for_user(b: &mut Builder, node: &Node, value: Expr) {
+    let name = |attribute: &str| node.string(attribute).unwrap_or_default().to_string();
+    let user = Origin { node: name("node"), op: name("op") };
+    let outer = std::mem::replace(&mut b.origin, user);
+    let flag = amounts::flag(b, node);
+    mark(b, flag, value);
+    b.origin = outer;
 }
 
 /// Both extents in one number where they differ, else 0.

@@ -6,12 +6,14 @@
 //! results leave through latches: an `Update` of the result in every iteration that runs.
 //! An `If` guards the statements of each branch and assigns the results in both.
 
-use super::{agree, amounts};
-use super::builder::{Dims, dims};
+use super::builder::dims;
+use super::carried::{Carried, Latch, copy};
+use super::counters::Counters;
 use super::{Builder, extract_block, unsupported};
-use crate::graph::{Attribute, Block, COUNTERS, Node, TensorId};
+use super::{agree, amounts};
+use crate::graph::{Attribute, Block, Node, TensorId};
 use crate::import::ROOM;
-use sirius_polyhedral::{Aff, ArrayId, BinaryOp, DType, Error, Expr, ParamDef, Result, StatementKind, UnaryOp};
+use sirius_polyhedral::{Aff, ArrayId, BinaryOp, DType, Expr, ParamDef, Result, StatementKind, UnaryOp};
 
 /// Iterations of a loop without a trip count: never reached, and far from overflow in address arithmetic.
 const UNBOUNDED: i64 = 1 << 40;
@@ -24,10 +26,8 @@ pub fn extract_if(builder: &mut Builder, node: &Node) -> Result<()> {
     let results: Vec<Option<ArrayId>> =
         outputs.map(|(n, o)| o.map(|tensor| amounts::define_open(builder, tensor, n, &extents))).collect();
     let taken = builder.load(condition, vec![]);
-    let branches = [
-        ("then_branch", "then_needs", taken.clone()),
-        ("else_branch", "else_needs", Expr::unary(UnaryOp::Not, taken)),
-    ];
+    let branches =
+        [("then_branch", "then_needs", taken.clone()), ("else_branch", "else_needs", Expr::unary(UnaryOp::Not, taken))];
     let mut idle = None;
     for (name, needs, mut guard) in branches {
         if let Some(Attribute::Tensor(needs_id)) = node.attributes.get(needs) {
@@ -58,22 +58,11 @@ pub fn extract_if(builder: &mut Builder, node: &Node) -> Result<()> {
 /// Neither branch runs, and the run will be refused: zeros, so that what follows from the results comes to an end.
 fn clear(builder: &mut Builder, node: &Node, results: &[Option<ArrayId>]) -> Result<()> {
     for (tensor, array) in node.outputs.iter().zip(results).filter_map(|(o, r)| o.zip(*r)) {
-        let own: Dims = dims("i", &builder.shape(tensor));
+        let own = dims("i", &builder.shape(tensor));
         let zero = Expr::literal(0.0, builder.dtype(tensor));
         let id = builder.assign(&own, array, builder.iters(own.len()), zero);
         builder.emit_perfect(id, own.len());
     }
-    Ok(())
-}
-
-/// `array[at, i] = tensor[i]` (without `at`: `array[i]`), as one perfect nest.
-fn copy(builder: &mut Builder, tensor: TensorId, array: ArrayId, at: Option<Expr>, kind: StatementKind) -> Result<()> {
-    let own: Dims = dims("i", &builder.shape(tensor));
-    let index = builder.iters(own.len());
-    let value = builder.read(tensor, &index)?;
-    let target = at.into_iter().chain(index).collect();
-    let id = builder.statement(kind, &own, array, target, value);
-    builder.emit_perfect(id, own.len());
     Ok(())
 }
 
@@ -88,22 +77,12 @@ fn scalar_array(builder: &mut Builder, node: &Node, n: usize, what: &str, dtype:
 }
 
 /// The only element of a tensor of rank 0 or of shape `[1]`.
-fn scalar(builder: &mut Builder, tensor: TensorId) -> Result<Expr> {
+pub fn scalar(builder: &mut Builder, tensor: TensorId) -> Result<Expr> {
     let rank = builder.shape(tensor).len();
     builder.read(tensor, &vec![Expr::int(0); rank])
 }
 
 // ---- Loop ---------------------------------------------------------------------------------------------
-
-/// A value that one iteration hands to the next.
-struct Carried {
-    /// `[trips + 1, shape..]`.
-    state: ArrayId,
-    body_input: TensorId,
-    body_output: TensorId,
-    /// The node's result, when used.
-    result: Option<TensorId>,
-}
 
 /// ONNX `Loop` (opset 1 to 23). A loop in a loop whose trip count is another one in every step ends early.
 pub fn extract_loop(builder: &mut Builder, node: &Node) -> Result<()> {
@@ -121,14 +100,10 @@ pub fn extract_loop(builder: &mut Builder, node: &Node) -> Result<()> {
     };
     let carried = carry(builder, node, body, &trips)?;
     let limit = if exits && (collects || varies) { run_time_trips(builder, node)? } else { None };
-    let start = match &counters {
-        Some(counters) => Some(counters.start(builder, node, limit.as_ref())?),
-        None => None,
-    };
-    let alive = exits.then(|| alive_array(builder, node, &trips, limit.as_ref(), start)).transpose()?;
+    let alive = exits.then(|| alive_array(builder, node, &trips, limit.as_ref(), counters.as_ref())).transpose()?;
     let count = (exits && collects).then(|| Count::start(builder, node)).transpose()?;
     let scans = scan_results(builder, node, body, carried.len(), &trips, exits)?;
-    let latches = if alive.is_some() { latches(builder, node, &carried)? } else { Vec::new() };
+    let latches = if alive.is_some() { Latch::of(builder, node, &carried)? } else { Vec::new() };
     let depth = builder.depth();
     builder.in_loop("t", trips.clone(), |builder| {
         let t = Expr::iter(depth);
@@ -146,15 +121,11 @@ pub fn extract_loop(builder: &mut Builder, node: &Node) -> Result<()> {
                 let id = builder.assign(&[], alive, vec![next(depth)], again.clone());
                 builder.emit_perfect(id, 0);
             }
-            for value in &carried {
-                copy(builder, value.body_output, value.state, Some(next(depth)), StatementKind::Assign)?;
-            }
+            carried.iter().try_for_each(|value| value.advance(builder, depth))?;
             for (tensor, array) in &scans {
                 copy(builder, *tensor, *array, Some(t.clone()), StatementKind::Assign)?;
             }
-            for (tensor, array) in &latches {
-                copy(builder, *tensor, *array, None, StatementKind::Update)?;
-            }
+            latches.iter().try_for_each(|latch| latch.step(builder))?;
             if let Some(count) = &count {
                 count.step(builder, again, depth);
             }
@@ -168,8 +139,9 @@ pub fn extract_loop(builder: &mut Builder, node: &Node) -> Result<()> {
     if let Some(count) = count {
         count.finish(builder, node, wanted);
     }
-    if alive.is_none() {
-        bind_final(builder, &carried, &trips)?;
+    match alive {
+        Some(_) => latches.iter().for_each(|latch| latch.finish(builder)),
+        None => carried.iter().for_each(|value| value.bind_final(builder, &trips)),
     }
     Ok(())
 }
@@ -265,8 +237,20 @@ impl Count {
     }
 }
 
+/// State arrays for the loop-carried inputs, with their initial values.
+fn carry(builder: &mut Builder, node: &Node, body: &Block, trips: &Aff) -> Result<Vec<Carried>> {
+    let mut out = Vec::new();
+    for n in 2..node.inputs.len() {
+        let (Some(initial), Some(input)) = (node.input(n), body.inputs.get(n)) else {
+            return Err(unsupported(builder, node));
+        };
+        out.push(Carried::start(builder, node, n - 2, initial, (*input, body.outputs[n - 1]), trips)?);
+    }
+    Ok(out)
+}
+
 /// `t + 1` for the host loop at `depth`.
-fn next(depth: usize) -> Expr {
+pub fn next(depth: usize) -> Expr {
     Expr::Index(Aff::iter(depth) + Aff::constant(1))
 }
 
@@ -316,29 +300,6 @@ fn declared_trips(builder: &Builder, node: &Node) -> Option<String> {
     names.next()
 }
 
-/// State arrays for the loop-carried inputs, with their initial values.
-fn carry(builder: &mut Builder, node: &Node, body: &Block, trips: &Aff) -> Result<Vec<Carried>> {
-    let mut out = Vec::new();
-    for n in 2..node.inputs.len() {
-        let (Some(initial), Some(input)) = (node.input(n), body.inputs.get(n)) else {
-            return Err(unsupported(builder, node));
-        };
-        let state = state_array(builder, initial, *input, trips)?;
-        out.push(Carried { state, body_input: *input, body_output: body.outputs[n - 1], result: node.output(n - 2) });
-    }
-    Ok(out)
-}
-
-/// `[trips + 1, shape..]`, with `[0, ..]` set to `initial`.
-fn state_array(builder: &mut Builder, initial: TensorId, named: TensorId, trips: &Aff) -> Result<ArrayId> {
-    let shape = builder.shape(initial);
-    let planes = trips.clone() + Aff::constant(1);
-    let name = format!("{}_over_time", builder.graph.tensor(named).name);
-    let state = builder.temp(&name, builder.dtype(initial), [planes].into_iter().chain(shape).collect());
-    copy(builder, initial, state, Some(Expr::int(0)), StatementKind::Assign)?;
-    Ok(state)
-}
-
 /// Can the condition become false? Not when it starts true and the body returns true or its own input.
 fn may_exit(builder: &Builder, node: &Node, body: &Block) -> bool {
     let is_true = |tensor: TensorId| builder.graph.tensor(tensor).ints().is_some_and(|v| v == [1]);
@@ -370,71 +331,23 @@ fn alive_array(
     node: &Node,
     trips: &Aff,
     limit: Option<&Expr>,
-    start: Option<Expr>,
+    counters: Option<&Counters>,
 ) -> Result<ArrayId> {
     let planes = trips.clone() + Aff::constant(1);
     let alive = builder.temp(&format!("{}_alive", node.name), DType::Bool, vec![planes]);
-    let initial = match start {
-        Some(start) => start,
-        None => first_runs(builder, node, limit)?,
+    let initial = match node.input(1) {
+        Some(tensor) => scalar(builder, tensor)?,
+        None => Expr::literal(1.0, DType::Bool),
+    };
+    let initial = within(initial, &Expr::int(0), limit);
+    let initial = match counters {
+        Some(counters) => counters.start(builder, node, initial)?,
+        None => initial,
     };
     let id = builder.assign(&[], alive, vec![Expr::int(0)], initial);
     builder.emit_perfect(id, 0);
     builder.program.exits.push(alive);
     Ok(alive)
-}
-
-/// Does the first iteration run?
-fn first_runs(builder: &mut Builder, node: &Node, limit: Option<&Expr>) -> Result<Expr> {
-    let initial = match node.input(1) {
-        Some(tensor) => scalar(builder, tensor)?,
-        None => Expr::literal(1.0, DType::Bool),
-    };
-    Ok(within(initial, &Expr::int(0), limit))
-}
-
-/// Carried integers that must stay in a range: an iteration that would begin with another value does not run, and marks
-/// the run.
-struct Counters {
-    flag: ArrayId,
-    /// Number of the carried value, and its bounds.
-    rules: Vec<(usize, i64, i64)>,
-}
-
-impl Counters {
-    fn of(builder: &mut Builder, node: &Node) -> Option<Counters> {
-        let rules = node.ints(COUNTERS)?.chunks_exact(3).map(|rule| (rule[0] as usize, rule[1], rule[2])).collect();
-        Some(Counters { flag: amounts::flag(builder, node), rules })
-    }
-
-    /// Does the first iteration run?
-    fn start(&self, builder: &mut Builder, node: &Node, limit: Option<&Expr>) -> Result<Expr> {
-        let runs = first_runs(builder, node, limit)?;
-        let values: Vec<TensorId> = node.inputs.iter().skip(2).flatten().copied().collect();
-        self.checked(builder, node, &values, runs)
-    }
-
-    /// Does the next iteration run, where it would run `again`?
-    fn step(&self, builder: &mut Builder, node: &Node, body: &Block, again: Expr) -> Result<Expr> {
-        self.checked(builder, node, &body.outputs[1..], again)
-    }
-
-    fn checked(&self, builder: &mut Builder, node: &Node, values: &[TensorId], runs: Expr) -> Result<Expr> {
-        let mut outside = Expr::literal(0.0, DType::Bool);
-        for (k, low, high) in &self.rules {
-            let tensor = *values.get(*k).ok_or_else(|| unsupported(builder, node))?;
-            let value = Expr::cast(DType::I64, scalar(builder, tensor)?);
-            let below = Expr::binary(BinaryOp::Lt, value.clone(), Expr::int(*low));
-            let above = Expr::binary(BinaryOp::Gt, value, Expr::int(*high));
-            outside = Expr::binary(BinaryOp::Or, outside, Expr::binary(BinaryOp::Or, below, above));
-        }
-        let array = builder.temp(&format!("{}_outside", node.name), DType::Bool, vec![]);
-        let id = builder.assign(&[], array, vec![], Expr::binary(BinaryOp::And, runs.clone(), outside));
-        builder.emit_perfect(id, 0);
-        let outside = builder.load(array, vec![]);
-        agree::mark(builder, self.flag, Expr::select(outside.clone(), Expr::int(agree::COUNTER), Expr::int(0)));
-        Ok(Expr::binary(BinaryOp::And, runs, Expr::unary(UnaryOp::Not, outside)))
-    }
 }
 
 /// Arrays of the outputs that collect one value per iteration, with the body tensors that give them.
@@ -465,19 +378,6 @@ fn collected(builder: &mut Builder, result: TensorId, trips: &Aff) -> ArrayId {
     array
 }
 
-/// Result arrays of a loop that may end early, holding the initial value so far.
-fn latches(builder: &mut Builder, node: &Node, carried: &[Carried]) -> Result<Vec<(TensorId, ArrayId)>> {
-    let mut out = Vec::new();
-    for (n, value) in carried.iter().enumerate() {
-        if let (Some(result), Some(initial)) = (value.result, node.input(n + 2)) {
-            let array = builder.define(result);
-            copy(builder, initial, array, None, StatementKind::Assign)?;
-            out.push((value.body_output, array));
-        }
-    }
-    Ok(out)
-}
-
 /// Gives the body's inputs their values in iteration `t`.
 fn bind_body(builder: &mut Builder, body: &Block, carried: &[Carried], t: &Expr) -> Result<()> {
     if let Some(iteration) = body.inputs.first() {
@@ -486,26 +386,8 @@ fn bind_body(builder: &mut Builder, body: &Block, carried: &[Carried], t: &Expr)
     if let Some(condition) = body.inputs.get(1) {
         builder.bind(*condition, Expr::literal(1.0, DType::Bool));
     }
-    for value in carried {
-        bind_state(builder, value.body_input, value.state, t);
-    }
+    carried.iter().for_each(|value| value.bind(builder, t));
     body.inputs.iter().try_for_each(|input| amounts::define_input(builder, *input))
-}
-
-fn bind_state(builder: &mut Builder, tensor: TensorId, state: ArrayId, t: &Expr) {
-    let own = builder.iters(builder.shape(tensor).len());
-    let value = builder.load(state, [t.clone()].into_iter().chain(own).collect());
-    builder.bind(tensor, value);
-}
-
-/// The results are the last planes of the states.
-fn bind_final(builder: &mut Builder, carried: &[Carried], trips: &Aff) -> Result<()> {
-    for value in carried {
-        if let Some(result) = value.result {
-            bind_state(builder, result, value.state, &Expr::Index(trips.clone()));
-        }
-    }
-    Ok(())
 }
 
 // ---- Scan ---------------------------------------------------------------------------------------------
@@ -522,24 +404,20 @@ pub fn extract_scan(builder: &mut Builder, node: &Node) -> Result<()> {
     let mut carried = Vec::new();
     for n in 0..scan.states {
         let initial = node.input(n).ok_or_else(|| unsupported(builder, node))?;
-        let state = state_array(builder, initial, body.inputs[n], &scan.length)?;
-        let (body_input, body_output) = (body.inputs[n], body.outputs[n]);
-        carried.push(Carried { state, body_input, body_output, result: node.output(n) });
+        carried.push(Carried::start(builder, node, n, initial, (body.inputs[n], body.outputs[n]), &scan.length)?);
     }
     let results: Vec<Option<ArrayId>> =
         (scan.states..node.outputs.len()).map(|n| node.output(n).map(|o| builder.define(o))).collect();
     let depth = builder.depth();
     builder.in_loop("t", scan.length.clone(), |builder| {
         let t = Expr::iter(depth);
-        carried.iter().for_each(|v| bind_state(builder, v.body_input, v.state, &t));
+        carried.iter().for_each(|value| value.bind(builder, &t));
         for (n, input) in body.inputs[scan.states..].iter().enumerate() {
             scan.bind_slice(builder, node, n, *input, depth)?;
         }
         body.inputs.iter().try_for_each(|input| amounts::define_input(builder, *input))?;
         extract_block(builder, body)?;
-        for value in &carried {
-            copy(builder, value.body_output, value.state, Some(next(depth)), StatementKind::Assign)?;
-        }
+        carried.iter().try_for_each(|value| value.advance(builder, depth))?;
         for (n, result) in results.iter().enumerate() {
             if let Some(array) = result {
                 scan.store_slice(builder, n, body.outputs[scan.states + n], *array, depth)?;
@@ -547,7 +425,8 @@ pub fn extract_scan(builder: &mut Builder, node: &Node) -> Result<()> {
         }
         Ok(())
     })?;
-    bind_final(builder, &carried, &scan.length)
+    carried.iter().for_each(|value| value.bind_final(builder, &scan.length));
+    Ok(())
 }
 
 /// The attributes of a `Scan`.

@@ -20,6 +20,10 @@ pub const OWN: &str = "sirius";
 /// the name of the node that the attributes `node` and `op` give, and nothing outside `extents` is read.
 pub const EXPECT: &str = "Expect";
 
+/// `Chosen(x, condition)` of the domain [`OWN`]: `x`, the result of the only branch of an `If` that can run with these
+/// sizes. A run in which the condition is not the attribute `wanted` is refused in the name of the node `node`.
+pub const CHOSEN: &str = "Chosen";
+
 /// Attribute of a `Loop`: carried values that must stay in a range, since sizes rely on it. For each the number of the
 /// carried value, its least and its largest value when a step begins; the run is refused where a step would begin with
 /// another.
@@ -188,9 +192,15 @@ impl Node {
         }
     }
 
-    /// What a parameter is called that is extent `d` of output `n` of a node whose branches give it different ones.
+    /// What a parameter is called that is extent `d` of output `n` of a node whose branches or steps give it
+    /// different ones.
     pub fn extent_name(&self, n: usize, d: usize) -> String {
         format!("{}#{n}.{d}", self.name)
+    }
+
+    /// What a parameter is called that is extent `d` of carried value `k` of a loop in the current step.
+    pub fn carried_name(&self, k: usize, d: usize) -> String {
+        format!("{}#carried{k}.{d}", self.name)
     }
 
     /// Input `n` when present.

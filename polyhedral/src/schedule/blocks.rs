@@ -6,16 +6,14 @@
 
 use super::axis::{Axis, Ratio, axes, blocks, ratio};
 use super::group;
-use super::traffic::{Footprint, cycles_per_byte, fixed_around, footprint, total};
 use crate::aff::gcd;
+use crate::cost::overhead::LOOP_CYCLES;
+use crate::cost::reuse::{Footprint, cycles_per_byte, fixed_around, footprint, total};
 use crate::machine::Machine;
 use crate::program::{ArrayId, Program, StatementId};
 use crate::transform::{self, Path};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-
-/// Cycles that one more loop iteration around a nest costs.
-const LOOP_CYCLES: f64 = 40.0;
 
 /// A producer, a consumer, and the arrays between them.
 pub struct Pair<'p> {

@@ -15,8 +15,6 @@ use super::axis::Axis;
 use super::blocks::{Choice, Pair};
 use super::group::{self, reads, writes};
 use super::uses::Uses;
-use crate::cost::overhead::LOOP_CYCLES;
-use crate::cost::reuse::{Footprint, cycles_per_byte, fixed_around, footprint, total};
 use crate::error::{Origin, Result};
 use crate::pass::{Pass, PassContext};
 use crate::program::{ArrayId, Program};

@@ -32,8 +32,15 @@ pub fn branch<'g>(machine: &mut Machine<'g>, node: &'g Node, inputs: &[Option<Rc
         }
     }
     let results = machine.block(block(node, taken)?, Vec::new())?;
-    results.iter().enumerate().for_each(|(n, value)| machine.bind_extents(node, n, &value.shape));
+    bind_results(machine, node, &results);
     Ok(results)
+}
+
+/// Results decide their own extents where branches or steps give them different ones.
+fn bind_results(machine: &mut Machine, node: &Node, results: &[Rc<Value>]) {
+    for (n, value) in results.iter().enumerate() {
+        machine.bind_extents(&value.shape, |d| node.extent_name(n, d));
+    }
 }
 
 /// `Loop(M, cond, carried...)`: runs while fewer than `M` times and the condition holds. Results are the final
@@ -53,6 +60,9 @@ pub fn repeat<'g>(machine: &mut Machine<'g>, node: &'g Node, inputs: &[Option<Rc
     while go && count < limit {
         in_range(node, &carried)?;
         let mut arguments = vec![Rc::new(Value::from_i64(&[], &[count])?), Rc::new(Value::from_bools(&[], &[true])?)];
+        for (k, value) in carried.iter().enumerate() {
+            machine.bind_extents(&value.shape, |d| node.carried_name(k, d));
+        }
         arguments.extend(carried.iter().cloned());
         let mut results = machine.block(body, arguments)?;
         let rest = results.split_off(carried.len() + 1);
@@ -63,6 +73,7 @@ pub fn repeat<'g>(machine: &mut Machine<'g>, node: &'g Node, inputs: &[Option<Rc
         }
         count += 1;
     }
+    bind_results(machine, node, &carried);
     for collected in node.outputs.iter().skip(carried.len()).flatten() {
         machine.bind_steps(*collected, count);
     }
@@ -79,7 +90,8 @@ fn in_range(node: &Node, carried: &Values) -> Result<()> {
         let counter = usize::try_from(rule[0]).ok().and_then(|k| carried.get(k)).filter(|v| !v.is_empty());
         let value = counter.map_or(0, |v| v.get_i64(0));
         if !(rule[1]..=rule[2]).contains(&value) {
-            let message = format!("carried value {} is {value}, for which there is no room: {} to {}", rule[0], rule[1], rule[2]);
+            let message =
+                format!("carried value {} is {value}, for which there is no room: {} to {}", rule[0], rule[1], rule[2]);
             return Err(invalid(message));
         }
     }

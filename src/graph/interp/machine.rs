@@ -142,10 +142,10 @@ impl<'g> Machine<'g> {
         }
     }
 
-    /// The extents of output `n` of a node, where parameters are named after them.
-    pub fn bind_extents(&mut self, node: &Node, n: usize, shape: &[usize]) {
+    /// Binds the parameters that are extents of a tensor with this shape; `name` gives theirs.
+    pub fn bind_extents(&mut self, shape: &[usize], name: impl Fn(usize) -> String) {
         for (d, &extent) in shape.iter().enumerate() {
-            let def = ParamDef::Value { array: node.extent_name(n, d) };
+            let def = ParamDef::Value { array: name(d) };
             if let Some((id, _)) = self.graph.params.iter().find(|(_, p)| p.def == def) {
                 self.params[id.0 as usize] = Some(extent as i64);
             }

@@ -7,10 +7,10 @@
 //! A branch of an undecided `If` may need sizes that the other does not. It runs where its condition and its needs
 //! hold; where only the condition does, the run is marked.
 
-use super::context::{Context, Step};
+use super::context::{Context, State, Step};
 use super::site::Site;
 use super::table::Rule;
-use crate::graph::{Attribute, EXPECT, Node, OWN, Tensor, TensorId};
+use crate::graph::{Attribute, CHOSEN, EXPECT, Node, OWN, Tensor, TensorId};
 use indexmap::IndexMap;
 use sirius_polyhedral::{Aff, DType, Error, ParamDef};
 
@@ -88,6 +88,39 @@ impl Context<'_> {
         Ok(part)
     }
 
+    /// Puts a `Chosen` node behind a result of an `If` of which one branch only can run: the condition must be `wanted`.
+    /// Results with known contents stay as they are, since sizes may follow from them.
+    pub fn must_choose(&mut self, node: &Node, wanted: i64, out: &mut Vec<Node>) -> Step {
+        let open = |id: &TensorId| {
+            let root = self.root(*id);
+            let is_tensor = self.state(root) == State::Known && !self.composites.contains_key(&root);
+            let tensor = self.graph.tensor(root);
+            is_tensor && tensor.constant.is_none() && tensor.symbolic.is_none() && !self.wholes.contains_key(&root)
+        };
+        let (Some(condition), Some(result)) = (node.input(0), node.outputs.iter().flatten().copied().find(open)) else {
+            return Ok(());
+        };
+        let source = self.root(result);
+        let (dtype, shape) = self.type_of(source);
+        let checked = self.add(format!("{}_chosen", node.name), None);
+        self.set_tensor(checked, dtype, shape)?;
+        self.aliases.insert(result, checked);
+        out.push(Node {
+            name: format!("{}/Chosen_{checked}", node.name),
+            op: CHOSEN.to_string(),
+            domain: OWN.to_string(),
+            version: 1,
+            inputs: vec![Some(source), Some(condition)],
+            outputs: vec![Some(checked)],
+            attributes: IndexMap::from([
+                ("node".into(), Attribute::String(node.name.clone())),
+                ("op".into(), Attribute::String(node.op.clone())),
+                ("wanted".into(), Attribute::Int(wanted)),
+            ]),
+        });
+        Ok(())
+    }
+
     /// A vector of integers known as expressions.
     fn contents_of(&mut self, name: &str, values: Vec<Aff>) -> Step<TensorId> {
         let id = self.add(name.to_string(), None);
@@ -105,7 +138,9 @@ impl Context<'_> {
             let Some(id) = self.graph.params.find(dim) else { continue };
             let (least, most) = self.param_range(id);
             needs.extend(low.filter(|low| least.is_none_or(|l| l < *low)).map(|low| Aff::param(id) - low.into()));
-            needs.extend(high.filter(|high| most.is_none_or(|m| m > *high)).map(|high| Aff::from(high) - Aff::param(id)));
+            needs.extend(
+                high.filter(|high| most.is_none_or(|m| m > *high)).map(|high| Aff::from(high) - Aff::param(id)),
+            );
         }
         match needs.is_empty() {
             true => Ok(None),

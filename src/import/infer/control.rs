@@ -86,7 +86,8 @@ impl Context<'_> {
         tracing::warn!(
             "If \"{name}\": the {bad} branch cannot run with these dimensions, so the other is taken: {error}"
         );
-        self.inline(node, branch, out)
+        self.inline(node, branch, out)?;
+        self.must_choose(node, i64::from(bad == "else"), out)
     }
 
     /// What holds inside either branch bounds the dimension outside.
@@ -189,10 +190,11 @@ impl Context<'_> {
         }
         self.set_tensor(body.inputs[0], DType::I64, vec![])?;
         self.set_tensor(body.inputs[1], DType::Bool, vec![])?;
-        let mut initial = self.carry_in(&node.inputs[2..], &body.inputs[2..])?;
-        let continues = self.always_continues(&node, &body);
-        let unread: Vec<usize> = (0..carried).filter(|k| carried::is_unread(&body, body.inputs[2 + k])).collect();
         let first = self.graph.params.len();
+        let mut initial = self.carry_in(&node.inputs[2..], &body.inputs[2..])?;
+        let unread: Vec<usize> = (0..carried).filter(|k| carried::is_unread(&body, body.inputs[2 + k])).collect();
+        self.open_sizes(&node, &body.inputs[2..], &mut initial)?;
+        let continues = self.always_continues(&node, &body);
         let counters = counter::open(self, &node, &body);
         let mut body = self.block(body)?;
         let checked = counter::close(self, &node, &body, &counters)?;
@@ -211,7 +213,7 @@ impl Context<'_> {
         for (k, (_, shape)) in initial.iter().enumerate() {
             single::fit_rank(self, &mut body, 1 + k, shape.len())?;
         }
-        self.carry_out(&node.outputs, &initial, &body.outputs[1..=carried], first)?;
+        self.carry_out(&node, &initial, &body.outputs[1..=carried], first)?;
         if node.outputs.len() > carried {
             let trips = self.trip_count(&node, forever)?;
             for (output, &slice) in node.outputs[carried..].iter().zip(&body.outputs[1 + carried..]) {
@@ -280,37 +282,66 @@ impl Context<'_> {
         Ok(())
     }
 
-    /// Carried values must keep their type and shape from step to step.
-    fn carry_out(
-        &mut self,
-        outputs: &[Option<TensorId>],
-        initial: &[(DType, Vec<Aff>)],
-        next: &[TensorId],
-        first: usize,
-    ) -> Step {
-        for (n, ((dtype, shape), &value)) in initial.iter().zip(next).enumerate() {
+    /// Extents of carried values that are known to change from step to step become parameters.
+    fn open_sizes(&mut self, node: &Node, inputs: &[TensorId], initial: &mut [(DType, Vec<Aff>)]) -> Step {
+        for (k, (dtype, shape)) in initial.iter_mut().enumerate() {
+            for (d, extent) in shape.iter_mut().enumerate() {
+                let array = node.carried_name(k, d);
+                if self.known.is_amount(&array) {
+                    *extent = self.size_param(&format!("{}_size{d}", self.graph.tensor(inputs[k]).name), array);
+                }
+            }
+            self.set_tensor(inputs[k], *dtype, shape.clone())?;
+        }
+        Ok(())
+    }
+
+    /// A computed extent; its bound is a convention.
+    fn size_param(&mut self, name: &str, array: String) -> Aff {
+        let mut name = identifier(name);
+        while self.graph.params.find(&name).is_some() {
+            name.push('_');
+        }
+        let max = self.known_range(&name).1;
+        let hint = 16.min(max.unwrap_or(16));
+        Aff::param(self.graph.params.push(Param { name, def: ParamDef::Value { array }, min: 0, max, hint }))
+    }
+
+    /// The results have the type of the initial values. An extent that a step changes is one of every step, and the
+    /// result's is that of the last.
+    fn carry_out(&mut self, node: &Node, initial: &[(DType, Vec<Aff>)], next: &[TensorId], first: usize) -> Step {
+        for (k, ((dtype, shape), &value)) in initial.iter().zip(next).enumerate() {
             let (other, after) = self.type_of(value);
             let mut agree = *dtype == other && shape.len() == after.len();
-            for (a, b) in shape.iter().zip(&after) {
-                if self.is_local(b, first) {
-                    agree = false;
+            let mut result = shape.clone();
+            for (d, (a, b)) in shape.iter().zip(&after).enumerate() {
+                if self.known.is_amount(&node.carried_name(k, d)) {
+                    let name = format!("{}_size{k}_{d}", node.name);
+                    result[d] = self.size_param(&name, node.extent_name(k, d));
                     continue;
                 }
-                match self.same(a, b) {
-                    Ok(_) => {}
-                    Err(Stop::Error(_)) => agree = false,
-                    restart => return restart.map(|_| ()),
+                let changes = match self.is_local(b, first) {
+                    true => true,
+                    false => match self.same(a, b) {
+                        Ok(_) => false,
+                        Err(Stop::Error(_)) => true,
+                        restart => return restart.map(|_| ()),
+                    },
+                };
+                if changes && agree && node.op == "Loop" {
+                    return Err(Stop::Restart(Fact::Amounts(vec![node.carried_name(k, d)])));
                 }
+                agree &= !changes;
             }
             if !agree {
                 let (before, after) = (self.show_shape(shape), self.show_shape(&after));
                 let message = format!(
-                    "carried value {n} changes from {dtype}[{before}] to {other}[{after}] in one step of the loop"
+                    "carried value {k} changes from {dtype}[{before}] to {other}[{after}] in one step of the loop"
                 );
                 return Err(Error::unsupported("E112", message).into());
             }
-            if let Some(Some(output)) = outputs.get(n) {
-                self.set_tensor(*output, *dtype, shape.clone())?;
+            if let Some(output) = node.output(k) {
+                self.set_tensor(output, *dtype, result)?;
             }
         }
         Ok(())
@@ -365,7 +396,7 @@ impl Context<'_> {
             return Ok(());
         }
         self.tensors_only(&node, &body)?;
-        self.carry_out(&node.outputs, &initial, &body.outputs[..states], first)?;
+        self.carry_out(&node, &initial, &body.outputs[..states], first)?;
         for (k, &slice) in body.outputs[states..].iter().enumerate() {
             let Some(output) = node.output(states + k) else { continue };
             let (dtype, mut shape) = self.slice_type(slice, first)?;

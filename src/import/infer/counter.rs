@@ -27,12 +27,15 @@ pub fn open(cx: &mut Context, node: &Node, body: &Block) -> Vec<Counter> {
     step.into_iter().chain(carried).collect()
 }
 
-/// The step's number, where the trip count has a bound and the body reads the number.
+/// The step's number, where the body reads it.
 fn step_number(cx: &mut Context, node: &Node, body: &Block) -> Option<Counter> {
     let input = body.inputs[0];
-    let last = trips(cx, node)?.checked_sub(1).filter(|_| !is_unread(body, input))?.max(0);
-    let param = declare(cx, input, (Some(0), Some(last)));
-    Some(Counter { k: None, param, start: (Some(0), Some(last)) })
+    if is_unread(body, input) {
+        return None;
+    }
+    let range = (Some(0), trips(cx, node).map(|trips| trips.saturating_sub(1).max(0)));
+    let param = declare(cx, input, range);
+    Some(Counter { k: None, param, start: range })
 }
 
 /// The largest number of steps that the trip count allows.

@@ -12,6 +12,10 @@ use sirius_polyhedral::{Aff, DType};
 pub const RULES: Family =
     &[("Resize", resize), ("Upsample", upsample), ("GridSample", grid_sample), ("RoiAlign", roi_align)];
 
+/// How much larger a scale that only the run knows makes a dimension at most, batch and channels not at all: the
+/// workspace has a size before the run. Larger ones are refused by the run.
+const LARGEST_SCALE: i64 = 8;
+
 /// `floor(extent * scale)`, for symbolic extents where the scale is a ratio of small integers.
 fn scaled(extent: &Aff, scale: f64) -> Option<Aff> {
     if let Some(n) = extent.as_constant() {
@@ -72,7 +76,15 @@ fn resize(site: &mut Site) -> Step {
         return Err(site.invalid(format!("{} sizes for {} axes", sizes.len(), axes.len())));
     }
     let (dtype, mut shape) = (site.dtype(0)?, site.shape(0)?);
-    axes.iter().zip(sizes).for_each(|(&axis, size)| shape[axis] = size);
+    for (&axis, size) in axes.iter().zip(sizes) {
+        if given(site, 2)
+            && let Some(extent) = site.cx.range(&shape[axis]).1
+        {
+            let growth = if axis < 2 && rank > 2 { 1 } else { LARGEST_SCALE };
+            site.cx.within(&size, 0, extent.saturating_mul(growth))?;
+        }
+        shape[axis] = size;
+    }
     site.set(0, dtype, shape)
 }
 
