@@ -69,7 +69,7 @@ impl Model {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("model.onnx");
         std::fs::write(&file, model.encode_to_vec()).unwrap();
-        let options = CompileOptions { verify_each: true, ..options };
+        let options = CompileOptions { name: Some("model".into()), verify_each: true, ..options };
         compile(&file, &options, &mut Session::default(), dir.path()).unwrap();
         Model { dir, file, options }
     }
@@ -315,8 +315,9 @@ fn the_header_tells_which_tensors_are_a_sequence() {
     model.agrees(&[x(1.0), x(2.0), x(3.0)]);
     let header = model.header();
     for line in [
-        " * in [0] xs[0]: f32[n]\n",
-        " * in [2] o: f32[n]\n",
+        " * in [0] xs[0]: f32[n_0_]\n",
+        " * in [1] xs[1]: f32[n_1_]\n",
+        " * in [2] o[0]: f32[n_0_]\n",
         " * xs, seq(2): in [0] to in [1]\n",
         " * o, optional(tensor): in [2]\n",
         " * ys, seq(2): out[1] to out[2]\n",

