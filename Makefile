@@ -1,5 +1,6 @@
 # make demo   from a fresh Debian 12 with Rust and a C compiler to a compiled, running, timed real model
 # make test   everything that CI runs but formatting and lints
+# make random-shapes   one artifact per model at random sizes against ONNX Runtime, in docs/random_shapes.md
 # make ablation   what every pass is worth, in docs/ablation.md
 
 PACKAGES := llvm-19-dev libpolly-19-dev lld-19 autoconf automake libtool libzstd-dev zlib1g-dev python3 python3-pip
@@ -20,7 +21,7 @@ ELEMENTWISE := elem20_cheap elem20_mix layer_norm softmax
 # Where times are taken; empty where the user may not have a processor alone.
 PIN := $(if $(filter 0,$(shell id -u)),--pin 1)
 
-.PHONY: setup demo test models examples ablation
+.PHONY: setup demo test models random-shapes examples ablation
 .NOTPARALLEL:
 
 # Installs what is missing, and only that.
@@ -51,6 +52,12 @@ models: setup
 	$(PYTHON) models/fetch.py $(FETCHED)
 	$(ANSWERS) models/restore.py $(RESTORED)
 	$(ANSWERS) models/answers.py $(FETCHED) $(RESTORED)
+
+# docs/random_shapes.md: the models above and those of SIRIUS_MODELS (folders, separated by `:`) at random sizes.
+random-shapes: models
+	cargo build --release
+	$(ANSWERS) models/random_shapes.py $(SIRIUS) $(addprefix models/fetched/,$(FETCHED) $(RESTORED)) \
+	  $(foreach folder,$(subst :, ,$(SIRIUS_MODELS)),$(wildcard $(folder)/*/)) > docs/random_shapes.md
 
 # docs/ablation.md: every pass on and off, counted and timed. Takes a while: code that counts is slow.
 ablation: models

@@ -25,9 +25,9 @@ RANDOM_SETS = 3
 
 
 def number(token, dims):
-    """`3`, `t`, or `32h`."""
-    factor, name = re.fullmatch(r"(-?[0-9.]*)([a-z]*)", token).groups()
-    value = float(factor or 1) * dims.get(name, 1)
+    """`3`, `t`, `32h`, or `t+1`."""
+    factor, name, more = re.fullmatch(r"(-?[0-9.]*)([a-z]*)(?:\+([0-9]+))?", token).groups()
+    value = float(factor or 1) * dims.get(name, 1) + int(more or 0)
     return int(value) if value == int(value) else value
 
 
@@ -43,6 +43,9 @@ def fill(recipe, shape, dims, rng):
             return rng.integers(*numbers, size=shape)
         case "const":
             return np.full(shape, numbers[0])
+        case "prefix":
+            lengths = rng.integers(1, shape[-1] + 1, size=shape[:-1])
+            return np.arange(shape[-1]) < lengths[..., None]
     sys.exit(f"examples.toml: no fill is named {kind}")
 
 
@@ -67,10 +70,14 @@ def write(folder, kind, values):
         (folder / f"{kind}_{n}.pb").write_bytes(numpy_helper.from_array(np.asarray(value), name).SerializeToString())
 
 
-def record(model, target, entry, seed):
+def open_session(model):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 3
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def record(model, target, entry, seed):
+    session = open_session(model)
     rng = np.random.default_rng(seed)
     for k, dims in enumerate(sizes(entry, rng)):
         values = feed(session, entry, dims, rng)
@@ -98,4 +105,5 @@ def main():
         record(model, target, examples[name], zlib.crc32(name.encode()))
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -3,6 +3,7 @@
 use crate::extract;
 use crate::graph::{self, Graph, Port};
 use crate::import::{self, Dimension, Given, ImportOptions, Length, Shape};
+use crate::report::fusion::{self, FusionReport};
 use crate::report::{forms, session::Session, work};
 use sirius_lowering::Target;
 use sirius_lowering::artifact::{ArtifactOptions, WeightsPolicy, tag_of, write_artifact};
@@ -38,6 +39,8 @@ pub struct CompileOptions {
     pub values: BTreeMap<String, Given>,
     /// How many tensors an input has that is a sequence or optional, by name.
     pub lengths: BTreeMap<String, Length>,
+    /// The largest amount that the program may compute where nothing bounds it ([`import::Limits::room`]).
+    pub room: i64,
     /// Dimensions that the file leaves open, by the name of the input or element.
     pub shapes: BTreeMap<String, Shape>,
     pub threads: Option<usize>,
@@ -55,6 +58,10 @@ pub struct CompileOptions {
     pub name: Option<String>,
     /// Write here what the passes did, in a form that `sirius verify` checks.
     pub certificate: Option<PathBuf>,
+    /// Write the bytes of rearranged constants beside it.
+    pub certificate_constants: bool,
+    /// Write here the groups that fusion made, and why no two of them are one.
+    pub fusion_report: Option<PathBuf>,
     /// Make code that reports what it does.
     pub counting: Counting,
 }
@@ -67,6 +74,7 @@ impl Default for CompileOptions {
             dims: BTreeMap::new(),
             values: BTreeMap::new(),
             lengths: BTreeMap::new(),
+            room: import::ROOM,
             shapes: BTreeMap::new(),
             threads: None,
             level: 3,
@@ -78,6 +86,8 @@ impl Default for CompileOptions {
             numeric: Numeric::Contract,
             name: None,
             certificate: None,
+            certificate_constants: false,
+            fusion_report: None,
             counting: Counting::Off,
         }
     }
@@ -168,6 +178,11 @@ fn fp_policy(numeric: Numeric) -> &'static str {
             "no fast-math flags; products and sums may be fused (FMA), a reduction is one fixed tree of partial sums; \
              exp, log, tanh, erf and the like are inline approximations; the same bits for every number of threads"
         }
+        Numeric::Fast => {
+            "sums, products and quotients of one expression may be regrouped, reordered and fused, x / y may be x * (1 / y), \
+             zeros may have either sign; NaN and infinities stay; a reduction is one fixed tree of partial sums; exp, log, \
+             tanh, erf and the like are inline approximations"
+        }
     }
 }
 
@@ -178,7 +193,7 @@ pub fn import(path: &Path, options: &CompileOptions, session: &mut Session) -> R
         values: options.values.clone(),
         lengths: options.lengths.clone(),
         shapes: options.shapes.clone(),
-        ..ImportOptions::default()
+        limits: import::Limits { room: options.room, ..import::Limits::default() },
     };
     let mut graph = session.phase("import", |_| match path.extension().is_some_and(|e| e == "graph") {
         true => graph::text::load(path),
@@ -209,9 +224,13 @@ pub fn optimize(
 ) -> Result<Report> {
     let passes = passes(options)?;
     let mut recorder = options.certificate.as_ref().map(|_| Recorder::new(program));
+    let mut groups: Option<Program> = None;
     let report = session.phase("passes", |session| {
         let mut dump = |_: usize, pass: &str, program: &Program| {
             recorder.iter_mut().for_each(|r| r.after(pass, program));
+            if options.fusion_report.is_some() && fusion::LAST_PASSES.contains(&pass) {
+                groups = Some(program.clone());
+            }
             session.dump_file(pass, "poly", |to| forms::save_program(program, to))
         };
         let driver = DriverOptions {
@@ -223,15 +242,22 @@ pub fn optimize(
         run_passes(program, &passes, &target.machine, driver)
     })?;
     if let (Some(recorder), Some(path)) = (recorder, &options.certificate) {
-        session.phase("certificate", |_| forms::save_certificate(&recorder.finish(TOOL)?, path))?;
+        session.phase("certificate", |_| {
+            let constants = if options.certificate_constants { recorder.rearranged() } else { Vec::new() };
+            forms::save_certificate(&recorder.finish(TOOL)?, &constants, path)
+        })?;
+    }
+    if let Some(path) = &options.fusion_report {
+        let groups = groups.as_ref().unwrap_or(program);
+        session.phase("fusion report", |_| FusionReport::of(groups, &target.machine, &program.name)?.save(path))?;
     }
     Ok(report)
 }
 
-/// What the user switched off, and passes that a certificate cannot follow yet: a hoisted instance stands for one of
-/// every step, and its array has lost a dimension; a step of a rerolled loop stands for another statement.
+/// What the user switched off, and what a certificate cannot follow: a sunk statement does not run where its counterpart
+/// does.
 fn disabled(options: &CompileOptions) -> BTreeSet<String> {
-    let unproven = options.certificate.iter().flat_map(|_| ["hoist", "reroll"].map(str::to_string));
+    let unproven = options.certificate.iter().map(|_| "sink".to_string());
     options.disabled.iter().cloned().chain(unproven).collect()
 }
 
@@ -283,9 +309,9 @@ pub fn target(options: &CompileOptions) -> Result<Target> {
     if let Some(threads) = options.threads {
         target.machine.threads = threads;
     }
-    if target.machine.gpu && options.numeric == Numeric::Strict {
-        return Err(Error::unsupported("E302", "the strict numeric contract is for x86-64 only")
-            .help("leave out --numeric strict, or --target nvptx"));
+    if target.machine.gpu && options.numeric != Numeric::Contract {
+        let message = format!("the {} numeric contract is for x86-64 only", options.numeric.name());
+        return Err(Error::unsupported("E302", message).help("leave out --numeric, or --target nvptx"));
     }
     target.machine.numeric = options.numeric;
     Ok(target)

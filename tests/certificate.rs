@@ -42,9 +42,9 @@ fn a_certificate_holds_until_somebody_changes_it() {
 
     let original: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
     let mut tampered = original.clone();
-    tampered["last"]["schedule"].as_array_mut().unwrap().reverse();
-    let roots = &mut tampered["last"]["schedule"][0];
-    reverse_lists(roots);
+    let schedule = &mut tampered["stages"].as_array_mut().unwrap().last_mut().unwrap()["schedule"];
+    schedule.as_array_mut().unwrap().reverse();
+    reverse_lists(&mut schedule[0]);
     std::fs::write(&file, tampered.to_string()).unwrap();
     let (code, said) = verify(&file, &[]);
     assert_eq!(code, Some(4), "{said}");
@@ -55,12 +55,38 @@ fn a_certificate_holds_until_somebody_changes_it() {
     assert_eq!(verdict["violations"][0]["witness"].as_array().map(Vec::len), Some(2), "{said}");
 
     let mut newer = original;
-    newer["version"] = 2.into();
+    newer["version"] = 3.into();
     std::fs::write(&file, newer.to_string()).unwrap();
     let (code, said) = verify(&file, &[]);
-    assert!(code == Some(1) && said.contains("E240") && said.contains("version 2"), "{code:?} {said}");
+    assert!(code == Some(1) && said.contains("E240") && said.contains("version 3"), "{code:?} {said}");
     std::fs::write(&file, "{}").unwrap();
     assert_eq!(verify(&file, &[]).0, Some(1));
+}
+
+/// A certificate switches nothing off: the artifact is the same, byte for byte.
+#[test]
+fn the_code_is_that_of_a_plain_compilation() {
+    let text = "graph \"net\"\nt0 \"x\" f32[3, 5]\nt1 \"w\" f32[5, 5]\nt2 \"a\" f32[3, 5]\nt3 \"b\" f32[3, 5]\n\
+t4 \"c\" f32[3, 5]\nt5 \"d\" f32[3, 5]\nt6 \"e\" f32[3, 5]\nt7 \"f\" f32[3, 5]\nt8 \"g\" f32[3, 5]\n\
+t9 \"y\" f32[3, 5]\nmain (t0, t1) -> (t9) {\n\
+  MatMul@13 \"m0\" (t0, t1) -> (t2)\n  Tanh@13 \"t0\" (t2) -> (t3)\n\
+  MatMul@13 \"m1\" (t3, t1) -> (t4)\n  Tanh@13 \"t1\" (t4) -> (t5)\n\
+  MatMul@13 \"m2\" (t5, t1) -> (t6)\n  Tanh@13 \"t2\" (t6) -> (t7)\n\
+  MatMul@13 \"m3\" (t7, t1) -> (t8)\n  Tanh@13 \"t3\" (t8) -> (t9)\n}\n";
+    let (with, without) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let model = with.path().join("net.graph");
+    std::fs::write(&model, text).unwrap();
+    let file = certificate(&model, with.path(), &[]);
+    let output = sirius(&["compile", model.to_str().unwrap(), "-o", without.path().to_str().unwrap()]);
+    assert!(output.status.success());
+    for name in ["net.so", "net.json", "net.h"] {
+        let read = |dir: &Path| std::fs::read(dir.join(name)).unwrap();
+        assert!(read(with.path()) == read(without.path()), "{name} differs");
+    }
+    let said = std::fs::read_to_string(&file).unwrap();
+    assert!(said.contains("i0 = 3"), "four steps are one loop");
+    let (code, said) = verify(&file, &[]);
+    assert_eq!(code, Some(0), "{said}");
 }
 
 /// Every list of nodes below runs backwards.

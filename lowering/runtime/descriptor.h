@@ -27,7 +27,8 @@ typedef struct {
   int64_t kind;
   /* PARAM_INPUT: input and axis whose extent is the value. PARAM_CONTENT: input and element. PARAM_VALUE: number of
    * the array whose first element is the value after a run, and the bytes of that element. PARAM_REQUIRED: derived,
-   * and wanted to be 0. PARAM_MISTAKE: as PARAM_VALUE, wanted to be 0; the name says what is wrong otherwise. */
+   * and wanted to be 0. PARAM_MISTAKE: as PARAM_VALUE, wanted to be 0; the name says where, and the value what is wrong otherwise
+   * (`complain_mark`). */
   int64_t source, part;
   int64_t min, max;
 } param_info;

@@ -370,9 +370,15 @@ static int report_extents(sirius_context *c, DLTensor *out) {
   for (int64_t i = 0; i < d->n_params; i++)
     if (d->params[i].kind == PARAM_VALUE) {
       c->params[i] = read_integer(c->arrays[d->params[i].source], d->params[i].part);
-      if (c->params[i] < d->params[i].min || c->params[i] > d->params[i].max)
-        return complain(c, SIRIUS_MODEL_ERROR, "the model computed an amount (%s) outside %d to %d, for which it has room",
-                        d->params[i].name, d->params[i].min, d->params[i].max);
+      /* A loop that was cut off leaves -1 - max. */
+      if (c->params[i] > d->params[i].max || c->params[i] == -1 - d->params[i].max)
+        return complain(c, SIRIUS_MODEL_ERROR,
+                        "the model computed an amount (%s) above %d, for which it has room; compiling with --room N "
+                        "makes more where nothing else bounds it",
+                        d->params[i].name, d->params[i].max);
+      if (c->params[i] < d->params[i].min)
+        return complain(c, SIRIUS_MODEL_ERROR, "the model computed an amount (%s) of %d, wanted %d at least",
+                        d->params[i].name, c->params[i], d->params[i].min);
     }
   c->is_planned = 0; /* the tables now hold this run's sizes, not the plan's */
   if (!size_run(d, &tables)) return complain(c, SIRIUS_MODEL_ERROR, "an output's size is negative");
@@ -381,13 +387,29 @@ static int report_extents(sirius_context *c, DLTensor *out) {
   return SIRIUS_OK;
 }
 
+/* What a mark says: 1, an index; 2, the sizes do not fit the branch; 3, a loop's counter is
+ * out of range; `1 << 62 | a << 31 | b`, two extents differ. */
+static int complain_mark(sirius_context *c, const char *where, int64_t mark) {
+  const int64_t extent = ((int64_t)1 << 31) - 1;
+  if (mark == 1)
+    return complain(c, SIRIUS_MODEL_ERROR, "%s: an index lies outside the dimension that it goes into", where);
+  if (mark == 2)
+    return complain(c, SIRIUS_MODEL_ERROR, "%s: the branch that it takes has no meaning for inputs of these sizes", where);
+  if (mark == 3)
+    return complain(c, SIRIUS_MODEL_ERROR,
+                    "%s: a counter of its steps leaves the range for which there is room; compiling with --room N makes "
+                    "more",
+                    where);
+  return complain(c, SIRIUS_MODEL_ERROR, "%s: extents %d and %d must be equal", where, mark >> 31 & extent, mark & extent);
+}
+
 /* Marks that the run left where it met data that the model has no answer for. */
 static int check_marks(sirius_context *c) {
   const sirius_descriptor *d = c->model->descriptor;
   for (int64_t i = 0; i < d->n_params; i++) {
     const param_info *p = &d->params[i];
-    if (p->kind == PARAM_MISTAKE && read_integer(c->arrays[p->source], p->part))
-      return complain(c, SIRIUS_MODEL_ERROR, "%s", p->name);
+    const int64_t mark = p->kind == PARAM_MISTAKE ? read_integer(c->arrays[p->source], p->part) : 0;
+    if (mark) return complain_mark(c, p->name, mark);
   }
   return SIRIUS_OK;
 }

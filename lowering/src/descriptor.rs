@@ -268,8 +268,8 @@ fn given_names(aff: &Aff, params: &Params, names: &mut Vec<String>) {
     });
 }
 
-/// What is wrong with the data when an integer that the run computes, and that must be 0, is not: the node that
-/// computes it says where.
+/// Where the data is wrong when an integer that the run computes, and that must be 0, is not: at the node that computes
+/// it. The run time says what is wrong, by the integer.
 fn mistake(param: &Param, nest: &LoopNest) -> Option<String> {
     let ParamDef::Value { array } = &param.def else { return None };
     let mut writer = None;
@@ -282,7 +282,7 @@ fn mistake(param: &Param, nest: &LoopNest) -> Option<String> {
     };
     nest.body.iter().for_each(|n| n.visit(&mut visit));
     let origin = writer.filter(|_| param.min == 0 && param.max == Some(0))?;
-    Some(format!("node \"{}\" ({}): an index lies outside the dimension that it goes into", origin.node, origin.op))
+    Some(format!("node \"{}\" ({})", origin.node, origin.op))
 }
 
 /// Does the extent depend on an integer that the model computes itself?

@@ -84,7 +84,8 @@ fn emit_part<'ctx>(
     prevent_inlining(context, function);
     let (main, entry) = (context.create_builder(), context.create_builder());
     let frame = Frame::new(context, module, [&main, &entry], nest, function);
-    let frame = Frame { numeric: target.machine.numeric, observer, ..frame };
+    let operators = Operators { numeric: target.machine.numeric, ..frame.operators };
+    let frame = Frame { operators, observer, ..frame };
     nest.body.iter().try_for_each(|root| x86::emit_root(&frame, target.machine.vector_bytes, root))?;
     frame.finish();
     Ok(function)
@@ -143,7 +144,6 @@ pub enum Stride<'ctx> {
 pub struct Frame<'a, 'ctx> {
     pub operators: Operators<'a, 'ctx>,
     pub nest: &'a LoopNest,
-    pub numeric: Numeric,
     /// Who is told what the code does.
     pub observer: Option<GlobalValue<'ctx>>,
     entry: Ir<'a, 'ctx>,
@@ -173,9 +173,8 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
         let start = context.append_basic_block(function, "start");
         main.position_at_end(start);
         Frame {
-            operators: Operators { ir: Ir::new(context, main), module },
+            operators: Operators { ir: Ir::new(context, main), module, numeric: Numeric::default() },
             nest,
-            numeric: Numeric::default(),
             observer: None,
             entry: Ir::new(context, entry),
             start,

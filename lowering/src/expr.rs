@@ -6,13 +6,14 @@ use crate::ir::{FloatCompare, IntCompare, Ir, Op, Type, Value, scalar_of};
 use crate::math::{MathEmitter, emit_floor_mod, emit_fmod, emit_pow, emit_unary};
 use inkwell::module::Module;
 use sirius_polyhedral::narrow::Format;
-use sirius_polyhedral::{BinaryOp, DType, Result, Scalar, UnaryOp};
+use sirius_polyhedral::{BinaryOp, DType, Numeric, Result, Scalar, UnaryOp};
 
 /// Writes operators at one position.
 #[derive(Clone, Copy)]
 pub struct Operators<'a, 'ctx> {
     pub ir: Ir<'a, 'ctx>,
     pub module: &'a Module<'ctx>,
+    pub numeric: Numeric,
 }
 
 impl<'ctx> Operators<'_, 'ctx> {
@@ -164,14 +165,20 @@ impl<'ctx> Operators<'_, 'ctx> {
         }
     }
 
+    /// One step of a reduction: its tree of partial results is fixed under every contract. (Regrouping it would also
+    /// pull register tiles apart.)
+    pub fn combine(&self, op: BinaryOp, t: DType, a: Value<'ctx>, b: Value<'ctx>) -> Result<Value<'ctx>> {
+        Operators { numeric: Numeric::Contract, ..*self }.binary(op, t, a, b)
+    }
+
     fn float_binary(&self, op: BinaryOp, a: Value<'ctx>, b: Value<'ctx>) -> Result<Value<'ctx>> {
         let ir = self.ir;
         use FloatCompare::*;
         Ok(match op {
-            BinaryOp::Add => ir.binary(Op::LLVMFAdd, a, b),
-            BinaryOp::Sub => ir.binary(Op::LLVMFSub, a, b),
-            BinaryOp::Mul => ir.binary(Op::LLVMFMul, a, b),
-            BinaryOp::Div => ir.binary(Op::LLVMFDiv, a, b),
+            BinaryOp::Add => self.arithmetic(Op::LLVMFAdd, a, b),
+            BinaryOp::Sub => self.arithmetic(Op::LLVMFSub, a, b),
+            BinaryOp::Mul => self.arithmetic(Op::LLVMFMul, a, b),
+            BinaryOp::Div => self.arithmetic(Op::LLVMFDiv, a, b),
             BinaryOp::Rem => emit_fmod(&self.math(), a, b)?,
             BinaryOp::Mod => emit_floor_mod(&self.math(), a, b)?,
             BinaryOp::Pow => emit_pow(&self.math(), a, b)?,
@@ -190,8 +197,17 @@ impl<'ctx> Operators<'_, 'ctx> {
         })
     }
 
+    /// One operation of the program; the polynomials of `math` depend on their order and are not written by this.
+    fn arithmetic(&self, op: Op, a: Value<'ctx>, b: Value<'ctx>) -> Value<'ctx> {
+        let result = self.ir.binary(op, a, b);
+        if self.numeric == Numeric::Fast {
+            self.ir.allow_regrouping(result);
+        }
+        result
+    }
+
     /// `better(c, x) ? c : x` is one `vmaxps` and keeps a NaN in `x`; a NaN in `c` needs two instructions
-    /// more, unless `c` is a constant.
+    /// more, unless `c` is a constant. The `freeze` keeps LLVM from joining both selections into four instructions.
     fn extremum(&self, better: FloatCompare, a: Value<'ctx>, b: Value<'ctx>) -> Value<'ctx> {
         let ir = self.ir;
         let (c, x) = if is_constant(b) { (b, a) } else { (a, b) };
@@ -199,7 +215,7 @@ impl<'ctx> Operators<'_, 'ctx> {
         if is_constant(c) {
             return best;
         }
-        ir.select(ir.fcmp(FloatCompare::LLVMRealUNO, c, c), c, best)
+        ir.select(ir.fcmp(FloatCompare::LLVMRealUNO, c, c), c, ir.freeze(best))
     }
 
     fn integer_binary(&self, op: BinaryOp, t: DType, a: Value<'ctx>, b: Value<'ctx>) -> Result<Value<'ctx>> {

@@ -9,7 +9,10 @@ use inkwell::builder::Builder;
 use inkwell::context::Context;
 use inkwell::llvm_sys::core::*;
 use inkwell::llvm_sys::prelude::{LLVMTypeRef, LLVMValueRef};
-use inkwell::llvm_sys::{LLVMIntPredicate, LLVMOpcode, LLVMRealPredicate};
+use inkwell::llvm_sys::{
+    LLVMFastMathAllowContract, LLVMFastMathAllowReassoc, LLVMFastMathAllowReciprocal, LLVMFastMathNoSignedZeros,
+    LLVMIntPredicate, LLVMOpcode, LLVMRealPredicate,
+};
 use inkwell::types::{AsTypeRef, BasicTypeEnum};
 use inkwell::values::{AsValueRef, BasicValueEnum, FunctionValue, InstructionValue};
 
@@ -103,6 +106,26 @@ impl<'a, 'ctx> Ir<'a, 'ctx> {
         let (a, b) = self.same_shape(a, b);
         // SAFETY: both operands belong to this context and have one type.
         value(unsafe { LLVMBuildBinOp(self.builder.as_mut_ptr(), op, a.as_value_ref(), b.as_value_ref(), EMPTY) })
+    }
+
+    /// Lets LLVM compute the result of `+ - * /` as real numbers would allow, with NaN and infinities as they are.
+    pub fn allow_regrouping(&self, v: Value<'ctx>) {
+        let flags = LLVMFastMathAllowReassoc
+            | LLVMFastMathAllowReciprocal
+            | LLVMFastMathAllowContract
+            | LLVMFastMathNoSignedZeros;
+        // SAFETY: flags are set on floating-point instructions only; what folded to a constant is none.
+        unsafe {
+            if !LLVMIsAInstruction(v.as_value_ref()).is_null() && LLVMCanValueUseFastMathFlags(v.as_value_ref()) != 0 {
+                LLVMSetFastMathFlags(v.as_value_ref(), flags);
+            }
+        }
+    }
+
+    /// `v` as LLVM's transforms may not look through it (`freeze`); no instruction of the processor.
+    pub fn freeze(&self, v: Value<'ctx>) -> Value<'ctx> {
+        // SAFETY: the operand belongs to this context.
+        value(unsafe { LLVMBuildFreeze(self.builder.as_mut_ptr(), v.as_value_ref(), EMPTY) })
     }
 
     /// Signed addition that does not overflow (index arithmetic).

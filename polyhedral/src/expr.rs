@@ -215,6 +215,14 @@ impl Expr {
         }
     }
 
+    /// The parts of a condition that all have to hold, in the order of their tests.
+    pub fn conjuncts(&self) -> Vec<&Expr> {
+        match self {
+            Expr::Binary(BinaryOp::And, a, b) => [a.conjuncts(), b.conjuncts()].concat(),
+            other => vec![other],
+        }
+    }
+
     /// Is the outermost operation many instructions, or a slow one?
     pub fn is_function(&self) -> bool {
         use UnaryOp::{Abs, Bits, Ceil, Floor, IsNan, IsNegInf, IsPosInf, Neg, Not, Round, Sign};

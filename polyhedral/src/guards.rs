@@ -81,17 +81,21 @@ fn place_node(exits: &[ArrayId], node: Nest) -> Nest {
         Nest::If { condition, body } => Nest::If { condition, body: place_list(exits, body) },
         Nest::Loop { var, lower, upper, kind, body } => {
             let mut body = place_list(exits, body);
+            let mut outside = Vec::new();
+            // First, so that an exit predicate below a test that stays the same is the first test of the body.
+            while let Some(guard) = whole_body_guard(&body).filter(|g| !uses(g, var) && kind != Mark::Barrier).cloned()
+            {
+                body = guarded_part(body);
+                outside.push(guard);
+            }
             if kind == Mark::Seq {
                 body = leave_early(exits, var, body).unwrap_or_else(|body| cleared(exits, var, body));
             }
-            match whole_body_guard(&body).filter(|g| !uses(g, var) && kind != Mark::Barrier).cloned() {
-                Some(guard) => {
-                    let body = guarded_part(body);
-                    let inner = Nest::Loop { var, lower, upper, kind, body };
-                    Nest::If { condition: Condition::Guard(guard), body: vec![inner] }
-                }
-                None => Nest::Loop { var, lower, upper, kind, body },
-            }
+            let inner = Nest::Loop { var, lower, upper, kind, body };
+            outside
+                .into_iter()
+                .rev()
+                .fold(inner, |node, guard| Nest::If { condition: Condition::Guard(guard), body: vec![node] })
         }
         other => other,
     }
@@ -122,9 +126,9 @@ fn uses(expr: &Expr, var: VarId) -> bool {
 /// Replaces a test of an exit predicate around the whole body by a break at its head; the body as it was where there
 /// is no such test.
 fn leave_early(exits: &[ArrayId], var: VarId, body: Vec<Nest>) -> Result<Vec<Nest>, Vec<Nest>> {
-    let mut conjuncts = Vec::new();
-    whole_body_guard(&body).iter().for_each(|guard| flatten(guard, &mut conjuncts));
-    let (leaving, staying): (Vec<Expr>, Vec<Expr>) = conjuncts.into_iter().partition(|e| is_exit(exits, var, e));
+    let conjuncts = whole_body_guard(&body).map(Expr::conjuncts).unwrap_or_default();
+    let (leaving, staying): (Vec<Expr>, Vec<Expr>) =
+        conjuncts.into_iter().cloned().partition(|e| is_exit(exits, var, e));
     if leaving.is_empty() {
         return Err(body);
     }
@@ -164,16 +168,6 @@ fn cleared_target(exits: &[ArrayId], var: VarId, node: &Nest) -> Option<Nest> {
     })
 }
 
-fn flatten(expr: &Expr, out: &mut Vec<Expr>) {
-    match expr {
-        Expr::Binary(BinaryOp::And, a, b) => {
-            flatten(a, out);
-            flatten(b, out);
-        }
-        other => out.push(other.clone()),
-    }
-}
-
 /// `exit[.., t + constant]` for the loop variable `t`: false from some iteration on.
 fn is_exit(exits: &[ArrayId], var: VarId, expr: &Expr) -> bool {
     let Expr::Load(Access { array, index }) = expr else { return false };
@@ -186,7 +180,7 @@ fn is_exit(exits: &[ArrayId], var: VarId, expr: &Expr) -> bool {
 mod tests {
     use crate::astgen::generate;
     use crate::dtype::DType;
-    use crate::expr::Expr;
+    use crate::expr::{BinaryOp, Expr};
     use crate::program::{Program, StatementId, StatementKind};
     use crate::schedule_tree::{Mark, Node};
     use crate::testing::*;
@@ -252,6 +246,22 @@ for c0 in 0 .. 2305843009213693952
         p.statement_mut(StatementId(1)).constraints.push(n - c(2));
         let text = show(&generate(&p).unwrap());
         assert!(text.contains("  break unless A0[c0]\n"), "{text}");
+    }
+
+    /// A loop in a branch: the branch's test goes outside, and the loop still ends at the first false.
+    #[test]
+    fn a_test_of_a_branch_leaves_the_exit_in_the_loop() {
+        let mut p = exit_loop();
+        let go = array(&mut p, "go", &[]);
+        p.array_mut(go).dtype = DType::Bool;
+        let decide = statement(&mut p, &[], StatementKind::Assign, at(go, &[]), Expr::literal(1.0, DType::Bool));
+        p.schedule.roots.insert(0, Node::Leaf(decide));
+        for id in [StatementId(1), StatementId(2)] {
+            let alive = p.statement_mut(id).guard.take().unwrap();
+            p.statement_mut(id).guard = Some(Expr::binary(BinaryOp::And, load(go, &[]), alive));
+        }
+        let text = show(&generate(&p).unwrap());
+        assert!(text.contains("if A2[]\n  for c0 in 0 .. 2305843009213693952\n    break unless A0[c0]\n"), "{text}");
     }
 
     #[test]

@@ -21,8 +21,8 @@ pub struct Machine {
     pub numeric: Numeric,
 }
 
-/// What code may do to the rounding of floating-point operations. Either way the results are the same bits for every
-/// number of workers.
+/// What code may do to the rounding of floating-point operations. With the first two the results are the same bits for
+/// every number of workers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Numeric {
@@ -33,6 +33,9 @@ pub enum Numeric {
     /// lane, over loops in an order that suits the memory.
     #[default]
     Contract,
+    /// As `Contract`, and operators beside each other are computed as real numbers would allow: sums and products in any
+    /// order and grouping, fused or not, division as a product with the reciprocal, zeros of either sign.
+    Fast,
 }
 
 impl Numeric {
@@ -41,6 +44,7 @@ impl Numeric {
         match self {
             Numeric::Strict => "strict",
             Numeric::Contract => "contract",
+            Numeric::Fast => "fast",
         }
     }
 }

@@ -107,6 +107,21 @@ impl Params {
         self.iter().any(|(_, p)| matches!(&p.def, ParamDef::Value { array } if array == name))
     }
 
+    /// Does `aff` depend on what the program computes?
+    pub fn is_computed(&self, aff: &Aff) -> bool {
+        let mut found = false;
+        aff.visit_params(&mut |id| {
+            found |= match &self.get(id).def {
+                ParamDef::Value { .. } => true,
+                ParamDef::Input { .. } | ParamDef::Content { .. } => false,
+                ParamDef::Mul(a, b) | ParamDef::FloorDiv(a, b) | ParamDef::Max(a, b) | ParamDef::Min(a, b) => {
+                    self.is_computed(a) || self.is_computed(b)
+                }
+            }
+        });
+        found
+    }
+
     /// Does `aff` have a largest value once the inputs' shapes are known? Not where it counts what only the run finds,
     /// with nothing that limits it.
     pub fn is_limited(&self, aff: &Aff) -> bool {

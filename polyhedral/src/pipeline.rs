@@ -6,6 +6,7 @@ use crate::classical::fold::Fold;
 use crate::classical::forward::Forward;
 use crate::classical::hoist::Hoist;
 use crate::classical::reroll::Reroll;
+use crate::classical::sink::Sink;
 use crate::error::{Error, Result};
 use crate::pass::Pass;
 use crate::schedule::contract::Contract;
@@ -30,6 +31,8 @@ pub const PIPELINE: &[&dyn Pass] = &[
     &Fold,
     // After fold, so that what steps compute alike from constants is one array; before all that is slow on many nests.
     &Reroll,
+    // Before forward and fuse: what runs under a condition stands with what else does.
+    &Sink,
     // Before fuse: what is substituted needs no loop of its own.
     &Forward,
     // Before fuse and tile: both see loops only where subscripts are linear.

@@ -124,21 +124,37 @@ pub struct Statement {
     pub origin: Origin,
 }
 
-/// Dimension `dim` of a statement became dimensions `dim` and `dim + 1`: `old = size * outer + inner`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Split {
-    pub statement: StatementId,
-    pub dim: usize,
-    pub size: i64,
+/// What became of the iterators of a statement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Renaming {
+    /// Dimension `dim` became dimensions `dim` and `dim + 1`: `old = size * outer + inner`.
+    Split { statement: StatementId, dim: usize, size: i64 },
+    /// Dimension `dim` went away: one instance stands for those of all its values.
+    Dropped { statement: StatementId, dim: usize },
+    /// The statement got a new first dimension, whose value `k` is the statement that was `steps[k]`.
+    Steps { statement: StatementId, steps: Vec<StatementId> },
 }
 
-/// How iterators were split since the program was made, in order: what a certificate needs to name the instance that
-/// an instance was. Not part of what a program is: it does not print, and programs are equal without it.
-#[derive(Clone, Debug, Default)]
-pub struct Splits(pub Vec<Split>);
+/// A constant made of another one: its element `i` is element `subscripts(i)` of `from`, where there is one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packed {
+    pub array: ArrayId,
+    pub from: ArrayId,
+    pub subscripts: Vec<Aff>,
+}
 
-impl PartialEq for Splits {
-    fn eq(&self, _: &Splits) -> bool {
+/// What a certificate needs to name the instance that an instance was, and the element that an element was. Not part of
+/// what a program is: it does not print, and programs are equal without it.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// How instances were renamed since the program was made, in order.
+    pub renamings: Vec<Renaming>,
+    /// How constants were rearranged.
+    pub packed: Vec<Packed>,
+}
+
+impl PartialEq for History {
+    fn eq(&self, _: &History) -> bool {
         true
     }
 }
@@ -158,7 +174,7 @@ pub struct Program {
     /// The shape of every graph output; entry `n` belongs to `Role::Output(n)`.
     pub outputs: Vec<ArrayId>,
     pub inputs: Vec<ArrayId>,
-    pub splits: Splits,
+    pub history: History,
 }
 
 impl Program {
@@ -277,9 +293,10 @@ impl Statement {
 }
 
 impl Statement {
-    /// Does this statement run only where `producer` runs? True for unguarded producers, and for equal
-    /// guards over the shared outer iterators.
+    /// Does this statement run only where `producer` runs? True for unguarded producers, and where this one tests
+    /// all that the producer tests, over the shared outer iterators.
     pub fn guard_covers(&self, producer: &Statement) -> bool {
-        producer.guard.is_none() || producer.guard == self.guard
+        let own = self.guard.as_ref().map(Expr::conjuncts).unwrap_or_default();
+        producer.guard.iter().flat_map(Expr::conjuncts).all(|g| own.contains(&g))
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::aff::Aff;
 use crate::param::{ParamId, Params};
-use crate::program::{Program, Split, Statement, StatementId};
+use crate::program::{Program, Renaming, Statement, StatementId};
 use crate::schedule_tree::{Band, Mark, Node, Schedule};
 use indexmap::IndexMap;
 
@@ -92,7 +92,7 @@ pub fn strip_mine(program: &mut Program, path: &[usize], size: i64) -> bool {
 /// Splits dimension `d` of one statement, in its domain, its expressions and its band members.
 fn split_dimension(program: &mut Program, id: StatementId, d: usize, size: i64) {
     let params = program.params.clone();
-    program.splits.0.push(Split { statement: id, dim: d, size });
+    program.history.renamings.push(Renaming::Split { statement: id, dim: d, size });
     let statement = program.statement_mut(id);
     let old = |n: usize| match n.cmp(&d) {
         std::cmp::Ordering::Less => Aff::iter(n),

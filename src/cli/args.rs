@@ -76,6 +76,10 @@ pub struct CompilerArgs {
     /// Dimensions of an input (or of element NAME[K] of a sequence) that the model leaves open: numbers, names or ?
     #[arg(long = "shape", value_name = "INPUT=N,M,..", value_parser = parse_named::<Shape>)]
     pub shapes: Vec<(String, Shape)>,
+    /// Room for amounts that the model computes and nothing bounds, such as the steps of a loop that collects: a run
+    /// refuses larger ones
+    #[arg(long, value_name = "N", default_value_t = crate::import::ROOM, value_parser = clap::value_parser!(i64).range(1..=1 << 40))]
+    pub room: i64,
     /// Worker threads: how many the code is made for, and runs on (a divisor of that runs too) [default: 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
@@ -107,8 +111,8 @@ pub struct CompilerArgs {
     #[arg(long, value_enum, default_value = "auto")]
     pub weights: WeightsArg,
     /// What code may do to rounding. strict: every operation in the program's order, rounded once; contract: fused
-    /// multiply-adds, and a fixed tree of partial sums. Both give the same bits for every number of threads. (There is no
-    /// `fast`: nothing would be faster yet.)
+    /// multiply-adds, and a fixed tree of partial sums. Both give the same bits for every number of threads. fast: as
+    /// contract, and the operators of one expression may be regrouped and divisions may become products with reciprocals
     #[arg(long, value_enum, default_value = "contract")]
     pub numeric: NumericArg,
     /// Make code that counts what it does (`sirius run --count` shows it): several times slower
@@ -144,6 +148,7 @@ pub enum WeightsArg {
 pub enum NumericArg {
     Strict,
     Contract,
+    Fast,
 }
 
 impl CompilerArgs {
@@ -158,6 +163,7 @@ impl CompilerArgs {
             values: self.values.iter().cloned().collect(),
             lengths: self.lengths.iter().cloned().collect(),
             shapes: self.shapes.iter().cloned().collect(),
+            room: self.room,
             threads: self.threads.map(usize::from),
             level: self.level,
             passes: self.passes.clone(),
@@ -172,9 +178,12 @@ impl CompilerArgs {
             numeric: match self.numeric {
                 NumericArg::Strict => Numeric::Strict,
                 NumericArg::Contract => Numeric::Contract,
+                NumericArg::Fast => Numeric::Fast,
             },
             name: self.name.clone(),
             certificate: None,
+            certificate_constants: false,
+            fusion_report: None,
             counting: if self.count { Counting::On } else { Counting::Off },
         }
     }
@@ -224,9 +233,15 @@ pub struct CompileArgs {
     /// Folder of the artifact: NAME.so, NAME.h, NAME.json and, for large weights, NAME.weights
     #[arg(short = 'o', long = "output", value_name = "DIR")]
     pub output: PathBuf,
-    /// Write dependences, schedule and storage maps to this file, for `sirius verify` (switches `hoist` and `reroll` off)
+    /// Write dependences, schedule and storage maps to this file, for `sirius verify`
     #[arg(long, value_name = "FILE")]
     pub certificate: Option<PathBuf>,
+    /// Write the bytes of rearranged weights beside the certificate (FILE.bin), for `sirius verify` to compare
+    #[arg(long, requires = "certificate")]
+    pub certificate_constants: bool,
+    /// Write the groups that fusion made, and why no two of them are one, to this file (docs/fusion.schema.json)
+    #[arg(long, value_name = "FILE")]
+    pub fusion_report: Option<PathBuf>,
     #[command(flatten)]
     pub compiler: CompilerArgs,
 }
@@ -376,14 +391,16 @@ pub struct AblateArgs {
 
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
+  sirius explain model.onnx                              every two groups of nests: why they are not one
   sirius explain model.onnx /encoder/MatMul              what became of one node
   sirius explain model.onnx /encoder/MatMul /encoder/Add why they share loops or not, with two instances or the cost
-  sirius explain model.onnx /encoder/MatMul --json       the same facts; docs/explain.schema.json is the schema")]
+  sirius explain model.onnx /encoder/MatMul --json       the same facts; docs/explain.schema.json is the schema
+  sirius explain model.onnx --json                       docs/fusion.schema.json is the schema")]
 pub struct ExplainArgs {
     /// The ONNX file
     pub model: PathBuf,
-    /// Name of a node, or a part of it
-    #[arg(required = true, num_args = 1..=2)]
+    /// Name of a node, or a part of it; two for why they share loops or not
+    #[arg(num_args = 0..=2)]
     pub nodes: Vec<String>,
     /// One JSON object
     #[arg(long)]

@@ -6,15 +6,22 @@ use crate::compile::{CompileOptions, Compiled, Output, compile, compile_gpu};
 use crate::report::{progress::Progress, render, session::Session};
 use crate::run::Loaded;
 use sirius_polyhedral::driver::Report;
-use sirius_polyhedral::{RemarkKind, Result};
+use sirius_polyhedral::{Error, RemarkKind, Result};
 use std::io::IsTerminal;
 use std::path::Path;
 use std::time::Duration;
 
 pub fn command(args: &CompileArgs) -> Outcome {
     let mut session = session(&args.compiler);
-    let options = CompileOptions { certificate: args.certificate.clone(), ..args.compiler.options() };
+    let (certificate, fusion_report) = (args.certificate.clone(), args.fusion_report.clone());
+    let certificate_constants = args.certificate_constants;
+    let options = CompileOptions { certificate, certificate_constants, fusion_report, ..args.compiler.options() };
     if options.output == Output::Nvptx {
+        if args.fusion_report.is_some() {
+            return Err(Error::unsupported("E303", "the fusion report is for x86-64 only").help(
+                "leave out --fusion-report, or --target nvptx: the cost model behind it is that of a processor",
+            ));
+        }
         return command_gpu(args, &options, &mut session);
     }
     let compiled = compile(&args.model, &options, &mut session, &args.output)?;
@@ -48,8 +55,7 @@ pub fn session(args: &CompilerArgs) -> Session {
 
 /// Compiles into a temporary folder and loads the result; the folder must outlive the use.
 pub fn compile_and_load(model: &Path, args: &CompilerArgs) -> Result<(tempfile::TempDir, Loaded)> {
-    let dir = tempfile::tempdir()
-        .map_err(|e| sirius_polyhedral::Error::environment("E611", format!("no temporary folder: {e}")))?;
+    let dir = tempfile::tempdir().map_err(|e| Error::environment("E611", format!("no temporary folder: {e}")))?;
     let mut session = session(args);
     let compiled = compile(model, &args.options(), &mut session, dir.path())?;
     session.progress = None;

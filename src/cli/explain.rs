@@ -3,9 +3,11 @@
 use crate::cli::args::ExplainArgs;
 use crate::cli::{Outcome, compile};
 use crate::compile::{CompileOptions, extract, import, optimize, target};
+use crate::report::fusion::{self, FusionReport, LAST_PASSES};
 use crate::report::{render, session::Session};
 use serde::Serialize;
 use sirius_lowering::Target;
+use sirius_polyhedral::schedule::obligations;
 use sirius_polyhedral::schedule::pair::{self, Pair};
 use sirius_polyhedral::{Error, Program, Remark, RemarkKind, Result, StatementId, legality, pipeline};
 
@@ -17,6 +19,9 @@ pub fn command(args: &ExplainArgs) -> Outcome {
         find(&extracted, node)?;
     }
     let (mut program, target) = (extracted.clone(), target(&options)?);
+    if args.nodes.is_empty() {
+        return groups(args, program, &target, &options, session);
+    }
     let report = optimize(&mut program, &target, &options, &mut session)?;
     let nodes: Vec<NodeStory> = args.nodes.iter().map(|n| story(&extracted, &program, n)).collect();
     let said = report.remarks.iter().filter(|r| concerns(r, &args.nodes));
@@ -39,6 +44,22 @@ pub fn command(args: &ExplainArgs) -> Outcome {
         false => explanation.text(),
     };
     render::out(&format!("{}\n", text.trim_end()));
+    Ok(0)
+}
+
+/// Every two groups of the program, and why they are not one.
+fn groups(
+    args: &ExplainArgs,
+    mut program: Program,
+    target: &Target,
+    options: &CompileOptions,
+    mut session: Session,
+) -> Outcome {
+    up_to(&mut program, &LAST_PASSES, options, target, &mut session)?;
+    let model = args.model.display().to_string();
+    let report = session.phase("pairs", |_| FusionReport::of(&program, &target.machine, &model))?;
+    session.progress = None;
+    render::out(&if args.json { report.json()? + "\n" } else { report.text() });
     Ok(0)
 }
 
@@ -90,6 +111,9 @@ struct PairStory {
     /// A node whose nest must run between.
     between: Option<String>,
     attempts: Vec<AttemptStory>,
+    /// Why the two are not one in the end, as `sirius explain` without nodes says it; where they are neighbours or data
+    /// flows.
+    obligation: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -168,6 +192,7 @@ impl PairStory {
         for a in &self.attempts {
             out.push_str(&format!("  {} shared: {}\n", plural(a.loops), a.text()));
         }
+        self.obligation.iter().for_each(|why| out.push_str(&format!("  as groups: {why}\n")));
         out
     }
 }
@@ -268,6 +293,7 @@ fn pair_story(
         flows: vec![],
         between: None,
         attempts: vec![],
+        obligation: None,
     };
     if a.is_empty() || b.is_empty() {
         let gone = if a.is_empty() { nodes[0] } else { nodes[1] };
@@ -288,6 +314,11 @@ fn pair_story(
         story.attempts = pair.attempts.iter().map(AttemptStory::of).collect();
         if story.status == Status::Apart {
             story.why = why_apart(&pair, &story);
+            let mut groups = extracted.clone();
+            up_to(&mut groups, &LAST_PASSES, options, target, session)?;
+            let [a, b] = nodes.map(|n| statements_of(&groups, n));
+            let found = obligations::between(&groups, &a, &b, &target.machine)?;
+            story.obligation = found.map(|o| fusion::why(&o.reason));
         }
     }
     Ok(story)
@@ -309,17 +340,30 @@ fn around_fuse(
     target: &Target,
     session: &mut Session,
 ) -> Result<Program> {
+    let mut program = extracted.clone();
+    let until: &[&str] = if status == Status::Fused { &[] } else { &["fuse"] };
+    up_to(&mut program, until, options, target, session)?;
+    Ok(program)
+}
+
+/// Runs the passes before `fuse`, and those from it to the last of `names`.
+fn up_to(
+    program: &mut Program,
+    names: &[&str],
+    options: &CompileOptions,
+    target: &Target,
+    session: &mut Session,
+) -> Result<()> {
     let all = match &options.passes {
         Some(list) => pipeline::parse_list(list)?,
         None => pipeline::for_level(options.level),
     };
     let fuse = all.iter().position(|p| p.name() == "fuse").unwrap_or(all.len());
-    let count = if status == Status::Fused { fuse } else { all.len().min(fuse + 1) };
+    let count = all.iter().rposition(|p| names.contains(&p.name())).map_or(fuse, |last| last + 1);
     let names: Vec<&str> = all[..count].iter().map(|p| p.name()).collect();
     let options = CompileOptions { passes: Some(names.join(",")), ..options.clone() };
-    let mut program = extracted.clone();
-    optimize(&mut program, target, &options, session)?;
-    Ok(program)
+    optimize(program, target, &options, session)?;
+    Ok(())
 }
 
 /// The first reason that applies.

@@ -4,13 +4,16 @@ use crate::cli::Outcome;
 use crate::cli::args::VerifyArgs;
 use crate::report::{forms, render};
 use sirius_polyhedral::Error;
-use sirius_polyhedral::certificate::check::{Verdict, check};
+use sirius_polyhedral::certificate::check::{Verdict, check, contents};
 
 /// How many violations are shown.
 const SHOWN: usize = 10;
 
 pub fn command(args: &VerifyArgs) -> Outcome {
-    let verdict = check(&forms::load_certificate(&args.certificate)?, args.budget)?;
+    let (certificate, pool) = forms::load_certificate(&args.certificate)?;
+    let mut verdict = check(&certificate, args.budget)?;
+    let blobs: Vec<&[u8]> = (0..).map_while(|n| pool.get(n)).map(|data| data.bytes()).collect();
+    contents(&certificate, &blobs, &mut verdict)?;
     if args.json {
         render::out(&format!("{}\n", json(&verdict)));
     } else {
@@ -43,10 +46,11 @@ fn text(verdict: &Verdict) -> String {
         (true, false) => "not everything was decided",
         (true, true) => "the certificate holds",
     };
-    let Verdict { statements, dependences, folded, placed, substituted, assumed, .. } = verdict;
+    let Verdict { statements, dependences, folded, placed, substituted, assumed, rearranged, compared, .. } = verdict;
     out.push_str(&format!(
         "{judgement}: {statements} statements, {dependences} dependences, {folded} folded arrays, {placed} places, \
-         {substituted} values substituted, {assumed} constants taken as they are\n"
+         {substituted} values substituted, {assumed} constants taken as they are, {compared} of {rearranged} \
+         rearranged constants compared\n"
     ));
     out
 }
@@ -64,5 +68,7 @@ fn json(verdict: &Verdict) -> serde_json::Value {
         "placed": verdict.placed,
         "substituted": verdict.substituted,
         "assumed": verdict.assumed,
+        "rearranged": verdict.rearranged,
+        "compared": verdict.compared,
     })
 }

@@ -13,6 +13,7 @@
 
 use super::names::Names;
 use super::simplify::Ranges;
+use super::varying::Varying;
 use super::view;
 use crate::graph::{Graph, TensorId};
 use indexmap::IndexMap;
@@ -53,6 +54,8 @@ pub struct Builder<'g> {
     preamble: Vec<ScheduleNode>,
     /// Every node that could not be extracted.
     pub unsupported: Vec<Error>,
+    /// Amounts that are no parameters of the program.
+    pub varying: Varying,
     views: HashMap<TensorId, View>,
     /// For every array, how many leading dimensions are host loops.
     prefixes: Vec<usize>,
@@ -72,6 +75,7 @@ impl<'g> Builder<'g> {
             origin: Origin::default(),
             preamble: Vec::new(),
             unsupported: Vec::new(),
+            varying: Varying::new(),
             views: HashMap::new(),
             prefixes: Vec::new(),
             names: Names::default(),
@@ -126,6 +130,7 @@ impl<'g> Builder<'g> {
     pub fn temp(&mut self, name: &str, dtype: DType, extents: Vec<Aff>) -> ArrayId {
         let prefix: Vec<Aff> = self.scope.prefix.iter().map(|(_, e)| e.clone()).collect();
         let depth = prefix.len();
+        let extents = extents.iter().map(|e| self.room(e)).collect::<Vec<_>>();
         let id = self.array(name, dtype, prefix.into_iter().chain(extents).collect(), Role::Temp);
         self.prefixes[id.0 as usize] = depth;
         id
@@ -247,20 +252,31 @@ impl<'g> Builder<'g> {
     ) -> StatementId {
         let own: Vec<Aff> = dims.iter().map(|(_, e)| e.clone()).collect();
         let mut target = self.access(array, index);
-        target.index = target.index.into_iter().map(|e| self.simplify(e, &own)).collect();
-        let value = self.simplify(value, &own);
-        let all = || self.scope.prefix.iter().chain(dims);
+        target.index = target.index.into_iter().map(|e| self.plain(e, &own)).collect();
+        let value = self.plain(value, &own);
+        let rooms: Vec<Aff> = own.iter().map(|e| self.room(e)).collect();
+        let names = self.scope.prefix.iter().chain(dims);
         let statement = Statement {
-            dims: distinct(all().map(|(n, _)| n.as_str())),
-            extents: all().map(|(_, e)| e.clone()).collect(),
+            dims: distinct(names.map(|(n, _)| n.as_str())),
+            extents: self.scope.prefix.iter().map(|(_, e)| e.clone()).chain(rooms).collect(),
             constraints: Vec::new(),
             kind,
             target,
             value,
-            guard: self.scope.guard.clone(),
+            guard: self.scope.guard.clone().map(|guard| self.settled(guard)),
             origin: self.origin.clone(),
         };
-        self.program.add_statement(statement)
+        let id = self.program.add_statement(statement);
+        let below = |(d, extent): (usize, &Aff)| extent.clone() - 1.into() - self.aff(d);
+        let limits: Vec<Aff> = own.iter().enumerate().filter(|(_, e)| self.varies(e)).map(below).collect();
+        self.constrain(id, limits);
+        id
+    }
+
+    /// Simplified, and without parameters that vary.
+    fn plain(&self, value: Expr, own: &[Aff]) -> Expr {
+        let value = self.simplify(value, own);
+        if self.varying.is_empty() { value } else { self.simplify(self.settled(value), own) }
     }
 
     pub fn assign(&mut self, dims: &[(String, Aff)], array: ArrayId, index: Vec<Expr>, value: Expr) -> StatementId {
@@ -315,8 +331,12 @@ impl<'g> Builder<'g> {
     pub fn in_loop<T>(&mut self, name: &str, extent: Aff, body: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let depth = self.depth();
         let outer = std::mem::take(&mut self.scope.roots);
-        self.scope.prefix.push((name.to_string(), extent));
-        let result = body(self);
+        let (room, limit) = (self.room(&extent), self.varies(&extent).then(|| self.spelled(&extent)));
+        self.scope.prefix.push((name.to_string(), room));
+        let result = match limit {
+            Some(limit) => self.in_branch(Expr::binary(BinaryOp::Lt, Expr::iter(depth), limit), body),
+            None => body(self),
+        };
         self.scope.prefix.pop();
         let inner = std::mem::replace(&mut self.scope.roots, outer);
         if !inner.is_empty() {

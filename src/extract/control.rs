@@ -6,29 +6,41 @@
 //! results leave through latches: an `Update` of the result in every iteration that runs.
 //! An `If` guards the statements of each branch and assigns the results in both.
 
-use super::amounts;
-use super::builder::{Dims, dims};
+use super::builder::dims;
+use super::carried::{Carried, Latch, copy};
+use super::counters::Counters;
 use super::{Builder, extract_block, unsupported};
-use crate::graph::{Block, Node, TensorId};
-use sirius_polyhedral::{Aff, ArrayId, BinaryOp, DType, Error, Expr, ParamDef, Result, StatementKind, UnaryOp};
+use super::{agree, amounts};
+use crate::graph::{Attribute, Block, Node, TensorId};
+use crate::import::ROOM;
+use sirius_polyhedral::{Aff, ArrayId, BinaryOp, DType, Expr, ParamDef, Result, StatementKind, UnaryOp};
 
 /// Iterations of a loop without a trip count: never reached, and far from overflow in address arithmetic.
 const UNBOUNDED: i64 = 1 << 40;
 
-/// Iterations for which a loop that may end early keeps the values it collects: the workspace has a size
-/// before the loop has run. A loop that wants more reports a negative length, which the artifact refuses.
-const MAX_COLLECTED: i64 = 1 << 12;
-
 /// ONNX `If`: both branches are extracted, each under its condition.
 pub fn extract_if(builder: &mut Builder, node: &Node) -> Result<()> {
     let condition = scalar_array(builder, node, 0, "condition", DType::Bool)?;
-    let results: Vec<Option<ArrayId>> = node.outputs.iter().map(|o| o.map(|tensor| builder.define(tensor))).collect();
+    let extents = amounts::open_extents(builder, node);
+    let outputs = node.outputs.iter().enumerate();
+    let results: Vec<Option<ArrayId>> =
+        outputs.map(|(n, o)| o.map(|tensor| amounts::define_open(builder, tensor, n, &extents))).collect();
     let taken = builder.load(condition, vec![]);
-    let branches = [("then_branch", taken.clone()), ("else_branch", Expr::unary(UnaryOp::Not, taken))];
-    for (name, guard) in branches {
+    let branches =
+        [("then_branch", "then_needs", taken.clone()), ("else_branch", "else_needs", Expr::unary(UnaryOp::Not, taken))];
+    let mut idle = None;
+    for (name, needs, mut guard) in branches {
+        if let Some(Attribute::Tensor(needs_id)) = node.attributes.get(needs) {
+            let runs = agree::fitting(builder, node, needs, guard.clone(), *needs_id);
+            let runs = builder.load(runs, vec![]);
+            let misfit = Expr::binary(BinaryOp::And, guard, Expr::unary(UnaryOp::Not, runs.clone()));
+            idle = Some(idle.map_or(misfit.clone(), |other| Expr::binary(BinaryOp::Or, other, misfit)));
+            guard = runs;
+        }
         let block = node.block(name).ok_or_else(|| unsupported(builder, node))?;
         builder.in_branch(guard, |builder| {
             extract_block(builder, block)?;
+            extents.iter().for_each(|extent| extent.take(builder, &block.outputs));
             for (result, value) in results.iter().zip(&block.outputs) {
                 if let Some(array) = result {
                     copy(builder, *value, *array, None, StatementKind::Assign)?;
@@ -37,17 +49,20 @@ pub fn extract_if(builder: &mut Builder, node: &Node) -> Result<()> {
             Ok(())
         })?;
     }
-    Ok(())
+    match idle {
+        Some(idle) => builder.in_branch(idle, |builder| clear(builder, node, &results)),
+        None => Ok(()),
+    }
 }
 
-/// `array[at, i] = tensor[i]` (without `at`: `array[i]`), as one perfect nest.
-fn copy(builder: &mut Builder, tensor: TensorId, array: ArrayId, at: Option<Expr>, kind: StatementKind) -> Result<()> {
-    let own: Dims = dims("i", &builder.shape(tensor));
-    let index = builder.iters(own.len());
-    let value = builder.read(tensor, &index)?;
-    let target = at.into_iter().chain(index).collect();
-    let id = builder.statement(kind, &own, array, target, value);
-    builder.emit_perfect(id, own.len());
+/// Neither branch runs, and the run will be refused: zeros, so that what follows from the results comes to an end.
+fn clear(builder: &mut Builder, node: &Node, results: &[Option<ArrayId>]) -> Result<()> {
+    for (tensor, array) in node.outputs.iter().zip(results).filter_map(|(o, r)| o.zip(*r)) {
+        let own = dims("i", &builder.shape(tensor));
+        let zero = Expr::literal(0.0, builder.dtype(tensor));
+        let id = builder.assign(&own, array, builder.iters(own.len()), zero);
+        builder.emit_perfect(id, own.len());
+    }
     Ok(())
 }
 
@@ -62,60 +77,55 @@ fn scalar_array(builder: &mut Builder, node: &Node, n: usize, what: &str, dtype:
 }
 
 /// The only element of a tensor of rank 0 or of shape `[1]`.
-fn scalar(builder: &mut Builder, tensor: TensorId) -> Result<Expr> {
+pub fn scalar(builder: &mut Builder, tensor: TensorId) -> Result<Expr> {
     let rank = builder.shape(tensor).len();
     builder.read(tensor, &vec![Expr::int(0); rank])
 }
 
 // ---- Loop ---------------------------------------------------------------------------------------------
 
-/// A value that one iteration hands to the next.
-struct Carried {
-    /// `[trips + 1, shape..]`.
-    state: ArrayId,
-    body_input: TensorId,
-    body_output: TensorId,
-    /// The node's result, when used.
-    result: Option<TensorId>,
-}
-
-/// ONNX `Loop` (opset 1 to 23).
+/// ONNX `Loop` (opset 1 to 23). A loop in a loop whose trip count is another one in every step ends early.
 pub fn extract_loop(builder: &mut Builder, node: &Node) -> Result<()> {
     let body = node.block("body").ok_or_else(|| unsupported(builder, node))?;
-    let exits = may_exit(builder, node, body) && !(builder.depth() == 0 && keeps_condition(builder, body));
+    let varies = trips_vary(builder, node);
+    let counters = Counters::of(builder, node);
+    let may_exit = may_exit(builder, node, body);
+    let ends = if builder.depth() > 0 { varies || may_exit } else { may_exit && !keeps_condition(builder, body) };
+    let exits = ends || counters.is_some();
     let collects = node.outputs.iter().skip(node.inputs.len().saturating_sub(2)).any(Option::is_some);
     let (trips, wanted) = match exits && collects {
-        true => collected_trips(builder, node)?,
+        true => collected_trips(builder, node),
+        false if varies => (Aff::constant(UNBOUNDED), None),
         false => (trip_count(builder, node)?, None),
     };
     let carried = carry(builder, node, body, &trips)?;
-    let limit = if exits && collects { run_time_trips(builder, node)? } else { None };
-    let alive = exits.then(|| alive_array(builder, node, &trips, limit.as_ref())).transpose()?;
+    let limit = if exits && (collects || varies) { run_time_trips(builder, node)? } else { None };
+    let alive = exits.then(|| alive_array(builder, node, &trips, limit.as_ref(), counters.as_ref())).transpose()?;
     let count = (exits && collects).then(|| Count::start(builder, node)).transpose()?;
     let scans = scan_results(builder, node, body, carried.len(), &trips, exits)?;
-    let latches = if alive.is_some() { latches(builder, node, &carried)? } else { Vec::new() };
+    let latches = if alive.is_some() { Latch::of(builder, node, &carried)? } else { Vec::new() };
     let depth = builder.depth();
     builder.in_loop("t", trips.clone(), |builder| {
         let t = Expr::iter(depth);
         let guard = alive.map(|a| builder.load(a, vec![t.clone()]));
         let run = |builder: &mut Builder| {
-            bind_body(builder, body, &carried, &t);
+            bind_body(builder, body, &carried, &t)?;
             extract_block(builder, body)?;
             let again = scalar(builder, body.outputs[0])?;
             let again = within(again, &next(depth), limit.as_ref());
+            let again = match &counters {
+                Some(counters) => counters.step(builder, node, body, again)?,
+                None => again,
+            };
             if let Some(alive) = alive {
                 let id = builder.assign(&[], alive, vec![next(depth)], again.clone());
                 builder.emit_perfect(id, 0);
             }
-            for value in &carried {
-                copy(builder, value.body_output, value.state, Some(next(depth)), StatementKind::Assign)?;
-            }
+            carried.iter().try_for_each(|value| value.advance(builder, depth))?;
             for (tensor, array) in &scans {
                 copy(builder, *tensor, *array, Some(t.clone()), StatementKind::Assign)?;
             }
-            for (tensor, array) in &latches {
-                copy(builder, *tensor, *array, None, StatementKind::Update)?;
-            }
+            latches.iter().try_for_each(|latch| latch.step(builder))?;
             if let Some(count) = &count {
                 count.step(builder, again, depth);
             }
@@ -129,19 +139,30 @@ pub fn extract_loop(builder: &mut Builder, node: &Node) -> Result<()> {
     if let Some(count) = count {
         count.finish(builder, node, wanted);
     }
-    if alive.is_none() {
-        bind_final(builder, &carried, &trips)?;
+    match alive {
+        Some(_) => latches.iter().for_each(|latch| latch.finish(builder)),
+        None => carried.iter().for_each(|value| value.bind_final(builder, &trips)),
     }
     Ok(())
 }
 
-/// The trip count of a loop that collects values and may end early, and the largest count when it is cut.
-fn collected_trips(builder: &Builder, node: &Node) -> Result<(Aff, Option<i64>)> {
+/// The trip count of a loop that collects values and may end early, and the largest count when it is cut. The
+/// workspace has a size before the loop has run; a loop that wants more reports a length that the artifact refuses.
+fn collected_trips(builder: &Builder, node: &Node) -> (Aff, Option<i64>) {
     let declared = node.input(0).and_then(|t| builder.graph.tensor(t).ints()).and_then(|v| v.first().copied());
+    let length = declared_trips(builder, node).map(|array| ParamDef::Value { array });
+    let known = builder.program.params.iter().find(|(_, p)| Some(&p.def) == length.as_ref());
+    let room = known.and_then(|(_, p)| p.max).unwrap_or(ROOM);
     match declared {
-        Some(n) if n <= MAX_COLLECTED => Ok((Aff::constant(n.max(0)), None)),
-        _ => Ok((Aff::constant(MAX_COLLECTED), Some(MAX_COLLECTED))),
+        Some(n) if n <= room => (Aff::constant(n.max(0)), None),
+        _ => (Aff::constant(room), Some(room)),
     }
+}
+
+/// Can the trip count be another one in every step of the loops around?
+fn trips_vary(builder: &Builder, node: &Node) -> bool {
+    let Some(tensor) = node.input(0).filter(|_| builder.depth() > 0) else { return false };
+    builder.graph.tensor(tensor).affs().is_none_or(|list| list.iter().any(|count| builder.varies(count)))
 }
 
 /// The trip count where it is not a number that import knows.
@@ -185,12 +206,25 @@ impl Count {
         }
     }
 
-    /// Defines the parameter that shape inference gave to the length; -1 when the loop was cut off.
+    /// Defines the parameter that shape inference gave to the length; `-1 - limit` when the loop was cut off, so that nothing
+    /// runs over what it collected.
     fn finish(self, builder: &mut Builder, node: &Node, wanted: Option<i64>) {
         let Some(name) = declared_trips(builder, node) else { return };
-        let trips = builder.temp(&name, DType::I64, vec![]);
-        let length = ParamDef::Value { array: name };
+        let steps = builder.load(self.steps, vec![]);
+        let value = match wanted {
+            None => steps,
+            Some(limit) => {
+                let reached = Expr::binary(BinaryOp::Ge, steps.clone(), Expr::int(limit));
+                let cut = Expr::binary(BinaryOp::And, reached, builder.load(self.unfinished, vec![]));
+                Expr::select(cut, Expr::int(-1 - limit), steps)
+            }
+        };
+        let length = ParamDef::Value { array: name.clone() };
         let known = builder.program.params.iter().find(|(_, p)| p.def == length).map(|(id, _)| id);
+        if let Some(id) = known.filter(|_| builder.depth() > 0) {
+            return amounts::demand(builder, id, value);
+        }
+        let trips = builder.temp(&name, DType::I64, vec![]);
         if let Some(id) = known {
             // The array's name is made unique, and parameters find their array by name.
             let array = builder.program.array(trips).name.clone();
@@ -198,22 +232,25 @@ impl Count {
             param.def = ParamDef::Value { array };
             param.max = wanted.map_or(param.max, |limit| Some(param.max.map_or(limit, |max| max.min(limit))));
         }
-        let steps = builder.load(self.steps, vec![]);
-        let value = match wanted {
-            None => steps,
-            Some(limit) => {
-                let reached = Expr::binary(BinaryOp::Ge, steps.clone(), Expr::int(limit));
-                let cut = Expr::binary(BinaryOp::And, reached, builder.load(self.unfinished, vec![]));
-                Expr::select(cut, Expr::int(-1), steps)
-            }
-        };
         let id = builder.assign(&[], trips, vec![], value);
         builder.emit_perfect(id, 0);
     }
 }
 
+/// State arrays for the loop-carried inputs, with their initial values.
+fn carry(builder: &mut Builder, node: &Node, body: &Block, trips: &Aff) -> Result<Vec<Carried>> {
+    let mut out = Vec::new();
+    for n in 2..node.inputs.len() {
+        let (Some(initial), Some(input)) = (node.input(n), body.inputs.get(n)) else {
+            return Err(unsupported(builder, node));
+        };
+        out.push(Carried::start(builder, node, n - 2, initial, (*input, body.outputs[n - 1]), trips)?);
+    }
+    Ok(out)
+}
+
 /// `t + 1` for the host loop at `depth`.
-fn next(depth: usize) -> Expr {
+pub fn next(depth: usize) -> Expr {
     Expr::Index(Aff::iter(depth) + Aff::constant(1))
 }
 
@@ -228,12 +265,6 @@ fn trip_count(builder: &mut Builder, node: &Node) -> Result<Aff> {
             None => count.clone(),
         });
     }
-    if builder.depth() > 0 {
-        let message = format!("node \"{}\": the trip count of an inner Loop is computed at run time", node.name);
-        return Err(Error::unsupported("E310", message)
-            .at(&node.origin())
-            .help("give the inner loop a constant maximum trip count and an exit condition"));
-    }
     let count = scalar(builder, tensor)?;
     let count = match starts {
         Some(starts) => Expr::select(starts, count, Expr::int(0)),
@@ -243,7 +274,7 @@ fn trip_count(builder: &mut Builder, node: &Node) -> Result<Aff> {
     let def = name.map(|array| ParamDef::Value { array });
     let known = builder.program.params.iter().find(|(_, p)| Some(&p.def) == def.as_ref()).map(|(id, _)| id);
     if let Some(id) = known {
-        amounts::demand(builder, node, id, Expr::binary(BinaryOp::Max, count, Expr::int(0)))?;
+        amounts::demand(builder, id, Expr::binary(BinaryOp::Max, count, Expr::int(0)));
         return Ok(Aff::param(id));
     }
     let array = builder.temp(&format!("{}_trips", node.name), DType::I64, vec![]);
@@ -267,29 +298,6 @@ fn declared_trips(builder: &Builder, node: &Node) -> Option<String> {
         _ => None,
     });
     names.next()
-}
-
-/// State arrays for the loop-carried inputs, with their initial values.
-fn carry(builder: &mut Builder, node: &Node, body: &Block, trips: &Aff) -> Result<Vec<Carried>> {
-    let mut out = Vec::new();
-    for n in 2..node.inputs.len() {
-        let (Some(initial), Some(input)) = (node.input(n), body.inputs.get(n)) else {
-            return Err(unsupported(builder, node));
-        };
-        let state = state_array(builder, initial, *input, trips)?;
-        out.push(Carried { state, body_input: *input, body_output: body.outputs[n - 1], result: node.output(n - 2) });
-    }
-    Ok(out)
-}
-
-/// `[trips + 1, shape..]`, with `[0, ..]` set to `initial`.
-fn state_array(builder: &mut Builder, initial: TensorId, named: TensorId, trips: &Aff) -> Result<ArrayId> {
-    let shape = builder.shape(initial);
-    let planes = trips.clone() + Aff::constant(1);
-    let name = format!("{}_over_time", builder.graph.tensor(named).name);
-    let state = builder.temp(&name, builder.dtype(initial), [planes].into_iter().chain(shape).collect());
-    copy(builder, initial, state, Some(Expr::int(0)), StatementKind::Assign)?;
-    Ok(state)
 }
 
 /// Can the condition become false? Not when it starts true and the body returns true or its own input.
@@ -318,7 +326,13 @@ fn start_condition(builder: &mut Builder, node: &Node) -> Result<Option<Expr>> {
 }
 
 /// `alive[t]`: does iteration `t` run?
-fn alive_array(builder: &mut Builder, node: &Node, trips: &Aff, limit: Option<&Expr>) -> Result<ArrayId> {
+fn alive_array(
+    builder: &mut Builder,
+    node: &Node,
+    trips: &Aff,
+    limit: Option<&Expr>,
+    counters: Option<&Counters>,
+) -> Result<ArrayId> {
     let planes = trips.clone() + Aff::constant(1);
     let alive = builder.temp(&format!("{}_alive", node.name), DType::Bool, vec![planes]);
     let initial = match node.input(1) {
@@ -326,6 +340,10 @@ fn alive_array(builder: &mut Builder, node: &Node, trips: &Aff, limit: Option<&E
         None => Expr::literal(1.0, DType::Bool),
     };
     let initial = within(initial, &Expr::int(0), limit);
+    let initial = match counters {
+        Some(counters) => counters.start(builder, node, initial)?,
+        None => initial,
+    };
     let id = builder.assign(&[], alive, vec![Expr::int(0)], initial);
     builder.emit_perfect(id, 0);
     builder.program.exits.push(alive);
@@ -360,46 +378,16 @@ fn collected(builder: &mut Builder, result: TensorId, trips: &Aff) -> ArrayId {
     array
 }
 
-/// Result arrays of a loop that may end early, holding the initial value so far.
-fn latches(builder: &mut Builder, node: &Node, carried: &[Carried]) -> Result<Vec<(TensorId, ArrayId)>> {
-    let mut out = Vec::new();
-    for (n, value) in carried.iter().enumerate() {
-        if let (Some(result), Some(initial)) = (value.result, node.input(n + 2)) {
-            let array = builder.define(result);
-            copy(builder, initial, array, None, StatementKind::Assign)?;
-            out.push((value.body_output, array));
-        }
-    }
-    Ok(out)
-}
-
 /// Gives the body's inputs their values in iteration `t`.
-fn bind_body(builder: &mut Builder, body: &Block, carried: &[Carried], t: &Expr) {
+fn bind_body(builder: &mut Builder, body: &Block, carried: &[Carried], t: &Expr) -> Result<()> {
     if let Some(iteration) = body.inputs.first() {
         builder.bind(*iteration, t.clone());
     }
     if let Some(condition) = body.inputs.get(1) {
         builder.bind(*condition, Expr::literal(1.0, DType::Bool));
     }
-    for value in carried {
-        bind_state(builder, value.body_input, value.state, t);
-    }
-}
-
-fn bind_state(builder: &mut Builder, tensor: TensorId, state: ArrayId, t: &Expr) {
-    let own = builder.iters(builder.shape(tensor).len());
-    let value = builder.load(state, [t.clone()].into_iter().chain(own).collect());
-    builder.bind(tensor, value);
-}
-
-/// The results are the last planes of the states.
-fn bind_final(builder: &mut Builder, carried: &[Carried], trips: &Aff) -> Result<()> {
-    for value in carried {
-        if let Some(result) = value.result {
-            bind_state(builder, result, value.state, &Expr::Index(trips.clone()));
-        }
-    }
-    Ok(())
+    carried.iter().for_each(|value| value.bind(builder, t));
+    body.inputs.iter().try_for_each(|input| amounts::define_input(builder, *input))
 }
 
 // ---- Scan ---------------------------------------------------------------------------------------------
@@ -416,23 +404,20 @@ pub fn extract_scan(builder: &mut Builder, node: &Node) -> Result<()> {
     let mut carried = Vec::new();
     for n in 0..scan.states {
         let initial = node.input(n).ok_or_else(|| unsupported(builder, node))?;
-        let state = state_array(builder, initial, body.inputs[n], &scan.length)?;
-        let (body_input, body_output) = (body.inputs[n], body.outputs[n]);
-        carried.push(Carried { state, body_input, body_output, result: node.output(n) });
+        carried.push(Carried::start(builder, node, n, initial, (body.inputs[n], body.outputs[n]), &scan.length)?);
     }
     let results: Vec<Option<ArrayId>> =
         (scan.states..node.outputs.len()).map(|n| node.output(n).map(|o| builder.define(o))).collect();
     let depth = builder.depth();
     builder.in_loop("t", scan.length.clone(), |builder| {
         let t = Expr::iter(depth);
-        carried.iter().for_each(|v| bind_state(builder, v.body_input, v.state, &t));
+        carried.iter().for_each(|value| value.bind(builder, &t));
         for (n, input) in body.inputs[scan.states..].iter().enumerate() {
             scan.bind_slice(builder, node, n, *input, depth)?;
         }
+        body.inputs.iter().try_for_each(|input| amounts::define_input(builder, *input))?;
         extract_block(builder, body)?;
-        for value in &carried {
-            copy(builder, value.body_output, value.state, Some(next(depth)), StatementKind::Assign)?;
-        }
+        carried.iter().try_for_each(|value| value.advance(builder, depth))?;
         for (n, result) in results.iter().enumerate() {
             if let Some(array) = result {
                 scan.store_slice(builder, n, body.outputs[scan.states + n], *array, depth)?;
@@ -440,7 +425,8 @@ pub fn extract_scan(builder: &mut Builder, node: &Node) -> Result<()> {
         }
         Ok(())
     })?;
-    bind_final(builder, &carried, &scan.length)
+    carried.iter().for_each(|value| value.bind_final(builder, &scan.length));
+    Ok(())
 }
 
 /// The attributes of a `Scan`.

@@ -66,7 +66,7 @@ pub fn convolve(
     let (image, weights, result) = (b.shape(operands.image.1), b.shape(operands.weights.1), b.shape(target));
     let sizes = sizes(node, &image, &weights)?;
     let kernel = kernel(node, &weights)?;
-    let window = Window::new(node, kernel, &image[2..], &result[2..])?;
+    let window = Window::new(b, node, kernel, &image[2..], &result[2..])?;
     let name = b.graph.tensor(target).name.clone();
     let source = prepare(b, &operands, &image, &window, &name);
     let loops = loops(b, &result, &sizes, &window);
@@ -104,13 +104,12 @@ pub fn convolve(
 
 /// The image, padded where windows reach beyond it.
 fn prepare(b: &mut Builder, operands: &Operands, image: &[Aff], window: &Window, name: &str) -> View {
-    let after: Vec<Aff> = window.after.iter().map(|p| Aff::constant(*p)).collect();
-    if !window.is_padded(&after) {
+    if !window.is_padded(&window.after) {
         return operands.image.0.clone();
     }
     let element = b.program.dtype(&operands.image.0.value);
     let fill = lit(0.0, element);
-    padded(b, &format!("{name}_padded"), &operands.image.0, image, (&window.before, &after), fill)
+    padded(b, &format!("{name}_padded"), &operands.image.0, image, (&window.before, &window.after), fill)
 }
 
 /// Group sizes. The weights' first dimension counts the result channels of all groups together.

@@ -27,12 +27,12 @@ struct Form {
 }
 
 impl Form {
-    fn new(b: &Builder, node: &Node) -> Result<Form> {
+    fn new(b: &mut Builder, node: &Node) -> Result<Form> {
         let (image, weights, target) = (input(node, 0)?, input(node, 1)?, output(node, 0)?);
         let (shape, result) = (b.shape(image), b.shape(target));
         let kernel: Option<Vec<i64>> = b.shape(weights).iter().skip(2).map(Aff::as_constant).collect();
         let kernel = kernel.ok_or_else(|| unsupported_form(node, "the kernel must have a constant size"))?;
-        let window = Window::new(node, kernel, &shape[2..], &result[2..])?;
+        let window = Window::new(b, node, kernel, &shape[2..], &result[2..])?;
         let channels = shape[1].as_constant().filter(|c| *c > 0);
         let channels = channels.ok_or_else(|| unsupported_form(node, "the channels must be constant"))?;
         let (groups, offset_groups) = (node.int("group").unwrap_or(1), node.int("offset_group").unwrap_or(1));
@@ -110,7 +110,7 @@ fn sampled(b: &mut Builder, form: &Form, name: &str) -> Result<ArrayId> {
         let which = add(mul(number.clone(), Expr::int(spatial as i64)), Expr::int(d as i64));
         let at: Vec<Expr> = [b.iter(0), which].into_iter().chain(places.iter().cloned()).collect();
         let moved = convert(b.dtype(form.offset), form.t, b.read(form.offset, &at)?);
-        let fixed = form.window.position(d, b.aff(2 + spatial + d), b.aff(2 + d)) - form.window.before[d].into();
+        let fixed = form.window.position(d, b.aff(2 + spatial + d), b.aff(2 + d)) - form.window.before[d].clone();
         let place = add(Expr::cast(form.t, index(fixed)), moved);
         let taps = neighbours(place, &form.shape[2 + d], form.t);
         let extend = |(at, weight): (Vec<Expr>, Option<Expr>)| {

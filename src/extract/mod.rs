@@ -5,14 +5,17 @@
 //! and its conventions; each other file is a family of operators.
 
 mod activation;
+mod agree;
 mod amounts;
 mod arguments;
 mod assemble;
 mod builder;
+mod carried;
 mod contraction;
 mod control;
 mod conv;
 mod counted;
+mod counters;
 mod cumulative;
 mod deform;
 mod determinant;
@@ -44,12 +47,13 @@ mod terms;
 mod top_k;
 mod unique;
 mod unpool;
+mod varying;
 mod view;
 
 pub use builder::{Builder, Dims, Scope, View, dims, leaf, named_dims};
 pub use random::key as random_key;
 
-use crate::graph::{Block, Graph, Node};
+use crate::graph::{Block, CHOSEN, EXPECT, Graph, Node, OWN};
 use sirius_polyhedral::{Error, Program, Result};
 
 /// The whole graph as one program. Every operator that is not supported is named in the error.
@@ -103,6 +107,11 @@ fn extract_results(builder: &mut Builder, node: &Node) -> Result<()> {
     };
     if node.outputs.iter().flatten().all(known) {
         return Ok(());
+    }
+    match (node.domain.as_str(), node.op.as_str()) {
+        (OWN, EXPECT) => return agree::expect(builder, node),
+        (OWN, CHOSEN) => return agree::chosen(builder, node),
+        _ => {}
     }
     if !matches!(node.domain.as_str(), "" | "ai.onnx") {
         return Err(unsupported(builder, node));

@@ -325,7 +325,7 @@ pub fn local_response(b: &mut Builder, node: &Node) -> Result<()> {
     let (acc, mut nodes) = accumulate(b, r);
     let inside = [channel.clone(), shape[1].clone() - 1.into() - channel];
     for id in nodes.iter().skip(1).flat_map(|n| n.statements()).collect::<Vec<_>>() {
-        b.program.statement_mut(id).constraints.extend(inside.clone());
+        b.constrain(id, inside.clone());
     }
     let (alpha, beta, bias) = (attribute("alpha", 0.0001), attribute("beta", 0.75), attribute("bias", 1.0));
     let base = add(lit(bias, t), mul(lit(alpha / size as f64, t), b.load(acc, b.iters(rank))));

@@ -7,7 +7,7 @@ use super::arguments::*;
 use super::assemble::inside;
 use super::builder::{Builder, View, dims};
 use crate::graph::Node;
-use sirius_polyhedral::{Aff, Expr, Result};
+use sirius_polyhedral::{Aff, Expr, ParamDef, Result};
 
 /// The geometry of a window operator, one entry per spatial dimension.
 #[derive(Clone, Debug)]
@@ -15,13 +15,13 @@ pub struct Window {
     pub kernel: Vec<i64>,
     pub strides: Vec<i64>,
     pub dilations: Vec<i64>,
-    pub before: Vec<i64>,
-    pub after: Vec<i64>,
+    pub before: Vec<Aff>,
+    pub after: Vec<Aff>,
 }
 
 impl Window {
     /// Reads the attributes; `input` and `result` are the spatial extents.
-    pub fn new(node: &Node, kernel: Vec<i64>, input: &[Aff], result: &[Aff]) -> Result<Window> {
+    pub fn new(b: &mut Builder, node: &Node, kernel: Vec<i64>, input: &[Aff], result: &[Aff]) -> Result<Window> {
         let n = kernel.len();
         let list = |name: &str| node.ints(name).map_or_else(|| vec![1; n], <[i64]>::to_vec);
         let pads = node.ints("pads").map_or_else(|| vec![0; 2 * n], <[i64]>::to_vec);
@@ -31,11 +31,12 @@ impl Window {
         if !fits || !positive || result.len() != n {
             return Err(invalid(node, "kernel, strides, dilations and pads do not fit the spatial dimensions"));
         }
-        let mut w = Window { kernel, strides, dilations, before: pads[..n].to_vec(), after: pads[n..].to_vec() };
+        let affs = |list: &[i64]| list.iter().map(|p| Aff::constant(*p)).collect::<Vec<_>>();
+        let mut w = Window { kernel, strides, dilations, before: affs(&pads[..n]), after: affs(&pads[n..]) };
         match node.string("auto_pad").unwrap_or("NOTSET") {
             "NOTSET" => {}
-            "VALID" => (w.before, w.after) = (vec![0; n], vec![0; n]),
-            mode => w.automatic(node, mode == "SAME_UPPER", input, result)?,
+            "VALID" => (w.before, w.after) = (affs(&vec![0; n]), affs(&vec![0; n])),
+            mode => w.automatic(b, mode == "SAME_UPPER", input, result),
         }
         Ok(w)
     }
@@ -47,22 +48,25 @@ impl Window {
 
     /// `SAME_UPPER` and `SAME_LOWER`: as much padding as the result's extent needs, the odd one at the end
     /// or at the beginning.
-    fn automatic(&mut self, node: &Node, odd_at_end: bool, input: &[Aff], result: &[Aff]) -> Result<()> {
+    fn automatic(&mut self, b: &mut Builder, odd_at_end: bool, input: &[Aff], result: &[Aff]) {
         for d in 0..input.len() {
             let needed = (result[d].clone() - 1.into()) * self.strides[d] + self.reach(d).into() - input[d].clone();
-            let total = needed.as_constant().map(|t| t.max(0));
-            let total = total.ok_or_else(|| unsupported_form(node, "`auto_pad` needs constant spatial extents"))?;
-            let small = total / 2;
-            let (before, after) = if odd_at_end { (small, total - small) } else { (total - small, small) };
-            (self.before[d], self.after[d]) = (before, after);
+            let total = match needed.as_constant() {
+                Some(total) => total.max(0).into(),
+                // The result rounds the number of strides up: a window as long as a stride reaches the end.
+                None if self.reach(d) >= self.strides[d] => needed,
+                None => Aff::param(b.program.params.derived(ParamDef::Max(needed, 0.into()))),
+            };
+            let small = total.floor_div(2);
+            let large = total - small.clone();
+            (self.before[d], self.after[d]) = if odd_at_end { (small, large) } else { (large, small) };
         }
-        Ok(())
     }
 
     /// What windows read beyond the input at the end: more than `after` when the extent was rounded up.
     pub fn overhang(&self, input: &[Aff], result: &[Aff]) -> Vec<Aff> {
         let last = |d: usize| (result[d].clone() - 1.into()) * self.strides[d] + self.reach(d).into();
-        let read = |d: usize| last(d) - self.before[d].into() - input[d].clone();
+        let read = |d: usize| last(d) - self.before[d].clone() - input[d].clone();
         (0..input.len())
             .map(|d| if read(d).as_constant().is_some_and(|r| r <= 0) { 0.into() } else { read(d) })
             .collect()
@@ -74,15 +78,15 @@ impl Window {
     }
 
     pub fn is_padded(&self, after: &[Aff]) -> bool {
-        self.before.iter().any(|p| *p != 0) || after.iter().any(|p| !p.is_constant(0))
+        self.before.iter().any(|p| !p.is_constant(0)) || after.iter().any(|p| !p.is_constant(0))
     }
 }
 
 /// `source` (of shape `shape`, the last dimensions spatial) inside a border of `fill`, as an array of its own.
-pub fn padded(b: &mut Builder, name: &str, source: &View, shape: &[Aff], border: (&[i64], &[Aff]), fill: Expr) -> View {
+pub fn padded(b: &mut Builder, name: &str, source: &View, shape: &[Aff], border: (&[Aff], &[Aff]), fill: Expr) -> View {
     let plain = shape.len() - border.0.len();
     let widths = |d: usize| match d.checked_sub(plain) {
-        Some(s) => (Aff::constant(border.0[s]), border.1[s].clone()),
+        Some(s) => (border.0[s].clone(), border.1[s].clone()),
         None => (Aff::constant(0), Aff::constant(0)),
     };
     let before: Vec<Aff> = (0..shape.len()).map(|d| widths(d).0).collect();

@@ -24,7 +24,7 @@ impl Pool {
         let (shape, result) = (b.shape(source), b.shape(target));
         let kernel = node.ints("kernel_shape").ok_or_else(|| invalid(node, "`kernel_shape` is missing"))?;
         let spatial = shape.get(2..).unwrap_or_default().to_vec();
-        let window = Window::new(node, kernel.to_vec(), &spatial, result.get(2..).unwrap_or_default())?;
+        let window = Window::new(b, node, kernel.to_vec(), &spatial, result.get(2..).unwrap_or_default())?;
         let after = window.overhang(&spatial, &result[2..]);
         let mut view = b.view(source)?;
         if window.is_padded(&after) {
@@ -91,13 +91,14 @@ fn count(b: &Builder, node: &Node, p: &Pool, t: DType) -> Expr {
     let include = node.int("count_include_pad") == Some(1);
     let mut total: Option<Expr> = None;
     for d in 0..p.window.kernel.len() {
-        let (before, after) = if include { (p.window.before[d], p.window.after[d]) } else { (0, 0) };
-        let start = b.aff(d + 2) * p.window.strides[d] - p.window.before[d].into();
+        let padding = || (p.window.before[d].clone(), p.window.after[d].clone());
+        let (before, after) = if include { padding() } else { (0.into(), 0.into()) };
+        let start = b.aff(d + 2) * p.window.strides[d] - p.window.before[d].clone();
         let step = p.window.dilations[d];
-        let end = p.spatial[d].clone() + after.into();
+        let end = p.spatial[d].clone() + after;
         let up = |room: Aff| (room + (step - 1).into()).floor_div(step);
         let high = min(Expr::int(p.window.kernel[d]), index(up(end - start.clone())));
-        let low = max(Expr::int(0), index(up(Aff::constant(-before) - start)));
+        let low = max(Expr::int(0), index(up(-before - start)));
         let here = sub(high, low);
         total = Some(total.map_or(here.clone(), |t| mul(t, here)));
     }
@@ -135,7 +136,7 @@ fn max_pool_with_indices(b: &mut Builder, node: &Node, p: Pool, value: Expr) -> 
     }
     let mut inner = Expr::int(0);
     for d in order {
-        let i = p.window.position(d, b.aff(d + 2), b.aff(d + 2 + spatial)) - p.window.before[d].into();
+        let i = p.window.position(d, b.aff(d + 2), b.aff(d + 2 + spatial)) - p.window.before[d].clone();
         inner = add(mul(inner, index(p.spatial[d].clone())), index(i));
     }
     let never = Expr::int(i64::MAX);

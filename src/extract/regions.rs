@@ -12,6 +12,9 @@ use super::terms::*;
 use crate::graph::{Node, TensorId};
 use sirius_polyhedral::{Aff, ArrayId, BinaryOp, DType, Expr, Result, UnaryOp};
 
+/// Samples per bin along one dimension; more are not taken.
+const MOST_SAMPLES: i64 = 1 << 16;
+
 /// Rows and columns: the region's start, the extent of a bin, the samples per bin.
 struct Regions {
     start: [ArrayId; 2],
@@ -46,7 +49,7 @@ impl Regions {
             let bin = div(length, convert(DType::I64, t, index(bins[d].clone())));
             let given = node.int("sampling_ratio").filter(|n| *n > 0);
             let counted = Expr::cast(DType::I64, Expr::unary(UnaryOp::Ceil, bin.clone()));
-            let samples = given.map_or(clamp(counted, Expr::int(0), Expr::int(1 << 16)), Expr::int);
+            let samples = given.map_or(clamp(counted, Expr::int(0), Expr::int(MOST_SAMPLES)), Expr::int);
             let start = of(b, &format!("{what}_start"), t, first);
             let bin = of(b, &format!("{what}_bin"), t, bin);
             let samples = of(b, &format!("{what}_samples"), DType::I64, samples);
@@ -78,7 +81,7 @@ fn most_samples(b: &mut Builder, node: &Node, name: &str, samples: ArrayId, coun
     let next = b.reduce(BinaryOp::Max, &[("r".to_string(), count.clone())], most, vec![], value);
     b.emit_perfect(next, 1);
     let most = b.load(most, vec![]);
-    amounts::loop_bound(b, node, &format!("{name}_samples"), most)
+    Ok(amounts::loop_bound(b, &format!("{name}_samples"), most, MOST_SAMPLES))
 }
 
 /// The two neighbours of a place and their weights; nothing farther than one element outside.

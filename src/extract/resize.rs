@@ -5,10 +5,10 @@
 //! the extents are symbolic.
 
 use super::arguments::*;
-use super::builder::Builder;
+use super::builder::{Builder, View};
 use super::resize_symbolic::{self, Resized};
 use super::terms::*;
-use crate::graph::{Node, sources};
+use crate::graph::{Node, TensorId};
 use sirius_polyhedral::{Aff, DType, Expr, Result};
 
 /// For every place of one dimension of the result, the source positions and their weights.
@@ -30,18 +30,60 @@ pub struct Mode<'a> {
     pub nearest: &'a str,
     /// Per dimension, the part of the source that `tf_crop_and_resize` cuts out, in units of its extent.
     pub crops: Vec<Option<(f64, f64)>>,
+    /// The same where only the run knows it, or the extents.
+    pub regions: Vec<Option<(Expr, Expr)>>,
+    /// Per dimension, the scale where only the run knows it, as f64.
+    pub scales: Vec<Option<Expr>>,
 }
 
 impl<'a> Mode<'a> {
-    fn new(b: &Builder, node: &'a Node, rank: usize) -> Result<Mode<'a>> {
+    fn new(b: &mut Builder, node: &'a Node, shapes: (&[Aff], &[Aff])) -> Result<Mode<'a>> {
+        let rank = shapes.0.len();
         let old = node.op == "Upsample" || node.version < 11;
         let usual = if old { "asymmetric" } else { "half_pixel" };
         let coordinates = node.string("coordinate_transformation_mode").unwrap_or(usual);
         let interpolation = node.string("mode").unwrap_or("nearest");
         let nearest = node.string("nearest_mode").unwrap_or(if old { "floor" } else { "round_prefer_floor" });
-        let crop = coordinates == "tf_crop_and_resize";
-        let crops = if crop { crops(b, node, rank)? } else { vec![None; rank] };
-        Ok(Mode { node, coordinates, interpolation, nearest, crops })
+        let mut mode = Mode {
+            node,
+            coordinates,
+            interpolation,
+            nearest,
+            crops: vec![None; rank],
+            regions: vec![None; rank],
+            scales: run_time_scales(b, node, rank)?,
+        };
+        if coordinates == "tf_crop_and_resize" {
+            mode.crop(b, shapes)?;
+        }
+        Ok(mode)
+    }
+
+    /// The cropped parts: input `roi` has all starts, then all ends.
+    fn crop(&mut self, b: &mut Builder, shapes: (&[Aff], &[Aff])) -> Result<()> {
+        let tensor = input(self.node, 1)?;
+        let along = resized_axes(self.node, shapes.0.len())?;
+        let count = along.len();
+        if b.shape(tensor) != [Aff::constant(2 * count as i64)] {
+            return Err(invalid(self.node, format!("roi must have {} numbers for {count} axes", 2 * count)));
+        }
+        let roi = b.graph.tensor(tensor).floats();
+        for (n, d) in along.into_iter().enumerate() {
+            let known = shapes.0[d].as_constant().is_some() && shapes.1[d].as_constant().is_some();
+            match roi.as_ref().filter(|_| known && self.scales[d].is_none()) {
+                Some(roi) => self.crops[d] = Some((roi[n], roi[n + count])),
+                None => {
+                    let (start, end) = (real(b, tensor, n)?, real(b, tensor, n + count)?);
+                    self.regions[d] = Some((start, end));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Can the positions of dimension `d` be found only by the run?
+    fn is_open(&self, d: usize) -> bool {
+        self.scales[d].is_some() || self.regions[d].is_some()
     }
 
     /// Where place `x` of dimension `d` of the result lies in the source.
@@ -120,46 +162,75 @@ impl<'a> Mode<'a> {
     }
 }
 
+/// Element `n` of a vector, as f64.
+fn real(b: &mut Builder, tensor: TensorId, n: usize) -> Result<Expr> {
+    Ok(convert(b.dtype(tensor), DType::F64, b.read(tensor, &[Expr::int(n as i64)])?))
+}
+
+/// The scales that only the run knows; the others are none.
+fn run_time_scales(b: &mut Builder, node: &Node, rank: usize) -> Result<Vec<Option<Expr>>> {
+    let mut scales = vec![None; rank];
+    let given = node.input(2).filter(|_| node.op == "Resize" && node.version >= 11);
+    let open = |t: &TensorId| !b.shape(*t).first().is_some_and(|e| e.is_constant(0)) && b.graph.tensor(*t).floats().is_none();
+    if let Some(tensor) = given.filter(open) {
+        for (n, d) in resized_axes(node, rank)?.into_iter().enumerate() {
+            scales[d] = Some(real(b, tensor, n)?);
+        }
+    }
+    Ok(scales)
+}
+
 pub fn resize(b: &mut Builder, node: &Node) -> Result<()> {
     let (source, target) = (input(node, 0)?, output(node, 0)?);
     let (old, new) = (b.shape(source), b.shape(target));
-    let mode = Mode::new(b, node, old.len())?;
+    let mode = Mode::new(b, node, (&old, &new))?;
     let scales = scales(b, node, &old, &new)?;
+    let (out, t) = (b.dtype(target), wide(b.dtype(target)));
+    let mut whole = b.view(source)?;
+    let (mut dtype, mut shape) = (b.dtype(source), old.clone());
     let mut choices: Vec<Vec<Tap>> = Vec::new();
     for d in 0..old.len() {
-        choices.push(dimension(b, &mode, d, (&old[d], &new[d]), scales[d])?);
+        let resized = Resized { d, from: &old[d], to: &new[d], scale: scales[d] };
+        if mode.interpolation != "nearest" && resize_symbolic::is_own_pass(&mode, &resized) {
+            whole = resize_symbolic::pass(b, &mode, &resized, (&whole, dtype, t), &mut shape)?;
+            dtype = t;
+            choices.push(vec![Tap { at: b.iter(d), weight: None }]);
+            continue;
+        }
+        choices.push(dimension(b, &mode, resized)?);
     }
     let plain = mode.crops.iter().all(Option::is_none)
+        && mode.regions.iter().all(Option::is_none)
         && choices.iter().all(|taps| taps.len() == 1 && taps[0].at.as_aff().is_some());
-    if plain && choices.iter().all(|taps| taps[0].weight.is_none()) {
+    if plain && dtype == out && choices.iter().all(|taps| taps[0].weight.is_none()) {
         let at: Vec<Expr> = choices.iter().map(|taps| taps[0].at.clone()).collect();
-        return b.alias(target, source, &at);
+        let value = b.at(&whole, &at);
+        b.bind(target, value);
+        return Ok(());
     }
-    let (out, t) = (b.dtype(target), wide(b.dtype(target)));
     let mut at = Vec::new();
-    let value = blend(b, source, t, &choices, &mut at)?;
-    let value = extrapolated(b, &mode, t, value, (&old, &new));
+    let value = blend(b, &whole, (dtype, t), &choices, &mut at)?;
+    let value = extrapolated(b, &mode, t, value, (&old, &new), &scales);
     b.pointwise(target, convert(t, out, value));
     Ok(())
 }
 
-/// The cropped parts: input `roi` has all starts, then all ends.
-fn crops(b: &Builder, node: &Node, rank: usize) -> Result<Vec<Option<(f64, f64)>>> {
-    let roi = node.input(1).and_then(|id| b.graph.tensor(id).floats()).ok_or_else(|| at_run_time(b, node, "roi", 1))?;
-    let along = resized_axes(node, rank)?;
-    if roi.len() != 2 * along.len() {
-        return Err(invalid(node, format!("roi has {} numbers for {} axes", roi.len(), along.len())));
-    }
-    let mut crops = vec![None; rank];
-    along.iter().enumerate().for_each(|(n, d)| crops[*d] = Some((roi[n], roi[n + along.len()])));
-    Ok(crops)
-}
-
 /// The given value where a crop reaches beyond the source.
-fn extrapolated(b: &mut Builder, mode: &Mode, t: DType, value: Expr, shapes: (&[Aff], &[Aff])) -> Expr {
+fn extrapolated(
+    b: &mut Builder,
+    mode: &Mode,
+    t: DType,
+    value: Expr,
+    shapes: (&[Aff], &[Aff]),
+    scales: &[f64],
+) -> Expr {
     let fill = lit(f64::from(mode.node.float("extrapolation_value").unwrap_or(0.0)), t);
     let mut value = value;
     for d in 0..mode.crops.len() {
+        if mode.regions[d].is_some() {
+            let resized = Resized { d, from: &shapes.0[d], to: &shapes.1[d], scale: scales[d] };
+            value = Expr::select(resize_symbolic::inside(b, mode, &resized), value, fill.clone());
+        }
         let (Some(from), Some(to)) = (shapes.0[d].as_constant(), shapes.1[d].as_constant()) else { continue };
         let inside = |x: i64| (0.0..=(from - 1) as f64).contains(&mode.source(d, x, 1.0, from, to));
         if mode.crops[d].is_none() || (0..to).all(inside) {
@@ -184,19 +255,18 @@ fn resized_axes(node: &Node, rank: usize) -> Result<Vec<usize>> {
 /// The weighted sum over the taps of the dimensions from `at.len()` on.
 fn blend(
     b: &mut Builder,
-    source: crate::graph::TensorId,
-    t: DType,
+    whole: &View,
+    (dtype, t): (DType, DType),
     choices: &[Vec<Tap>],
     at: &mut Vec<Expr>,
 ) -> Result<Expr> {
     let Some(taps) = choices.get(at.len()) else {
-        let value = b.read(source, at)?;
-        return Ok(convert(b.dtype(source), t, value));
+        return Ok(convert(dtype, t, b.at(whole, at)));
     };
     let mut sum: Option<Expr> = None;
     for tap in taps {
         at.push(tap.at.clone());
-        let inner = blend(b, source, t, choices, at)?;
+        let inner = blend(b, whole, (dtype, t), choices, at)?;
         at.pop();
         let term = match &tap.weight {
             Some(w) => mul(inner, convert(DType::F32, t, w.clone())),
@@ -207,16 +277,19 @@ fn blend(
     sum.ok_or_else(|| sirius_polyhedral::Error::bug("E304", "a resized dimension without taps"))
 }
 
-/// The taps of dimension `d` as expressions of its iterator.
-fn dimension(b: &mut Builder, mode: &Mode, d: usize, extents: (&Aff, &Aff), scale: f64) -> Result<Vec<Tap>> {
-    let (old, new) = extents;
-    if old == new && scale == 1.0 && mode.crops[d].is_none() {
+/// The taps of a dimension as expressions of its iterator.
+fn dimension(b: &mut Builder, mode: &Mode, r: Resized) -> Result<Vec<Tap>> {
+    let d = r.d;
+    if mode.is_open(d) {
+        return Ok(resize_symbolic::taps(b, mode, &r));
+    }
+    if r.from == r.to && r.scale == 1.0 && mode.crops[d].is_none() {
         return Ok(vec![Tap { at: b.iter(d), weight: None }]);
     }
-    let (Some(from), Some(to)) = (old.as_constant(), new.as_constant()) else {
-        return symbolic(b, mode, Resized { d, from: old, to: new, scale });
+    let (Some(from), Some(to)) = (r.from.as_constant(), r.to.as_constant()) else {
+        return Ok(symbolic(b, mode, r));
     };
-    let taps = mode.taps(d, scale, from, to);
+    let taps = mode.taps(d, r.scale, from, to);
     let factor = if from > 0 && to % from == 0 { to / from } else { 0 };
     let nearest = mode.interpolation == "nearest";
     if nearest && factor > 0 && taps.places.iter().enumerate().all(|(x, t)| t[0].0 == x as i64 / factor) {
@@ -226,19 +299,14 @@ fn dimension(b: &mut Builder, mode: &Mode, d: usize, extents: (&Aff, &Aff), scal
 }
 
 /// A symbolic dimension: affine for nearest neighbours at an integer factor.
-fn symbolic(b: &mut Builder, mode: &Mode, r: Resized) -> Result<Vec<Tap>> {
-    if mode.crops[r.d].is_some() {
-        let error = unsupported_form(mode.node, format!("dimension {} is symbolic and cropped", r.d));
-        let sizes = mode.node.input(3).map(|id| sources::advice(b.graph, &b.graph.params, id));
-        return Err(error.help(sizes.unwrap_or_else(|| "fix the dimension with --dim".to_string())));
-    }
+fn symbolic(b: &mut Builder, mode: &Mode, r: Resized) -> Vec<Tap> {
     let factor = r.scale as i64;
     let centred = matches!(mode.coordinates, "half_pixel" | "pytorch_half_pixel") && mode.nearest.starts_with("round");
     let floored = mode.coordinates == "asymmetric" && mode.nearest == "floor";
     if mode.interpolation != "nearest" || factor < 1 || factor as f64 != r.scale || !(centred || floored) {
         return resize_symbolic::taps(b, mode, &r);
     }
-    Ok(vec![Tap { at: index(b.aff(r.d).floor_div(factor)), weight: None }])
+    vec![Tap { at: index(b.aff(r.d).floor_div(factor)), weight: None }]
 }
 
 /// Constant arrays `position[x, tap]` and `weight[x, tap]`.
@@ -265,6 +333,7 @@ fn scales(b: &Builder, node: &Node, old: &[Aff], new: &[Aff]) -> Result<Vec<f64>
     let along = resized_axes(node, rank)?;
     let tensor = node.input(if node.op == "Resize" && node.version >= 11 { 2 } else { 1 });
     let given = match tensor.filter(|t| !b.shape(*t).first().is_some_and(|e| e.is_constant(0))) {
+        Some(t) if b.graph.tensor(t).floats().is_none() => Some(vec![0.0; along.len()]),
         Some(t) => b.graph.tensor(t).floats(),
         None => node.floats("scales").map(|l| l.iter().map(|v| f64::from(*v)).collect()),
     };

@@ -133,7 +133,8 @@ fn classwise(b: &mut Builder, search: &Search, name: &str) -> Result<()> {
     b.program.exits.push(more);
     let boxes = search.extents[2].clone();
     let live = b.temp(&format!("{name}_live"), DType::Bool, vec![search.most.clone() + 1.into(), boxes.clone()]);
-    let score = b.read(search.scores, &[Expr::iter(0), Expr::iter(1), b.iter(0)])?;
+    let [image, class] = [2, 1].map(|n| Expr::iter(b.depth() - n));
+    let score = b.read(search.scores, &[image, class, b.iter(0)])?;
     let number = Expr::unary(UnaryOp::Not, Expr::unary(UnaryOp::IsNan, score.clone()));
     let candidate = search.least.clone().map_or(number, |least| gt(score, least));
     let id = b.assign(&named_dims(&["box"], &[boxes]), live, vec![Expr::int(0), b.iter(0)], candidate);
@@ -147,7 +148,7 @@ fn classwise(b: &mut Builder, search: &Search, name: &str) -> Result<()> {
 
 /// Keeps the best box that is left, and removes those that overlap it.
 fn step(b: &mut Builder, search: &Search, name: &str, left: ArrayId, more: ArrayId) -> Result<()> {
-    let (image, class, s) = (Expr::iter(0), Expr::iter(1), Expr::iter(2));
+    let [image, class, s] = [3, 2, 1].map(|n| Expr::iter(b.depth() - n));
     let boxes = search.extents[2].clone();
     let dims = named_dims(&["box"], std::slice::from_ref(&boxes));
     let i = b.iter(0);
@@ -173,7 +174,7 @@ fn step(b: &mut Builder, search: &Search, name: &str, left: ArrayId, more: Array
         let id = b.statement(StatementKind::Update, &[], array, slot.clone(), value);
         b.emit_perfect(id, 0);
     }
-    let next = index(Aff::iter(2) + 1.into());
+    let next = index(Aff::iter(b.depth() - 1) + 1.into());
     let id = b.assign(&[], more, vec![next.clone()], any);
     b.emit_perfect(id, 0);
     let overlaps = gt(overlap(b, search, &image, &pick, &i), search.overlap.clone());

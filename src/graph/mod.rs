@@ -13,6 +13,22 @@ use indexmap::IndexMap;
 use sirius_polyhedral::{Aff, ConstantData, DType, Origin, Params, narrow};
 use std::collections::BTreeMap;
 
+/// Domain of the nodes that only import makes.
+pub const OWN: &str = "sirius";
+
+/// `Expect(x, extents)` of the domain [`OWN`]: `x`, whose shape must be `extents`. A run where it is not is refused in
+/// the name of the node that the attributes `node` and `op` give, and nothing outside `extents` is read.
+pub const EXPECT: &str = "Expect";
+
+/// `Chosen(x, condition)` of the domain [`OWN`]: `x`, the result of the only branch of an `If` that can run with these
+/// sizes. A run in which the condition is not the attribute `wanted` is refused in the name of the node `node`.
+pub const CHOSEN: &str = "Chosen";
+
+/// Attribute of a `Loop`: carried values that must stay in a range, since sizes rely on it. For each the number of the
+/// carried value, its least and its largest value when a step begins; the run is refused where a step would begin with
+/// another.
+pub const COUNTERS: &str = "counters";
+
 /// Index into [`Graph::tensors`]; prints as `t5`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TensorId(pub u32);
@@ -174,6 +190,17 @@ impl Node {
             "Unique" => Some(4),
             _ => None,
         }
+    }
+
+    /// What a parameter is called that is extent `d` of output `n` of a node whose branches or steps give it
+    /// different ones.
+    pub fn extent_name(&self, n: usize, d: usize) -> String {
+        format!("{}#{n}.{d}", self.name)
+    }
+
+    /// What a parameter is called that is extent `d` of carried value `k` of a loop in the current step.
+    pub fn carried_name(&self, k: usize, d: usize) -> String {
+        format!("{}#carried{k}.{d}", self.name)
     }
 
     /// Input `n` when present.

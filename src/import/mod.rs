@@ -77,11 +77,17 @@ pub struct Limits {
     pub structure_bytes: usize,
     /// Bytes of one tensor, intermediate or constant.
     pub tensor_bytes: i64,
+    /// The largest amount that the program may compute where nothing bounds it: the workspace has a size before the
+    /// run, which refuses larger ones. At least 1.
+    pub room: i64,
 }
+
+/// [`Limits::room`] unless the user says otherwise.
+pub const ROOM: i64 = 1 << 12;
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { nodes: 200_000, depth: 32, structure_bytes: 112 << 20, tensor_bytes: 1 << 40 }
+        Limits { nodes: 200_000, depth: 32, structure_bytes: 112 << 20, tensor_bytes: 1 << 40, room: ROOM }
     }
 }
 

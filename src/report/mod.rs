@@ -2,6 +2,7 @@
 
 pub mod counts;
 pub mod forms;
+pub mod fusion;
 pub mod progress;
 pub mod render;
 pub mod session;

@@ -10,8 +10,8 @@
 //! shrunk and printed as text; `SIRIUS_KEEP=DIR` writes it there as an ONNX file. `SIRIUS_VERIFY_EACH=1` has every pass
 //! checked. Refusals are counted by reason, and must stay few.
 //!
-//! Left out: NaN and infinities as data (bounds say nothing about them), and random, quantized and signal operators
-//! with outputs that are not determined up to rounding.
+//! Left out: NaN and infinities as data (bounds say nothing about them; `tests/special_values.rs` has them), and random
+//! and signal operators with outputs that are not determined up to rounding.
 
 mod bounds;
 mod choices;

@@ -36,6 +36,8 @@ pub type Result = (DType, Vec<Dim>, Bounds);
 struct Frame {
     nodes: Vec<NodeProto>,
     tensors: Vec<Tensor>,
+    /// How many names the model had before it.
+    names: usize,
 }
 
 pub struct Maker {
@@ -276,9 +278,15 @@ impl Maker {
         self.one("Clip", &[&t.name, &min, &max], vec![], (t.dtype, t.dims.clone(), Bounds { whole, ..bounds }))
     }
 
+    /// Are all extents of `t` older than the block that is open? Those of a step must not leave its loop.
+    pub fn has_lasting_size(&self, t: &Tensor) -> bool {
+        let start = self.frames.last().map_or(0, |frame| frame.names);
+        t.dims.iter().all(|dim| !matches!(dim, Dim::Derived { id, .. } if *id > start))
+    }
+
     /// Opens a body with these inputs.
     pub fn open(&mut self, inputs: &[Result]) -> Vec<Tensor> {
-        self.frames.push(Frame::default());
+        self.frames.push(Frame { names: self.names, ..Frame::default() });
         let tensor = |(dtype, dims, bounds): &Result| {
             let name = self.name("b");
             self.keep(Tensor { name, dtype: *dtype, dims: dims.clone(), bounds: *bounds })

@@ -13,7 +13,7 @@ use inkwell::context::Context;
 use inkwell::module::Module;
 use inkwell::values::FunctionValue;
 use sirius_polyhedral::{
-    Access, Aff, ArrayId, BinaryOp, Bound, Condition, DType, Error, Expr, LoopNest, Nest, ParamId, Result,
+    Access, Aff, ArrayId, BinaryOp, Bound, Condition, DType, Error, Expr, LoopNest, Nest, Numeric, ParamId, Result,
     StatementKind, VarId,
 };
 use std::cell::RefCell;
@@ -68,7 +68,7 @@ pub fn emit<'ctx>(
     let function = declare(context, module, name, signature);
     let builder = context.create_builder();
     builder.position_at_end(context.append_basic_block(function, "entry"));
-    let operators = Operators { ir: Ir::new(context, &builder), module };
+    let operators = Operators { ir: Ir::new(context, &builder), module, numeric: Numeric::Contract };
     let mut writer = Writer {
         operators,
         nest,

@@ -54,7 +54,7 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
             let operators = self.frame.operators;
             let lanes = self.chunk_lanes(at.chunk).map_or(v, |n| self.ir().widen(v, n));
             self.note_operations(t, 1, lanes, at);
-            return self.update_lanes(target, at, v, mask, &|old, x| operators.binary(op, t, old, x));
+            return self.update_lanes(target, at, v, mask, &|old, x| operators.combine(op, t, old, x));
         }
         let old = self.load(target, at, mask)?;
         let new = self.combined(op, t, old, value, at, mask)?;
@@ -71,7 +71,7 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
         at: At,
         mask: Option<Mask<'ctx>>,
     ) -> Result<Value<'ctx>> {
-        let rounds = self.frame.numeric == Numeric::Strict;
+        let rounds = self.frame.operators.numeric == Numeric::Strict;
         let fused = op == BinaryOp::Add && matches!(t, DType::F32 | DType::F64) && !rounds;
         if let (true, Expr::Binary(BinaryOp::Mul, a, b)) = (fused, value) {
             let (x, y) = (self.eval(a, at, mask)?, self.eval(b, at, mask)?);
@@ -80,7 +80,7 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
             return Ok(sum);
         }
         let v = self.eval(value, at, mask)?;
-        let result = self.frame.operators.binary(op, t, old, v)?;
+        let result = self.frame.operators.combine(op, t, old, v)?;
         self.note_operations(t, 1, result, at);
         Ok(result)
     }

@@ -118,7 +118,7 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
         };
         while parts.len() > 1 {
             let pairs = parts.chunks(2).map(|pair| match pair {
-                [a, b] => operators.binary(op, t, *a, *b),
+                [a, b] => operators.combine(op, t, *a, *b),
                 _ => Ok(pair[0]),
             });
             parts = pairs.collect::<Result<_>>()?;
@@ -126,7 +126,7 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
         let total = self.combine_lanes(op, t, parts[0])?;
         match short {
             None => Ok(total),
-            Some(short) => operators.binary(op, t, total, self.combine_lanes(op, t, short)?),
+            Some(short) => operators.combine(op, t, total, self.combine_lanes(op, t, short)?),
         }
     }
 
@@ -137,7 +137,7 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
             lanes /= 2;
             let low = ir.shuffle(v, v, &(0..lanes).collect::<Vec<_>>());
             let high = ir.shuffle(v, v, &(lanes..2 * lanes).collect::<Vec<_>>());
-            v = self.frame.operators.binary(op, t, low, high)?;
+            v = self.frame.operators.combine(op, t, low, high)?;
         }
         Ok(if ir.lanes(v).is_some() { ir.extract(v, 0) } else { v })
     }
@@ -147,7 +147,7 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
         let t = self.frame.array(target.array).dtype;
         let lanes = self.lanes.take();
         let done = self.load(target, at, None).and_then(|old| {
-            let new = self.frame.operators.binary(op, t, old, x)?;
+            let new = self.frame.operators.combine(op, t, old, x)?;
             self.note_operations(t, 1, new, at);
             self.store(target, at, new, None)
         });

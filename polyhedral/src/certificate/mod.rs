@@ -1,14 +1,14 @@
 //! What a compilation did to a program, in a form that can be checked without the compiler.
 //!
-//! A [`Certificate`] holds three programs as isl text: the *source*, as extracted, the *base*, after the classical passes
-//! that change what statements compute (`cse`, `fold`, `forward`), and the *last*, which is lowered. Beside them: for every
-//! statement the map from its instances to the instances that they were, and the dependences that the passes kept. `record.rs` writes
-//! it; `check/` checks it and shares no code with passes, dependences, legality or storage: it reads this text alone
-//! and knows isl.
+//! A [`Certificate`] holds the program at several stages as isl text: as extracted first, as lowered last. Beside them:
+//! for every step from one stage to the next, which instances of the earlier stage the instances of the later one are,
+//! and the dependences that the passes kept. `record.rs` writes it (`pieces.rs`: the instances); `check/` checks it and
+//! shares no code with passes, dependences, legality or storage: it reads this text alone and knows isl.
 //!
 //! What a certificate that holds proves is listed in `docs/certificate.md`, and what it does not prove too.
 
 pub mod check;
+mod pieces;
 pub mod record;
 
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 /// The value of [`Certificate::format`].
 pub const FORMAT: &str = "sirius-certificate";
 /// The value of [`Certificate::version`]; fields are only added within one version.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The file. Relations are isl text; statements are `S3`, arrays `A2`, iterators `i0, i1, ..`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,17 +30,11 @@ pub struct Certificate {
     /// Every pass that ran, in order.
     pub passes: Vec<PassEntry>,
     pub params: Vec<ParamEntry>,
-    /// Absent where no pass changed what statements compute: then `base` is as extracted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source: Option<Listing>,
-    pub base: Listing,
-    pub last: Listing,
-    /// Statement of `base` to the map from its instances to those of the statement of `source` that they are.
-    #[serde(default)]
-    pub source_instances: BTreeMap<String, String>,
-    /// The same for `last` and `base`. Statements that are missing here are copies.
-    pub instances: BTreeMap<String, String>,
-    /// What must run before what in `last`, as the compiler found it. The checker finds its own, and compares.
+    /// The program as extracted, after passes in between, and as it is lowered.
+    pub stages: Vec<Listing>,
+    /// Step `n` leads from stage `n` to stage `n + 1`.
+    pub steps: Vec<Step>,
+    /// What must run before what in the last stage, as the compiler found it. The checker finds its own, and compares.
     pub dependences: Vec<DependenceEntry>,
 }
 
@@ -52,6 +46,25 @@ pub struct PassEntry {
     pub removed: Vec<String>,
     pub added: Vec<String>,
     pub changed: Vec<String>,
+}
+
+/// From one stage to the next.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    pub rule: Rewrite,
+    /// Statement of the later stage to the instances that its instances were, one relation for every statement of the
+    /// earlier stage that it was. Statements that are missing here are copies.
+    pub instances: BTreeMap<String, Vec<String>>,
+}
+
+/// What a step may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Rewrite {
+    /// Values are substituted and shared; instances and their order stay.
+    Values,
+    /// Instances get other names, places, times and storage, several may become one; each computes what it did.
+    Instances,
 }
 
 /// A parameter and its bounds.
@@ -82,6 +95,13 @@ pub struct ArrayEntry {
     pub shape: String,
     /// From elements to the cells that hold them: `{ A2[o0, o1] -> [o0 mod 2, o1] }`.
     pub cells: String,
+    /// Of a constant: the 64-bit xxHash of its bytes, row-major and little-endian.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contents: Option<String>,
+    /// Of a constant that is another one rearranged: from its elements to those of the other, `{ A9[i0, i1] ->
+    /// A3[8*i1 + i0] }`. What is outside of the other is never read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rearranged: Option<String>,
     /// Where a temporary lives; arrays of the caller and constants have no place.
     pub place: Option<Place>,
 }
@@ -174,4 +194,9 @@ pub enum Ordering {
     Output,
     /// Two accumulations into one element: any order, not at once.
     Reduction,
+}
+
+/// What stands for the contents of a constant: [`ArrayEntry::contents`].
+pub fn hash(bytes: &[u8]) -> String {
+    format!("{:016x}", xxhash_rust::xxh64::xxh64(bytes, bytes.len() as u64))
 }

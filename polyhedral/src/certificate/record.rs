@@ -8,60 +8,109 @@ use crate::expr::{Access, BinaryOp, Expr};
 use crate::isl::Ctx;
 use crate::isl::text::{Names, param_name};
 use crate::param::ParamId;
-use crate::program::{Array, ArrayId, Placement, Program, Role, Split, Statement, StatementId, StatementKind};
+use crate::program::{
+    Array, ArrayId, ConstantData, Packed, Placement, Program, Role, Statement, StatementId, StatementKind,
+};
 use crate::schedule_tree::{Mark, Node};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
-/// Passes that change what statements compute. The proof starts behind the last of them.
+/// Passes that change what statements compute.
 const CLASSICAL: [&str; 3] = ["cse", "fold", "forward"];
+/// Passes that make one instance or statement of several: what is before and after each is a stage.
+const MERGING: [&str; 2] = ["reroll", "hoist"];
+/// Leaves out statements, as every step may.
+const REMOVING: &str = "dce";
+
+/// Passes in a row that one step covers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Values,
+    Instances,
+    Merging,
+}
+
+impl Kind {
+    /// Of a pass, after passes of kind `before`.
+    fn of(pass: &str, before: Option<Kind>) -> Kind {
+        match pass {
+            REMOVING => before.unwrap_or(Kind::Values),
+            pass if CLASSICAL.contains(&pass) => Kind::Values,
+            pass if MERGING.contains(&pass) => Kind::Merging,
+            _ => Kind::Instances,
+        }
+    }
+
+    fn rewrite(self) -> Rewrite {
+        match self {
+            Kind::Values => Rewrite::Values,
+            Kind::Instances | Kind::Merging => Rewrite::Instances,
+        }
+    }
+}
 
 /// Looks on while passes run.
 pub struct Recorder {
     source: Program,
-    before: Program,
-    base: (String, Program),
+    /// What passes of one kind in a row led to, and the last of them.
+    stages: Vec<(Kind, String, Program)>,
     passes: Vec<PassEntry>,
 }
 
 impl Recorder {
     pub fn new(program: &Program) -> Recorder {
-        Recorder {
-            source: program.clone(),
-            before: program.clone(),
-            base: ("extract".into(), program.clone()),
-            passes: Vec::new(),
-        }
+        Recorder { source: program.clone(), stages: Vec::new(), passes: Vec::new() }
     }
 
     /// To be called after every pass.
     pub fn after(&mut self, pass: &str, program: &Program) {
-        self.passes.push(changes(pass, &self.before, program));
-        if CLASSICAL.contains(&pass) {
-            self.base = (pass.into(), program.clone());
+        let before = self.stages.last().map_or(&self.source, |(_, _, program)| program);
+        self.passes.push(changes(pass, before, program));
+        if before == program {
+            return;
         }
-        self.before = program.clone();
+        let last = self.stages.last().map(|(kind, _, _)| *kind);
+        let kind = Kind::of(pass, last);
+        if last == Some(kind) && !MERGING.contains(&pass) {
+            self.stages.pop();
+        }
+        self.stages.push((kind, pass.into(), program.clone()));
+    }
+
+    /// The constants that were rearranged, and what they were made of.
+    pub fn rearranged(&self) -> Vec<ConstantData> {
+        let last = self.stages.last().map_or(&self.source, |(_, _, program)| program);
+        let arrays = last.history.packed.iter().flat_map(|p| [p.array, p.from]);
+        let data = arrays.filter_map(|id| match &last.array(id).role {
+            Role::Constant(data) => Some(data.clone()),
+            _ => None,
+        });
+        data.collect()
     }
 
     /// The certificate of everything seen. `tool` is the name and version of the compiler.
     pub fn finish(self, tool: &str) -> Result<Certificate> {
-        let (stage, base) = self.base;
-        let last = self.before;
-        let changed = self.passes.iter().any(|p| CLASSICAL.contains(&p.name.as_str()));
-        let end = self.passes.last().map_or(stage.clone(), |p| p.name.clone());
-        let params = last.params.iter().map(|(_, p)| ParamEntry { name: param_name(p), min: p.min, max: p.max });
+        let Recorder { source, mut stages, passes } = self;
+        if stages.is_empty() {
+            stages.push((Kind::Instances, "extract".into(), source.clone()));
+        }
+        let (mut hashes, mut steps, mut before) = (Hashes::default(), Vec::new(), &source);
+        let mut listings = vec![listing("extract".into(), &source, &mut hashes)];
+        for (kind, stage, program) in &stages {
+            steps.push(Step { rule: kind.rewrite(), instances: pieces::instances(before, program) });
+            listings.push(listing(stage.clone(), program, &mut hashes));
+            before = program;
+        }
+        let params = before.params.iter().map(|(_, p)| ParamEntry { name: param_name(p), min: p.min, max: p.max });
         Ok(Certificate {
             format: FORMAT.into(),
             version: VERSION,
             tool: tool.into(),
-            program: last.name.clone(),
-            passes: self.passes,
+            program: before.name.clone(),
+            passes,
             params: params.collect(),
-            source: changed.then(|| listing("extract".into(), &self.source)),
-            source_instances: if changed { all_instances(&self.source, &base) } else { BTreeMap::new() },
-            instances: all_instances(&base, &last),
-            base: listing(stage, &base),
-            last: listing(end, &last),
-            dependences: orderings(&last)?,
+            stages: listings,
+            steps,
+            dependences: orderings(before)?,
         })
     }
 }
@@ -80,40 +129,29 @@ fn changes(pass: &str, before: &Program, after: &Program) -> PassEntry {
     entry
 }
 
-/// For every statement of both programs.
-fn all_instances(base: &Program, last: &Program) -> BTreeMap<String, String> {
-    let splits = &last.splits.0[base.splits.0.len()..];
-    let both = last.statements().filter_map(|(id, _)| Some((id, base.get_statement(id)?)));
-    both.map(|(id, old)| (id.to_string(), instances(last, id, old, splits))).collect()
-}
+/// Hashes of constants, each computed once.
+#[derive(Default)]
+struct Hashes(HashMap<*const u8, String>);
 
-/// The instance of an earlier program that an instance of `last` is, by the splits between.
-fn instances(last: &Program, id: StatementId, old: &Statement, splits: &[Split]) -> String {
-    let mut values: Vec<Aff> = (0..old.extents.len()).map(Aff::iter).collect();
-    for split in splits.iter().filter(|s| s.statement == id) {
-        let by = |n: usize| match n.cmp(&split.dim) {
-            std::cmp::Ordering::Less => Aff::iter(n),
-            std::cmp::Ordering::Equal => Aff::iter(n) * split.size + Aff::iter(n + 1),
-            std::cmp::Ordering::Greater => Aff::iter(n + 1),
-        };
-        values.iter_mut().for_each(|v| *v = v.substitute(&by));
+impl Hashes {
+    /// Shared data keeps its place in memory while the programs are there.
+    fn of(&mut self, data: &ConstantData) -> String {
+        self.0.entry(data.bytes().as_ptr()).or_insert_with(|| hash(data.bytes())).clone()
     }
-    let names = Names::new(last);
-    let values: Vec<String> = values.iter().map(|v| names.aff(v)).collect();
-    format!("{{ {} -> {id}[{}] }}", names.tuple(id), values.join(", "))
 }
 
-fn listing(stage: String, program: &Program) -> Listing {
+fn listing(stage: String, program: &Program, hashes: &mut Hashes) -> Listing {
     let names = Names::new(program);
     Listing {
         stage,
-        arrays: program.arrays().map(|(id, array)| array_entry(&names, id, array)).collect(),
+        arrays: program.arrays().map(|(id, array)| array_entry(program, id, array, hashes)).collect(),
         statements: program.statements().map(|(id, s)| Writer::new(program, id).statement(s)).collect(),
         schedule: program.schedule.roots.iter().map(|node| tree(&names, node)).collect(),
     }
 }
 
-fn array_entry(names: &Names, id: ArrayId, array: &Array) -> ArrayEntry {
+fn array_entry(program: &Program, id: ArrayId, array: &Array, hashes: &mut Hashes) -> ArrayEntry {
+    let names = &Names::new(program);
     let params = params_of(&array.extents);
     let subscripts: Vec<String> = (0..array.extents.len()).map(|d| format!("o{d}")).collect();
     let mut bounds: Vec<String> =
@@ -137,11 +175,23 @@ fn array_entry(names: &Names, id: ArrayId, array: &Array) -> ArrayEntry {
         dtype: array.dtype.to_string(),
         shape: format!("{}{{ {tuple} : {bounds} }}", names.header(&params)),
         cells: format!("{{ {tuple} -> [{}] }}", cells.collect::<Vec<_>>().join(", ")),
+        contents: match &array.role {
+            Role::Constant(data) => Some(hashes.of(data)),
+            _ => None,
+        },
+        rearranged: program.history.packed.iter().find(|p| p.array == id).map(|p| rearranged(names, p, array)),
         place: array.placement.as_ref().map(|p| match p {
             Placement::Slot(n) => Place::Slot(*n),
             Placement::Register => Place::Register,
         }),
     }
+}
+
+/// `{ A9[i0, i1] -> A3[8*i1 + i0] }`.
+fn rearranged(names: &Names, packed: &Packed, array: &Array) -> String {
+    let variables: Vec<String> = (0..array.extents.len()).map(|d| format!("i{d}")).collect();
+    let subscripts: Vec<String> = packed.subscripts.iter().map(|a| names.aff(a)).collect();
+    format!("{{ {}[{}] -> {}[{}] }}", packed.array, variables.join(", "), packed.from, subscripts.join(", "))
 }
 
 fn params_of<'a>(affs: impl IntoIterator<Item = &'a Aff>) -> BTreeSet<ParamId> {

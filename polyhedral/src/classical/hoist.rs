@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::expr::{Access, Expr};
 use crate::param::ParamDef;
 use crate::pass::{Pass, PassContext};
-use crate::program::{ArrayId, Program, Statement, StatementId};
+use crate::program::{ArrayId, Program, Renaming, Statement, StatementId};
 use crate::schedule::group;
 use crate::schedule_tree::{Band, Mark, Node};
 use crate::transform::{self, Path};
@@ -217,6 +217,7 @@ fn drop_from_arrays(program: &mut Program, arrays: &IndexMap<ArrayId, usize>) {
 /// Removes iterator `d` of a statement that no longer uses it.
 fn drop_iterator(program: &mut Program, id: StatementId, d: usize, unguard: bool) {
     let renumbered = |n: usize| Aff::iter(if n > d { n - 1 } else { n });
+    program.history.renamings.push(Renaming::Dropped { statement: id, dim: d });
     let statement = program.statement_mut(id);
     statement.dims.remove(d);
     statement.extents.remove(d);

@@ -6,3 +6,4 @@ pub mod fold;
 pub mod forward;
 pub mod hoist;
 pub mod reroll;
+pub mod sink;

@@ -57,7 +57,7 @@ impl Tally {
 /// Counts a nest for these values of its parameters, as code for `machine` runs it.
 pub fn tally(nest: &LoopNest, values: &Values, machine: &Machine) -> Tally {
     let width = (machine.vector_bytes / 4).max(1) as u64;
-    let fuses = machine.numeric == Numeric::Contract;
+    let fuses = machine.numeric != Numeric::Strict;
     let mut counter =
         Counter { nest, values, width, fuses, vars: HashMap::new(), tile: Vec::new(), waiting: HashSet::new() };
     let mut total = counter.list(&nest.body);

@@ -11,26 +11,24 @@
 //! more than it costs to read again, in every block, what does not depend on the block (weights).
 //! Source: post-tiling fusion, Zhao and Di (MICRO 2020); cost by reuse distance, Mattson et al. (1970).
 
-use super::axis::{Axis, Ratio, axes, blocks, ratio};
+use super::axis::Axis;
+use super::blocks::{Choice, Pair};
 use super::group::{self, reads, writes};
 use super::uses::Uses;
-use crate::cost::overhead::LOOP_CYCLES;
-use crate::cost::reuse::{Footprint, cycles_per_byte, fixed_around, footprint, total};
 use crate::error::{Origin, Result};
-use crate::machine::Machine;
 use crate::pass::{Pass, PassContext};
-use crate::program::{ArrayId, Program, StatementId};
+use crate::program::{ArrayId, Program};
 use crate::schedule_tree::Node;
 use crate::script::merge;
 use crate::transform::{self, Path, children};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 pub struct FuseTiles;
 
 const NAME: &str = "fuse-tiles";
 
 /// Nests further apart are not looked at: every candidate costs a scan.
-const REACH: usize = 24;
+pub const REACH: usize = 24;
 
 impl Pass for FuseTiles {
     fn name(&self) -> &'static str {
@@ -45,13 +43,14 @@ impl Pass for FuseTiles {
         if !context.machine.gpu {
             let apart = in_registers(program);
             fuse_list(program, &[], &apart, context);
+            lists(program).iter().for_each(|list| say_missed(program, list, &apart, context));
         }
         Ok(())
     }
 }
 
 /// Temporaries of a single register tile: they never reach memory.
-fn in_registers(program: &Program) -> HashSet<ArrayId> {
+pub fn in_registers(program: &Program) -> HashSet<ArrayId> {
     let uses = Uses::of(program);
     let one_tile = |id: &ArrayId| {
         let mut tiles = uses.by_array[id].iter().map(|u| uses.tile(u.statement));
@@ -70,15 +69,33 @@ fn fuse_list(program: &mut Program, parent: &[usize], apart: &HashSet<ArrayId>, 
             None => at += 1,
         }
     }
-    for n in 0..children(&program.schedule, parent).len() {
-        let top = [parent, &[n]].concat();
-        // The first list below: a group of this pass, the body of a host loop, or statements that share rows.
-        let chain = transform::chain(&program.schedule, &top);
-        let lockstep = |p: &Path| transform::band_at(&program.schedule, p).is_some_and(|b| b.mark.is_lockstep());
-        if let Some(last) = chain.last().filter(|_| !chain.iter().any(lockstep)) {
-            fuse_list(program, last, apart, cx);
-        }
+    for list in lists_in(program, parent) {
+        fuse_list(program, &list, apart, cx);
     }
+}
+
+/// Every list of nodes that may be fused: the roots, and what is inside host loops and groups of this pass. Each is the
+/// path of the loop around it.
+pub fn lists(program: &Program) -> Vec<Path> {
+    let mut out = vec![Path::new()];
+    let mut at = 0;
+    while at < out.len() {
+        let inner = lists_in(program, &out[at]);
+        out.extend(inner);
+        at += 1;
+    }
+    out
+}
+
+/// The lists right below one: the first of every node that is a group of this pass, the body of a host loop, or
+/// statements that share rows.
+fn lists_in(program: &Program, parent: &[usize]) -> Vec<Path> {
+    let list = |n: usize| {
+        let chain = transform::chain(&program.schedule, &[parent, &[n]].concat());
+        let lockstep = |p: &Path| transform::band_at(&program.schedule, p).is_some_and(|b| b.mark.is_lockstep());
+        chain.last().filter(|_| !chain.iter().any(lockstep)).cloned()
+    };
+    (0..children(&program.schedule, parent).len()).filter_map(list).collect()
 }
 
 // ---- what to fuse --------------------------------------------------------------------------------------
@@ -86,71 +103,99 @@ fn fuse_list(program: &mut Program, parent: &[usize], apart: &HashSet<ArrayId>, 
 /// Fusion of an earlier node with a later one.
 struct Plan {
     producer: usize,
-    /// Does the consumer move up to the producer, or the producer down to the consumer?
     up: bool,
-    loops: [Axis; 2],
-    factors: [i64; 2],
-    count: i64,
-    /// Bytes that flow.
-    flow: f64,
-    /// Cycles saved by one run of the list.
-    gain: f64,
+    choice: Choice,
+}
+
+/// The producers of node `at` that it may be fused with: their places, whether the consumer moves up to the producer,
+/// and the pair.
+fn candidates<'p>(
+    program: &'p Program,
+    parent: &[usize],
+    at: usize,
+    apart: &'p HashSet<ArrayId>,
+) -> Vec<(usize, bool, Pair<'p>)> {
+    let nodes = children(&program.schedule, parent);
+    let from = at.saturating_sub(REACH);
+    let uses: Vec<Touched> = nodes[from..=at].iter().map(|node| Touched::of(program, node)).collect();
+    let meetings = meetings(&uses, at - from).into_iter().filter(|m| !m.flows.is_empty());
+    let candidates = meetings.filter_map(|Meeting { first, flows, up }| {
+        let (producer, up) = (from + first, up?);
+        let fusable = fusable(program, &nodes[producer], &nodes[at], &flows);
+        let pair = Pair { program, apart, flows, tops: [producer, at].map(|n| [parent, &[n]].concat()) };
+        fusable.then_some((producer, up, pair))
+    });
+    candidates.collect()
 }
 
 /// The best producer of node `at` to fuse it with.
-fn best(
-    program: &Program,
-    parent: &[usize],
-    at: usize,
-    apart: &HashSet<ArrayId>,
-    cx: &mut PassContext,
-) -> Option<Plan> {
-    let nodes = children(&program.schedule, parent);
-    let (needs, own) = (reads(program, &nodes[at]), writes(program, &nodes[at]));
+fn best(program: &Program, parent: &[usize], at: usize, apart: &HashSet<ArrayId>, cx: &PassContext) -> Option<Plan> {
     let mut best: Option<Plan> = None;
-    let mut between = Between::default();
-    for producer in (at.saturating_sub(REACH)..at).rev() {
-        let made = writes(program, &nodes[producer]);
-        let flows: Vec<ArrayId> = needs.iter().copied().filter(|a| made.contains(a)).collect();
-        let up = needs.is_disjoint(&between.writes) && own.is_disjoint(&between.reads);
-        let moves = up || between.lets_pass(&reads(program, &nodes[producer]), &made);
-        if !flows.is_empty() && moves && fusable(program, &nodes[producer], &nodes[at], &flows) {
-            let pair = Pair { program, apart, flows, tops: [producer, at].map(|n| [parent, &[n]].concat()) };
-            match pair.best(cx.machine) {
-                Ok((loops, factors, count, flow, gain)) => {
-                    if best.as_ref().is_none_or(|b| gain > b.gain) {
-                        best = Some(Plan { producer, up, loops, factors, count, flow, gain });
-                    }
-                }
-                Err(why) => cx.missed(NAME, &origin(program, &nodes[at]), format!("{}: {why}", pair.names())),
-            }
+    for (producer, up, pair) in candidates(program, parent, at, apart) {
+        if let Ok(choice) = pair.best(cx.machine)
+            && best.as_ref().is_none_or(|b| choice.cycles.gain() > b.choice.cycles.gain())
+        {
+            best = Some(Plan { producer, up, choice });
         }
-        between.add(program, &nodes[producer], made);
     }
     best
 }
 
-/// What the nodes between two others touch.
-#[derive(Default)]
-struct Between {
+/// Says what stays apart in a list, once all is done.
+fn say_missed(program: &Program, parent: &[usize], apart: &HashSet<ArrayId>, cx: &mut PassContext) {
+    let nodes = children(&program.schedule, parent);
+    for at in 0..nodes.len() {
+        for (_, _, pair) in candidates(program, parent, at, apart) {
+            if let Err(why) = pair.best(cx.machine) {
+                cx.missed(NAME, &origin(program, &nodes[at]), format!("{}: {why}", pair.names()));
+            }
+        }
+    }
+}
+
+/// The arrays that a node reads and writes.
+pub struct Touched {
     reads: HashSet<ArrayId>,
     writes: HashSet<ArrayId>,
 }
 
-impl Between {
-    fn add(&mut self, program: &Program, node: &Node, made: HashSet<ArrayId>) {
-        self.reads.extend(reads(program, node));
-        self.writes.extend(made);
-    }
-
-    /// May a node with these reads and writes run behind them?
-    fn lets_pass(&self, reads: &HashSet<ArrayId>, writes: &HashSet<ArrayId>) -> bool {
-        self.reads.is_disjoint(writes) && self.writes.is_disjoint(reads) && self.writes.is_disjoint(writes)
+impl Touched {
+    pub fn of(program: &Program, node: &Node) -> Touched {
+        Touched { reads: reads(program, node), writes: writes(program, node) }
     }
 }
 
+/// A node and a later one of the same list.
+pub struct Meeting {
+    pub first: usize,
+    /// Arrays that the first writes and the second reads, in the order of their numbers.
+    pub flows: Vec<ArrayId>,
+    /// May they become neighbours: the second moves up to the first (true), or the first down (false)?
+    pub up: Option<bool>,
+}
+
+/// Node `second` with each of those before it, the closest first.
+pub fn meetings(nodes: &[Touched], second: usize) -> Vec<Meeting> {
+    let own = &nodes[second];
+    let mut between = Touched { reads: HashSet::new(), writes: HashSet::new() };
+    let mut out = Vec::new();
+    for first in (second.saturating_sub(REACH)..second).rev() {
+        let made = &nodes[first];
+        let mut flows: Vec<ArrayId> = own.reads.iter().copied().filter(|a| made.writes.contains(a)).collect();
+        flows.sort();
+        let up = own.reads.is_disjoint(&between.writes) && own.writes.is_disjoint(&between.reads);
+        let down = between.reads.is_disjoint(&made.writes)
+            && between.writes.is_disjoint(&made.reads)
+            && between.writes.is_disjoint(&made.writes);
+        out.push(Meeting { first, flows, up: if up { Some(true) } else { down.then_some(false) } });
+        between.reads.extend(&made.reads);
+        between.writes.extend(&made.writes);
+    }
+    out
+}
+
 /// Nothing but elements flows: no trip count, and no array that both write.
-fn fusable(program: &Program, producer: &Node, consumer: &Node, flows: &[ArrayId]) -> bool {
+pub fn fusable(program: &Program, producer: &Node, consumer: &Node, flows: &[ArrayId]) -> bool {
     let counts =
         consumer.statements().iter().any(|s| group::value_params(program, *s).iter().any(|a| flows.contains(a)));
     let bands = matches!((producer, consumer), (Node::Band(_), Node::Band(_)));
@@ -168,136 +213,20 @@ fn origins(program: &Program, node: &Node) -> String {
     names.join(", ")
 }
 
-// ---- what it gains ------------------------------------------------------------------------------------
-
-/// A producer, a consumer, and the arrays between them.
-struct Pair<'p> {
-    program: &'p Program,
-    apart: &'p HashSet<ArrayId>,
-    flows: Vec<ArrayId>,
-    tops: [Path; 2],
-}
-
-type Choice = ([Axis; 2], [i64; 2], i64, f64, f64);
-
-impl Pair<'_> {
-    fn names(&self) -> String {
-        let names: Vec<&str> = self.flows.iter().map(|a| self.program.array(*a).name.as_str()).collect();
-        names.join(", ")
-    }
-
-    /// The two loops, the factors that they are strip-mined by, the number of blocks, the bytes that flow, and the cycles
-    /// saved; or why not.
-    fn best(&self, machine: &Machine) -> std::result::Result<Choice, String> {
-        let [first, second] = [0, 1].map(|n| axes(self.program, &self.tops[n]));
-        let whole = [0, 1].map(|n| self.footprint(n, None));
-        let mut best: Option<Choice> = None;
-        let mut met = false;
-        let long = |axis: &&Axis| self.program.params.hint(&axis.extent) > 1;
-        for a in first.iter().filter(long) {
-            for c in second.iter().filter(long) {
-                let Some(ratio) = ratio(self.program, a, c, &self.flows) else { continue };
-                met = true;
-                for factors in self.factors(a, ratio) {
-                    let Some(count) = self.count(a, c, factors, machine) else { continue };
-                    let (flow, gain) = self.gain(&whole, [a, c], factors, count, machine);
-                    if best.as_ref().is_none_or(|b| gain > b.4) {
-                        best = Some(([a.clone(), c.clone()], factors, count, flow, gain));
-                    }
-                }
-            }
-        }
-        match best {
-            Some(choice) if choice.4 > 0.0 => Ok(choice),
-            Some(choice) => Err(format!("{} blocks would cost {:.0} cycles", choice.2, -choice.4)),
-            None if met => Err("no number of blocks suits both loops and the workers".into()),
-            None => Err("no two loops decide the same elements".into()),
-        }
-    }
-
-    /// Factors to try: common blocks, and powers of two of them.
-    fn factors(&self, producer: &Axis, ratio: Ratio) -> impl Iterator<Item = [i64; 2]> {
-        let longest = self.program.params.hint(&producer.extent).max(1);
-        let multiples = (0..62).map(|n| 1i64 << n).take_while(move |m| m.saturating_mul(ratio.first) < longest);
-        multiples.map(move |m| [m * ratio.first, m * ratio.second])
-    }
-
-    /// The number of blocks, when it is the same of both loops, more than one, and divides among the workers.
-    fn count(&self, a: &Axis, c: &Axis, factors: [i64; 2], machine: &Machine) -> Option<i64> {
-        let number = blocks(&a.extent, factors[0]);
-        let workers = machine.threads as i64;
-        let count = self.program.params.hint(&number);
-        let even = count % workers == 0 || count >= 4 * workers;
-        (number == blocks(&c.extent, factors[1]) && count > 1 && even).then_some(count)
-    }
-
-    /// Bytes that flow, and cycles saved.
-    fn gain(
-        &self,
-        whole: &[Footprint; 2],
-        loops: [&Axis; 2],
-        factors: [i64; 2],
-        count: i64,
-        machine: &Machine,
-    ) -> (f64, f64) {
-        let block = [0, 1].map(|n| self.footprint(n, Some((loops[n], factors[n]))));
-        let apart = cycles_per_byte(union(whole), machine);
-        let together = cycles_per_byte(union(&block), machine);
-        let flow: f64 = self.flows.iter().map(|a| whole[0].get(a).copied().unwrap_or(0.0)).sum();
-        let mut gain = 2.0 * flow * (apart - together) - count as f64 * LOOP_CYCLES;
-        for n in 0..2 {
-            for (array, bytes) in whole[n].iter().filter(|(a, _)| !self.flows.contains(a)) {
-                if block[n][array] > 0.99 * bytes {
-                    let before = match (loops[n].depth, factors[n]) {
-                        // Its loops read this again in every iteration as it is.
-                        (0, 1) => count as f64 * cycles_per_byte(total(&block[n]), machine),
-                        _ => apart,
-                    };
-                    gain -= bytes * (count as f64 * together - before).max(0.0);
-                }
-            }
-        }
-        (flow, gain)
-    }
-
-    /// What nest `n` touches in one run of the list, or in one block.
-    fn footprint(&self, n: usize, block: Option<(&Axis, i64)>) -> Footprint {
-        let top = &self.tops[n];
-        let around = fixed_around(self.program, top);
-        let band = block.and_then(|(axis, size)| Some((transform::band_at(&self.program.schedule, &axis.path)?, size)));
-        let own: HashMap<StatementId, usize> =
-            band.iter().flat_map(|(b, _)| b.members.iter().filter_map(|(s, v)| Some((*s, v.as_iter()?)))).collect();
-        let span = |s: StatementId, d: usize| match band {
-            _ if around.contains(&(s, d)) => Some(1),
-            Some((_, size)) if own.get(&s) == Some(&d) => Some(size),
-            _ => None,
-        };
-        let statements: Vec<StatementId> =
-            transform::band_at(&self.program.schedule, top).map_or(vec![], |b| b.members.keys().copied().collect());
-        footprint(self.program, &statements, self.apart, &span)
-    }
-}
-
-/// Bytes that two nests touch together.
-fn union(both: &[Footprint; 2]) -> f64 {
-    let more = both[1].iter().map(|(a, bytes)| (bytes - both[0].get(a).copied().unwrap_or(0.0)).max(0.0));
-    total(&both[0]) + more.sum::<f64>()
-}
-
 // ---- the rewrite --------------------------------------------------------------------------------------
 
 /// Makes one node of two, and returns its place.
 fn apply(program: &mut Program, parent: &[usize], at: usize, plan: &Plan, cx: &mut PassContext) -> usize {
     let subject = origin(program, &children(&program.schedule, parent)[at]);
     let into = origins(program, &children(&program.schedule, parent)[plan.producer]);
-    for (axis, factor) in plan.loops.iter().zip(plan.factors) {
+    for (axis, factor) in plan.choice.loops.iter().zip(plan.choice.factors) {
         put_outermost(program, axis, factor);
     }
     let text = format!(
         "{} blocks with {into}: {:.0} KB flow inside, about {:.0} cycles saved",
-        plan.count,
-        plan.flow / 1024.0,
-        plan.gain
+        plan.choice.count,
+        plan.choice.flow / 1024.0,
+        plan.choice.cycles.gain()
     );
     cx.applied(NAME, &subject, text);
     let producer = [parent, &[plan.producer]].concat();

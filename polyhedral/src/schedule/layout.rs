@@ -8,8 +8,9 @@
 //! Dimensions that one iterator subscripts belong together: they form a *class* (the channels of one residual
 //! stream, the width of the whole image), and one decision puts a class last in all of its arrays. Classes are
 //! tried one after another; a move stays when the tile nests that it touches get cheaper by what `lane`, which
-//! later chooses their vector loops, thinks of them. Always legal: a temporary's order of elements is ours, and
-//! no schedule changes. Inputs, outputs and constants keep theirs. Source: the layout-assignment problem of
+//! later chooses their vector loops, thinks of them. Legal: a temporary's order of elements is ours, and no schedule
+//! changes. Inputs, outputs and constants keep theirs, and dimensions whose length the program computes stay where
+//! they are. Source: the layout-assignment problem of
 //! Li et al. (2016), here over access relations instead of operators.
 
 use super::tile_nest::{TileNest, all_nests};
@@ -69,7 +70,9 @@ fn free_arrays(program: &Program) -> Orders {
 fn classes(program: &Program, orders: &Orders) -> Vec<Class> {
     let mut number: IndexMap<(ArrayId, usize), usize> = IndexMap::new();
     for (array, dims) in orders {
-        for d in dims {
+        // Where such a dimension lies inside, every access needs the length: those before it is computed, too.
+        let known = |d: &&usize| !program.params.is_computed(&program.array(*array).extents[**d]);
+        for d in dims.iter().filter(known) {
             number.insert((*array, *d), number.len());
         }
     }

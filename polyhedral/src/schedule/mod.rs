@@ -2,6 +2,7 @@
 
 pub mod axis;
 pub mod barriers;
+pub mod blocks;
 pub mod contract;
 pub mod distribute;
 pub mod fuse;
@@ -9,6 +10,7 @@ pub mod fuse_tiles;
 pub mod group;
 pub mod layout;
 pub mod map_gpu;
+pub mod obligations;
 pub mod owner;
 pub mod pack;
 pub mod pair;

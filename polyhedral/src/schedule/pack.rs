@@ -9,7 +9,7 @@ use super::group::{self, Stride};
 use crate::aff::Aff;
 use crate::dtype::DType;
 use crate::expr::{Access, Expr};
-use crate::program::{Array, ConstantData, Program, Role, Statement, StatementId, StatementKind};
+use crate::program::{Array, ConstantData, Packed, Program, Role, Statement, StatementId, StatementKind};
 use crate::schedule_tree::{Band, Mark, Node};
 use crate::transform::{self, Path};
 use indexmap::IndexMap;
@@ -188,6 +188,9 @@ fn pack_constant(program: &mut Program, id: StatementId, access: &Access, lane: 
     let name = format!("{}_packed{}", source.name, program.arrays().count());
     let role = Role::Constant(ConstantData::new(bytes));
     let packed = program.add_array(Array::new(name, source.dtype, extents, role));
+    let place = |d: usize| Aff::iter(dims.iter().position(|n| *n == d).unwrap_or(d));
+    let subscripts = access.index.iter().filter_map(Expr::as_aff).map(|a| a.substitute(&place)).collect();
+    program.history.packed.push(Packed { array: packed, from: access.array, subscripts });
     let index = dims.iter().map(|d| Expr::iter(*d)).collect();
     replace(program, id, access, &Access { array: packed, index });
 }
@@ -207,12 +210,15 @@ fn loop_position(program: &Program, id: StatementId) -> IndexMap<usize, usize> {
 }
 
 /// The elements `source[access(i)]` for all `i` over `dims` with extents `sizes`, row-major; zero where the
-/// access leaves the array (the padding of the last tile). `None` when the subscripts divide.
+/// access leaves the array (the padding of the last tile). `None` when the subscripts divide, or know their values at
+/// run time only.
 fn gather(source: &Array, access: &Access, dims: &[usize], sizes: &[i64]) -> Option<Vec<u8>> {
     let Role::Constant(data) = &source.role else { return None };
     let extents = source.extents.iter().map(Aff::as_constant).collect::<Option<Vec<i64>>>()?;
     let subscripts = access.index.iter().map(Expr::as_aff).collect::<Option<Vec<Aff>>>()?;
-    if subscripts.iter().any(|a| dims.iter().any(|d| a.divides_iter(*d))) {
+    let mut symbolic = false;
+    subscripts.iter().for_each(|a| a.visit_params(&mut |_| symbolic = true));
+    if symbolic || subscripts.iter().any(|a| dims.iter().any(|d| a.divides_iter(*d))) {
         return None;
     }
     let size = source.dtype.size();

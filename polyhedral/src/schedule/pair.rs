@@ -70,14 +70,7 @@ pub fn pair(program: &Program, a: &[StatementId], b: &[StatementId], machine: &M
 }
 
 fn reads(program: &Program, root: usize) -> HashSet<ArrayId> {
-    let mut out = HashSet::new();
-    for id in program.schedule.roots[root].statements() {
-        program.statement(id).visit_reads(&mut |a| {
-            out.insert(a.array);
-        });
-        out.extend(group::value_params(program, id));
-    }
-    out
+    group::reads(program, &program.schedule.roots[root])
 }
 
 fn flows(program: &Program, first: usize, second: usize) -> Vec<(ArrayId, i64)> {

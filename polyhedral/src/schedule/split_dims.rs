@@ -92,7 +92,7 @@ const LEAST_GAIN: f64 = 0.005;
 struct Undo {
     root: Node,
     statements: Vec<(StatementId, Statement)>,
-    splits: usize,
+    history: usize,
 }
 
 impl Undo {
@@ -100,14 +100,14 @@ impl Undo {
         Undo {
             root: program.schedule.roots[path[0]].clone(),
             statements: dims.keys().map(|s| (*s, program.statement(*s).clone())).collect(),
-            splits: program.splits.0.len(),
+            history: program.history.renamings.len(),
         }
     }
 
     fn restore(self, program: &mut Program, path: &Path) {
         program.schedule.roots[path[0]] = self.root;
         self.statements.into_iter().for_each(|(id, statement)| *program.statement_mut(id) = statement);
-        program.splits.0.truncate(self.splits);
+        program.history.renamings.truncate(self.history);
     }
 }
 

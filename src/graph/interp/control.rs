@@ -2,7 +2,7 @@
 
 use super::index::{pick, split_at, transpose};
 use super::machine::Machine;
-use crate::graph::{Block, Node};
+use crate::graph::{Attribute, Block, COUNTERS, Node};
 use crate::run::value::Value;
 use sirius_polyhedral::{Error, Result};
 use std::rc::Rc;
@@ -24,8 +24,23 @@ fn truth(value: &Value) -> Result<bool> {
 
 pub fn branch<'g>(machine: &mut Machine<'g>, node: &'g Node, inputs: &[Option<Rc<Value>>]) -> Result<Values> {
     let condition = inputs.first().cloned().flatten().ok_or_else(|| invalid("the condition is missing"))?;
-    let taken = if truth(&condition)? { "then_branch" } else { "else_branch" };
-    machine.block(block(node, taken)?, Vec::new())
+    let (taken, needs) = if truth(&condition)? { ("then_branch", "then_needs") } else { ("else_branch", "else_needs") };
+    if let Some(Attribute::Tensor(needs)) = node.attributes.get(needs) {
+        let needs = machine.value(*needs)?;
+        if (0..needs.len()).any(|k| needs.get_i64(k) < 0) {
+            return Err(invalid(format!("its {taken} has no meaning for inputs of these sizes")));
+        }
+    }
+    let results = machine.block(block(node, taken)?, Vec::new())?;
+    bind_results(machine, node, &results);
+    Ok(results)
+}
+
+/// Results decide their own extents where branches or steps give them different ones.
+fn bind_results(machine: &mut Machine, node: &Node, results: &[Rc<Value>]) {
+    for (n, value) in results.iter().enumerate() {
+        machine.bind_extents(&value.shape, |d| node.extent_name(n, d));
+    }
 }
 
 /// `Loop(M, cond, carried...)`: runs while fewer than `M` times and the condition holds. Results are the final
@@ -43,7 +58,11 @@ pub fn repeat<'g>(machine: &mut Machine<'g>, node: &'g Node, inputs: &[Option<Rc
     let mut collected: Vec<Values> = vec![Vec::new(); scans];
     let mut count = 0;
     while go && count < limit {
+        in_range(node, &carried)?;
         let mut arguments = vec![Rc::new(Value::from_i64(&[], &[count])?), Rc::new(Value::from_bools(&[], &[true])?)];
+        for (k, value) in carried.iter().enumerate() {
+            machine.bind_extents(&value.shape, |d| node.carried_name(k, d));
+        }
         arguments.extend(carried.iter().cloned());
         let mut results = machine.block(body, arguments)?;
         let rest = results.split_off(carried.len() + 1);
@@ -54,6 +73,7 @@ pub fn repeat<'g>(machine: &mut Machine<'g>, node: &'g Node, inputs: &[Option<Rc
         }
         count += 1;
     }
+    bind_results(machine, node, &carried);
     for collected in node.outputs.iter().skip(carried.len()).flatten() {
         machine.bind_steps(*collected, count);
     }
@@ -62,6 +82,20 @@ pub fn repeat<'g>(machine: &mut Machine<'g>, node: &'g Node, inputs: &[Option<Rc
         carried.push(Rc::new(if list.is_empty() { empty_stack(machine, *id)? } else { stack(list)? }));
     }
     Ok(carried)
+}
+
+/// Do the counters have values that the sizes inside the loop allow?
+fn in_range(node: &Node, carried: &Values) -> Result<()> {
+    for rule in node.ints(COUNTERS).unwrap_or_default().chunks_exact(3) {
+        let counter = usize::try_from(rule[0]).ok().and_then(|k| carried.get(k)).filter(|v| !v.is_empty());
+        let value = counter.map_or(0, |v| v.get_i64(0));
+        if !(rule[1]..=rule[2]).contains(&value) {
+            let message =
+                format!("carried value {} is {value}, for which there is no room: {} to {}", rule[0], rule[1], rule[2]);
+            return Err(invalid(message));
+        }
+    }
+    Ok(())
 }
 
 /// The stack of what was never computed: its shape as inferred, with extents that are still unknown as 0.

@@ -1,9 +1,15 @@
 //! From operator names to the families that evaluate them.
 
 use super::*;
+use crate::graph::{CHOSEN, EXPECT, OWN};
 
 /// Evaluates a node without subgraphs.
 pub fn eval(call: &Call) -> Result<Vec<Value>> {
+    match (call.node.domain.as_str(), call.op()) {
+        (OWN, EXPECT) => return shape::expect(call),
+        (OWN, CHOSEN) => return shape::chosen(call),
+        _ => {}
+    }
     if !matches!(call.node.domain.as_str(), "" | "ai.onnx") {
         return Err(call.unsupported(format!("the interpreter has no operator {}.{}", call.node.domain, call.op())));
     }

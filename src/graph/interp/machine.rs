@@ -81,15 +81,19 @@ impl<'g> Machine<'g> {
         self.store(node, results)
     }
 
-    /// Stores the results that the node names, each checked against its inferred type and shape.
+    /// Stores the results that the node names, each checked against its inferred type and shape. In a loop, shapes may
+    /// follow from a result of this very step: all are stored first.
     fn store(&mut self, node: &Node, results: Vec<Rc<Value>>) -> Result<()> {
         for (n, id) in node.outputs.iter().enumerate() {
             let Some(id) = id else { continue };
             let Some(value) = results.get(n) else {
                 return Err(Error::unsupported("E711", format!("output {n} is not computed")));
             };
-            self.check(*id, value).map_err(|m| Error::bug("E791", format!("inferred and computed differ: {m}")))?;
             self.values[id.0 as usize] = Some(value.clone());
+        }
+        for (id, value) in node.outputs.iter().zip(&results) {
+            let Some(id) = id else { continue };
+            self.check(*id, value).map_err(|m| Error::bug("E791", format!("inferred and computed differ: {m}")))?;
         }
         Ok(())
     }
@@ -135,6 +139,16 @@ impl<'g> Machine<'g> {
         let counts = |array: &String| !self.graph.tensors.iter().any(|t| t.name == *array);
         if matches!(&self.graph.params.get(id).def, ParamDef::Value { array } if counts(array)) {
             self.params[id.0 as usize] = Some(steps);
+        }
+    }
+
+    /// Binds the parameters that are extents of a tensor with this shape; `name` gives theirs.
+    pub fn bind_extents(&mut self, shape: &[usize], name: impl Fn(usize) -> String) {
+        for (d, &extent) in shape.iter().enumerate() {
+            let def = ParamDef::Value { array: name(d) };
+            if let Some((id, _)) = self.graph.params.iter().find(|(_, p)| p.def == def) {
+                self.params[id.0 as usize] = Some(extent as i64);
+            }
         }
     }
 

@@ -17,11 +17,11 @@ fn spread(call: &Call, v: &Value, shape: &[usize]) -> Result<Vec<f64>> {
     let axis = call.axis(call.int("axis", 1), shape.len())?;
     let inner = product(&shape[axis + 1..]).max(1);
     let at = |i: usize| i / inner % shape[axis];
-    if v.rank() == 1 {
+    let given = usize::try_from(call.int("block_size", 0)).ok().filter(|b| *b > 0);
+    if v.rank() == 1 && (shape.len() > 1 || given.is_none()) {
         call.require(values.len() == shape[axis], || format!("{} scales for shape {shape:?}", values.len()))?;
         return Ok((0..product(shape)).map(|i| values[at(i)]).collect());
     }
-    let given = usize::try_from(call.int("block_size", 0)).ok().filter(|b| *b > 0);
     let blocks = *v.shape.get(axis).unwrap_or(&0);
     let fits = v.rank() == shape.len() && blocks > 0 && (0..shape.len()).all(|d| d == axis || v.shape[d] == shape[d]);
     let block = given.unwrap_or(shape[axis].div_ceil(blocks.max(1)));
@@ -187,6 +187,10 @@ mod tests {
 
     #[test]
     fn scales_go_with_an_axis_or_blocks() {
+        let x = bytes(DType::I8, &[5], &[1, 2, 3, 4, 5]);
+        let block = [("axis", Attribute::Int(0)), ("block_size", Attribute::Int(2))];
+        let y = eval("DequantizeLinear", 21, &block, &[&x, &f32s(&[3], &[1.0, 10.0, 100.0])]);
+        assert_close(&y, &[5], &[1.0, 2.0, 30.0, 40.0, 500.0]);
         let x = bytes(DType::I8, &[2, 2], &[1, 2, 3, 4]);
         let y = eval("DequantizeLinear", 13, &[("axis", Attribute::Int(0))], &[&x, &f32s(&[2], &[1.0, 10.0])]);
         assert_close(&y, &[2, 2], &[1.0, 2.0, 30.0, 40.0]);

@@ -62,9 +62,11 @@ fn plan(call: &Call, x: &Value, old: bool) -> Result<Vec<Axis>> {
     let scales =
         given.map(Value::floats).or_else(|| Some(call.node.floats("scales")?.iter().map(|s| *s as f64).collect()));
     let (scales, sizes): (Vec<f64>, Vec<f64>) = match (scales, call.scalar(3)) {
-        (Some(scales), _) => {
+        (Some(scales), sizes) => {
             call.require(scales.len() == axes.len(), || format!("{} scales", scales.len()))?;
-            let sizes = scales.iter().enumerate().map(|(n, s)| (extent(n) * s).floor()).collect();
+            // Import may have written down the sizes that follow.
+            let follow = || scales.iter().enumerate().map(|(n, s)| (extent(n) * s).floor()).collect();
+            let sizes = sizes.map_or_else(follow, Value::floats);
             (scales, sizes)
         }
         (None, Some(sizes)) => {

@@ -32,6 +32,23 @@ pub fn reshape(call: &Call) -> Result<Vec<Value>> {
     Ok(vec![x.reshaped(&shape)?])
 }
 
+/// `Expect` of our own domain: the operand, which must have the given extents.
+pub fn expect(call: &Call) -> Result<Vec<Value>> {
+    let x = call.input(0)?;
+    let wanted = call.extents(&call.list(1, "extents").unwrap_or_default())?;
+    let (node, op) = (call.string("node", ""), call.string("op", ""));
+    call.require(x.shape == wanted, || format!("an operand of \"{node}\" ({op}) is {:?}, wanted {wanted:?}", x.shape))?;
+    Ok(vec![x.clone()])
+}
+
+/// `Chosen` of our own domain: the operand, where the condition is as it must be.
+pub fn chosen(call: &Call) -> Result<Vec<Value>> {
+    let holds = call.input(1)?.bools().first().copied().unwrap_or(false) == call.flag("wanted", true);
+    let node = call.string("node", "");
+    call.require(holds, || format!("\"{node}\" (If) takes a branch that cannot run with these sizes"))?;
+    Ok(vec![call.input(0)?.clone()])
+}
+
 pub fn flatten(call: &Call) -> Result<Vec<Value>> {
     let x = call.input(0)?;
     let axis = call.int("axis", 1);

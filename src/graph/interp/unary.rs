@@ -113,7 +113,7 @@ fn parametric(call: &Call) -> Result<Function> {
         }
         "Celu" => {
             let alpha = call.float("alpha", 1.0);
-            Box::new(move |v| v.max(0.0) + (alpha * (v / alpha).exp_m1()).min(0.0))
+            Box::new(move |v| if v > 0.0 { v } else { alpha * (v / alpha).exp_m1() })
         }
         "Selu" => {
             let alpha = call.float("alpha", 1.673_263_2);

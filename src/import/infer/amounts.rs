@@ -23,37 +23,40 @@ use std::collections::{HashMap, HashSet};
 /// Longer tensors are data, not amounts.
 const MAX_AMOUNTS: i64 = 64;
 
-/// The largest amount that the program may compute where nothing bounds it: the workspace has a size before the
-/// run. A larger one is refused by the run.
-const MAX_COMPUTED: i64 = 1 << 12;
-
 /// Which tensors every node's result follows from.
 #[derive(Default)]
 pub struct Producers {
     inputs: HashMap<TensorId, Vec<TensorId>>,
-    /// Written by nodes of the main block.
-    main: HashSet<TensorId>,
+    /// Inputs of loops' bodies: another value in every step.
+    steps: HashSet<TensorId>,
 }
 
 impl Producers {
     pub fn of(graph: &Graph) -> Producers {
         let mut producers = Producers::default();
         producers.add(&graph.main);
-        producers.main = graph.main.nodes.iter().flat_map(|n| n.outputs.iter().flatten().copied()).collect();
         producers
+    }
+
+    /// Notes a node that inference puts into the graph.
+    pub fn add_node(&mut self, node: &Node) {
+        let inputs: Vec<TensorId> = node.inputs.iter().flatten().copied().collect();
+        node.outputs.iter().flatten().for_each(|output| {
+            self.inputs.insert(*output, inputs.clone());
+        });
     }
 
     fn add(&mut self, block: &Block) {
         for node in &block.nodes {
-            let inputs: Vec<TensorId> = node.inputs.iter().flatten().copied().collect();
-            node.outputs.iter().flatten().for_each(|output| {
-                self.inputs.insert(*output, inputs.clone());
-            });
+            self.add_node(node);
             let blocks = node.attributes.values().filter_map(|a| match a {
                 crate::graph::Attribute::Block(block) => Some(block),
                 _ => None,
             });
-            blocks.for_each(|block| self.add(block));
+            blocks.for_each(|block| {
+                self.steps.extend(&block.inputs);
+                self.add(block);
+            });
         }
     }
 
@@ -115,7 +118,8 @@ impl Context<'_> {
         if !given.is_empty() {
             return Some(Fact::Amounts(given));
         }
-        let computed = self.producers.main.contains(&wanted) && open(&&wanted);
+        let found = self.producers.inputs.contains_key(&wanted) || self.producers.steps.contains(&wanted);
+        let computed = found && open(&&wanted);
         computed.then(|| Fact::Amounts(vec![name(&wanted)]))
     }
 
@@ -166,7 +170,8 @@ impl Context<'_> {
 
     /// Behind the node that computes an amount: every element as a scalar that defines a parameter. Readers of
     /// the amount get the parameters.
-    pub fn define_amount(&mut self, node: &Node, output: TensorId, out: &mut Vec<Node>) -> Step {
+    /// For an input of a body, the same before the body's nodes.
+    pub fn define_amount(&mut self, parent: &str, output: TensorId, out: &mut Vec<Node>) -> Step {
         let tensor = self.graph.tensor(output).clone();
         let open = self.state(output) == State::Known && tensor.affs().is_none();
         let Some(count) = tensor_count(&tensor).filter(|_| open && self.known.is_amount(&tensor.name)) else {
@@ -175,7 +180,7 @@ impl Context<'_> {
         let mut contents = Vec::new();
         for k in 0..count {
             let name = element_name(&tensor.name, tensor.rank(), k);
-            let scalar = if tensor.rank() == 0 { output } else { self.element(node, output, k, out)? };
+            let scalar = if tensor.rank() == 0 { output } else { self.element(parent, output, k, out)? };
             let def = ParamDef::Value { array: self.graph.tensor(scalar).name.clone() };
             let range = self.known_range(&name);
             contents.push(Aff::param(self.amount_param(name, def, range)));
@@ -193,12 +198,12 @@ impl Context<'_> {
     }
 
     /// Element `k` of a vector as a scalar.
-    fn element(&mut self, node: &Node, vector: TensorId, k: usize, out: &mut Vec<Node>) -> Step<TensorId> {
+    fn element(&mut self, parent: &str, vector: TensorId, k: usize, out: &mut Vec<Node>) -> Step<TensorId> {
         let name = self.graph.tensor(vector).name.clone();
         let at = self.add(format!("{name}_place{k}"), Some(Constant::ints(&[k as i64], &[])));
         let scalar = self.add(format!("{name}_value{k}"), None);
         let gather = Node {
-            name: format!("{}/Gather_{scalar}", node.name),
+            name: format!("{parent}/Gather_{scalar}"),
             op: "Gather".into(),
             domain: String::new(),
             version: 13,
@@ -227,6 +232,21 @@ impl Context<'_> {
         found
     }
 
+    /// Does `aff` change from step to step of the loop whose body has the parameters from number `first` on?
+    pub fn is_local(&self, aff: &Aff, first: usize) -> bool {
+        let mut found = false;
+        aff.visit_params(&mut |p| {
+            found |= match &self.graph.params.get(p).def {
+                ParamDef::Value { .. } => p.0 as usize >= first,
+                ParamDef::Mul(a, b) | ParamDef::FloorDiv(a, b) | ParamDef::Max(a, b) | ParamDef::Min(a, b) => {
+                    self.is_local(a, first) || self.is_local(b, first)
+                }
+                ParamDef::Input { .. } | ParamDef::Content { .. } => false,
+            }
+        });
+        found
+    }
+
     /// An extent must be at least 0, and the workspace needs an upper bound for it before the run.
     pub fn check_extent(&self, extent: &Aff) -> Step {
         if !self.uses_amount(extent) {
@@ -237,8 +257,8 @@ impl Context<'_> {
             None => Ok(()),
             Some(p) => {
                 let param = self.graph.params.get(p);
-                let low = (param.min == i64::MIN).then_some(-MAX_COMPUTED);
-                let range = (low, Some(param.max.unwrap_or(MAX_COMPUTED)));
+                let low = (param.min == i64::MIN).then_some(-self.limits.room);
+                let range = (low, Some(param.max.unwrap_or(self.limits.room)));
                 Err(Stop::Restart(Fact::Range { branch: None, dim: param.name.clone(), range }))
             }
         }
@@ -267,6 +287,53 @@ impl Context<'_> {
         }
         let (dim, range) = (self.graph.params.get(p).name.clone(), (Some(low), Some(high)));
         Err(Stop::Restart(Fact::Range { branch: None, dim, range }))
+    }
+
+    /// An upper bound of an extent that is known when the run begins.
+    pub fn limit(&mut self, aff: &Aff) -> Option<Aff> {
+        let mut limit = Aff::constant(aff.offset());
+        for (term, factor) in aff.terms() {
+            let atom = match term {
+                Term::Param(p) => Aff::param(*p),
+                Term::FloorDiv(a, d) => a.floor_div(*d),
+                Term::Iter(_) => return None,
+            };
+            let part = match term {
+                _ if !self.uses_computed(&atom) => atom,
+                Term::Param(p) if *factor > 0 => self.limit_of(*p)?,
+                _ if *factor > 0 => self.range(&atom).1?.into(),
+                _ => self.range(&atom).0?.into(),
+            };
+            limit = limit + part * *factor;
+        }
+        Some(limit)
+    }
+
+    fn limit_of(&mut self, id: ParamId) -> Option<Aff> {
+        if let Some(most) = self.param_range(id).1 {
+            return Some(most.into());
+        }
+        match self.graph.params.get(id).def.clone() {
+            ParamDef::Min(a, b) => match (self.limit(&a), self.limit(&b)) {
+                (Some(a), Some(b)) => Some(self.min(&a, &b)),
+                (a, b) => a.or(b),
+            },
+            ParamDef::Max(a, b) => {
+                let (a, b) = (self.limit(&a)?, self.limit(&b)?);
+                Some(self.max(&a, &b))
+            }
+            ParamDef::Mul(a, b) => {
+                let (a, b) = (self.limit(&a)?, self.limit(&b)?);
+                Some(self.mul(&a, &b))
+            }
+            ParamDef::FloorDiv(a, _) => self.limit(&a),
+            _ => None,
+        }
+    }
+
+    /// Does `aff` depend on what the program computes?
+    fn uses_computed(&self, aff: &Aff) -> bool {
+        self.is_local(aff, 0)
     }
 
     /// A computed parameter that leaves `aff` without an upper bound in the caller's dimensions.
@@ -324,7 +391,6 @@ impl Context<'_> {
             attributes: IndexMap::from([("to".to_string(), crate::graph::Attribute::Int(7))]),
             name,
         };
-        self.producers.main.insert(whole);
         self.nodes(vec![cast], out)?;
         node.inputs[1] = Some(self.root(whole));
         Ok(())

@@ -198,18 +198,28 @@ impl Context<'_> {
         let difference = self.simplify(&(a.clone() - b.clone()));
         match self.fact_for_zero(&difference).into_iter().next() {
             Some(fact) => Err(Stop::Restart(fact)),
+            None if self.is_computed(&difference) => {
+                self.unequal.push((a.clone(), b.clone()));
+                Ok(self.min(a, b))
+            }
             None => {
                 self.require_zero(&difference);
-                Ok(if b.as_constant().is_some() { b.clone() } else { a.clone() })
+                // Data may break the promise: the one with the smaller bound is inside both.
+                let smaller = self.range(a).1.zip(self.range(b).1).is_some_and(|(x, y)| y < x);
+                Ok(if b.as_constant().is_some() || smaller { b.clone() } else { a.clone() })
             }
         }
     }
 
-    /// The run checks that `difference` is 0, as far as it knows the sizes when it begins. A branch may ask for
-    /// what need not hold outside.
+    /// The run checks that `difference` is 0. A branch may ask for what need not hold outside.
     pub fn require_zero(&mut self, difference: &Aff) {
-        if !self.branches.is_empty() {
-            tracing::warn!("{} is assumed to be 0", self.show(difference));
+        if self.is_computed(difference) {
+            self.unequal.push((difference.clone(), Aff::constant(0)));
+            return;
+        }
+        if let Some(branch) = self.branches.last() {
+            let both = [difference.clone(), -difference.clone()];
+            self.needs.entry(branch.clone()).or_default().extend(both);
             return;
         }
         let id = self.graph.params.derived(ParamDef::Mul(difference.clone(), Aff::constant(1)));
@@ -301,15 +311,13 @@ impl Context<'_> {
         let at = |n: i64| holds(aff.eval(&|_| n, &|_| 0));
         let first = (low..=high.min(low.saturating_add(NEAR))).find(|&n| at(n))?;
         let last = last_of_run(first, high, at);
-        let last = (last < FAR).then_some(last);
-        if last.is_some()
-            && high == FAR
+        if last < high
             && self.branches.is_empty()
             && let Some(of) = multiple_where(at)
         {
             return Some(Fact::Multiple { dim: input, of: of.checked_mul(divided)? });
         }
-        let range: Range = (Some(first), last);
+        let range: Range = (Some(first), (last < FAR).then_some(last));
         let (branch, dim) = (self.branches.last().cloned(), self.graph.params.get(*param).name.clone());
         Some(Fact::Range { branch, dim, range })
     }

@@ -51,6 +51,10 @@ pub struct Context<'a> {
     pub conditions: HashMap<TensorId, (Aff, bool)>,
     /// Contents of small float tensors that are whole numbers, such as a size after `Cast`.
     pub wholes: HashMap<TensorId, Vec<Aff>>,
+    /// Pairs of extents that must be equal and that only the run can compare, for `agree` to settle.
+    pub unequal: Vec<(Aff, Aff)>,
+    /// By branch of an undecided `If`: what must not be negative where it runs.
+    pub needs: HashMap<String, Vec<Aff>>,
     /// Unsupported nodes, all to be reported together.
     pub problems: Vec<Error>,
     /// Dimensions of inputs that the file declares as 0: an empty tensor, or "any".
@@ -81,6 +85,8 @@ impl<'a> Context<'a> {
             composites: HashMap::new(),
             conditions: HashMap::new(),
             wholes: HashMap::new(),
+            unequal: Vec::new(),
+            needs: HashMap::new(),
             problems: Vec::new(),
             zeros: Vec::new(),
             branches: Vec::new(),

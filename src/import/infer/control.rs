@@ -3,7 +3,7 @@
 use super::assume::{Fact, hull};
 use super::context::{Context, State, Step, Stop};
 use super::{batch_scan, carried, counter, grow, sequence, single};
-use crate::graph::{Block, Node, TensorId};
+use crate::graph::{Attribute, Block, COUNTERS, Node, TensorId};
 use crate::import::inputs::identifier;
 use sirius_polyhedral::{Aff, DType, Error, Param, ParamDef};
 
@@ -44,7 +44,7 @@ impl Context<'_> {
         out: &mut Vec<Node>,
     ) -> Step {
         let keys = [format!("{}/then", node.name), format!("{}/else", node.name)];
-        let problems = self.problems.len();
+        let (problems, unequal) = (self.problems.len(), self.unequal.len());
         let (spare_then, spare_else) = (then_branch.clone(), else_branch.clone());
         let then_result = self.in_branch(&keys[0], |cx| cx.block(then_branch));
         let else_result = self.in_branch(&keys[1], |cx| cx.block(else_branch));
@@ -53,10 +53,12 @@ impl Context<'_> {
             (Err(Stop::Error(error)), Err(_)) => return Err(error.into()),
             (Ok(_), Err(Stop::Error(error))) => {
                 self.problems.truncate(problems);
+                self.unequal.truncate(unequal);
                 return self.only_branch(&node, spare_then, "else", &error, out);
             }
             (Err(Stop::Error(error)), Ok(_)) => {
                 self.problems.truncate(problems);
+                self.unequal.truncate(unequal);
                 return self.only_branch(&node, spare_else, "then", &error, out);
             }
             (Ok(then_block), Ok(else_block)) => (then_block, else_block),
@@ -64,6 +66,11 @@ impl Context<'_> {
         self.widen(&keys)?;
         self.spread_branches(&mut node, [&mut then_block, &mut else_block])?;
         self.merge(&node, condition, &mut then_block, &mut else_block)?;
+        for (name, key) in ["then_needs", "else_needs"].into_iter().zip(&keys) {
+            if let Some(needs) = self.branch_needs(key)? {
+                node.attributes.insert(name.to_string(), Attribute::Tensor(needs));
+            }
+        }
         Self::put_block(&mut node, "then_branch", then_block);
         Self::put_block(&mut node, "else_branch", else_block);
         out.push(node);
@@ -79,7 +86,8 @@ impl Context<'_> {
         tracing::warn!(
             "If \"{name}\": the {bad} branch cannot run with these dimensions, so the other is taken: {error}"
         );
-        self.inline(node, branch, out)
+        self.inline(node, branch, out)?;
+        self.must_choose(node, i64::from(bad == "else"), out)
     }
 
     /// What holds inside either branch bounds the dimension outside.
@@ -116,25 +124,37 @@ impl Context<'_> {
             if left.len() != right.len() || dtype != other {
                 return Err(self.choose(node, condition, n));
             }
-            let shape = self.merge_shapes(left, right, n)?;
+            let shape = self.merge_shapes(node, left, right, n)?;
             self.set_tensor(output, dtype, shape)?;
         }
         Ok(())
     }
 
-    fn merge_shapes(&mut self, left: Vec<Aff>, right: Vec<Aff>, n: usize) -> Step<Vec<Aff>> {
-        let differ = || {
-            let message = format!("the branches of an If give output {n} different sizes");
-            Stop::Error(Error::unsupported("E112", message).help("fix the input size with --dim"))
-        };
+    fn merge_shapes(&mut self, node: &Node, left: Vec<Aff>, right: Vec<Aff>, n: usize) -> Step<Vec<Aff>> {
         let mut shape = Vec::new();
-        for (a, b) in left.iter().zip(&right) {
-            shape.push(self.same(a, b).map_err(|stop| match stop {
-                Stop::Error(_) => differ(),
-                restart => restart,
-            })?);
+        for (d, (a, b)) in left.iter().zip(&right).enumerate() {
+            let one = self.equal(a, b) == Some(true) || !self.fact_for_zero(&(a.clone() - b.clone())).is_empty();
+            shape.push(match one {
+                true => self.same(a, b)?,
+                false => self.either_extent(node, a, b, (n, d))?,
+            });
         }
         Ok(shape)
+    }
+
+    /// Extent `d` of output `n`: that of the branch which the run takes.
+    fn either_extent(&mut self, node: &Node, a: &Aff, b: &Aff, (n, d): (usize, usize)) -> Step<Aff> {
+        let (Some(most_a), Some(most_b)) = (self.limit(a), self.limit(b)) else {
+            let message = format!("the branches of an If give output {n} different sizes, and nothing bounds them");
+            return Err(Error::unsupported("E112", message).help("fix the input size with --dim").into());
+        };
+        let (limit, least) = (self.max(&most_a, &most_b), self.range(a).0.min(self.range(b).0).unwrap_or(0).max(0));
+        let def = ParamDef::Value { array: node.extent_name(n, d) };
+        let name = format!("{}_size{n}_{d}", identifier(&node.name));
+        let max = self.range(&limit).1;
+        let hint = self.graph.params.hint(&limit).clamp(least, max.unwrap_or(i64::MAX).max(least));
+        let size = Aff::param(self.graph.params.push(Param { name, def, min: least, max, hint }));
+        Ok(if limit.as_constant().is_some() { size } else { self.min(&size, &limit) })
     }
 
     /// The branches differ in rank, so the rest of the graph fits only one of them. An exporter writes this
@@ -170,29 +190,35 @@ impl Context<'_> {
         }
         self.set_tensor(body.inputs[0], DType::I64, vec![])?;
         self.set_tensor(body.inputs[1], DType::Bool, vec![])?;
+        let first = self.graph.params.len();
         let mut initial = self.carry_in(&node.inputs[2..], &body.inputs[2..])?;
-        let continues = self.always_continues(&node, &body);
         let unread: Vec<usize> = (0..carried).filter(|k| carried::is_unread(&body, body.inputs[2 + k])).collect();
+        self.open_sizes(&node, &body.inputs[2..], &mut initial)?;
+        let continues = self.always_continues(&node, &body);
         let counters = counter::open(self, &node, &body);
         let mut body = self.block(body)?;
-        counter::close(self, &node, &body, &counters)?;
+        let checked = counter::close(self, &node, &body, &counters)?;
         if body.outputs.iter().any(|&id| self.state(id) == State::Failed) {
             self.fail_outputs(&node);
             growing.iter().for_each(|g| self.fail(g.output()));
             return Ok(());
         }
         self.tensors_only(&node, &body)?;
-        let forever = continues || self.graph.tensor(body.outputs[0]).ints() == Some(vec![1]);
+        let checks = !checked.is_empty();
+        if checks {
+            node.attributes.insert(COUNTERS.to_string(), Attribute::Ints(checked));
+        }
+        let forever = !checks && (continues || self.graph.tensor(body.outputs[0]).ints() == Some(vec![1]));
         self.retype_unread(&mut node, &body, &unread, &mut initial, out)?;
         for (k, (_, shape)) in initial.iter().enumerate() {
             single::fit_rank(self, &mut body, 1 + k, shape.len())?;
         }
-        self.carry_out(&node.outputs, &initial, &body.outputs[1..=carried])?;
+        self.carry_out(&node, &initial, &body.outputs[1..=carried], first)?;
         if node.outputs.len() > carried {
             let trips = self.trip_count(&node, forever)?;
             for (output, &slice) in node.outputs[carried..].iter().zip(&body.outputs[1 + carried..]) {
                 let Some(output) = output else { continue };
-                let (dtype, mut shape) = self.type_of(slice);
+                let (dtype, mut shape) = self.slice_type(slice, first)?;
                 shape.insert(0, trips.clone());
                 self.set_tensor(*output, dtype, shape)?;
             }
@@ -200,6 +226,20 @@ impl Context<'_> {
         Self::put_block(&mut node, "body", body);
         out.push(node);
         growing.into_iter().try_for_each(|g| g.restore(self, out))
+    }
+
+    /// The type of what a loop collects of every step; the body has the parameters from number `first` on.
+    fn slice_type(&self, slice: TensorId, first: usize) -> Step<(DType, Vec<Aff>)> {
+        let (dtype, shape) = self.type_of(slice);
+        if shape.iter().any(|extent| self.is_local(extent, first)) {
+            let message = format!(
+                "the steps of a loop give \"{}\" sizes of their own ([{}]), and what it collects has one size",
+                self.graph.tensor(slice).name,
+                self.show_shape(&shape)
+            );
+            return Err(Error::unsupported("E112", message).help("give every step's value one size, with Pad").into());
+        }
+        Ok((dtype, shape))
     }
 
     fn tensors_only(&self, node: &Node, body: &Block) -> Step {
@@ -242,27 +282,66 @@ impl Context<'_> {
         Ok(())
     }
 
-    /// Carried values must keep their type and shape from step to step.
-    fn carry_out(&mut self, outputs: &[Option<TensorId>], initial: &[(DType, Vec<Aff>)], next: &[TensorId]) -> Step {
-        for (n, ((dtype, shape), &value)) in initial.iter().zip(next).enumerate() {
+    /// Extents of carried values that are known to change from step to step become parameters.
+    fn open_sizes(&mut self, node: &Node, inputs: &[TensorId], initial: &mut [(DType, Vec<Aff>)]) -> Step {
+        for (k, (dtype, shape)) in initial.iter_mut().enumerate() {
+            for (d, extent) in shape.iter_mut().enumerate() {
+                let array = node.carried_name(k, d);
+                if self.known.is_amount(&array) {
+                    *extent = self.size_param(&format!("{}_size{d}", self.graph.tensor(inputs[k]).name), array);
+                }
+            }
+            self.set_tensor(inputs[k], *dtype, shape.clone())?;
+        }
+        Ok(())
+    }
+
+    /// A computed extent; its bound is a convention.
+    fn size_param(&mut self, name: &str, array: String) -> Aff {
+        let mut name = identifier(name);
+        while self.graph.params.find(&name).is_some() {
+            name.push('_');
+        }
+        let max = self.known_range(&name).1;
+        let hint = 16.min(max.unwrap_or(16));
+        Aff::param(self.graph.params.push(Param { name, def: ParamDef::Value { array }, min: 0, max, hint }))
+    }
+
+    /// The results have the type of the initial values. An extent that a step changes is one of every step, and the
+    /// result's is that of the last.
+    fn carry_out(&mut self, node: &Node, initial: &[(DType, Vec<Aff>)], next: &[TensorId], first: usize) -> Step {
+        for (k, ((dtype, shape), &value)) in initial.iter().zip(next).enumerate() {
             let (other, after) = self.type_of(value);
             let mut agree = *dtype == other && shape.len() == after.len();
-            for (a, b) in shape.iter().zip(&after) {
-                match self.same(a, b) {
-                    Ok(_) => {}
-                    Err(Stop::Error(_)) => agree = false,
-                    restart => return restart.map(|_| ()),
+            let mut result = shape.clone();
+            for (d, (a, b)) in shape.iter().zip(&after).enumerate() {
+                if self.known.is_amount(&node.carried_name(k, d)) {
+                    let name = format!("{}_size{k}_{d}", node.name);
+                    result[d] = self.size_param(&name, node.extent_name(k, d));
+                    continue;
                 }
+                let changes = match self.is_local(b, first) {
+                    true => true,
+                    false => match self.same(a, b) {
+                        Ok(_) => false,
+                        Err(Stop::Error(_)) => true,
+                        restart => return restart.map(|_| ()),
+                    },
+                };
+                if changes && agree && node.op == "Loop" {
+                    return Err(Stop::Restart(Fact::Amounts(vec![node.carried_name(k, d)])));
+                }
+                agree &= !changes;
             }
             if !agree {
                 let (before, after) = (self.show_shape(shape), self.show_shape(&after));
                 let message = format!(
-                    "carried value {n} changes from {dtype}[{before}] to {other}[{after}] in one step of the loop"
+                    "carried value {k} changes from {dtype}[{before}] to {other}[{after}] in one step of the loop"
                 );
                 return Err(Error::unsupported("E112", message).into());
             }
-            if let Some(Some(output)) = outputs.get(n) {
-                self.set_tensor(*output, *dtype, shape.clone())?;
+            if let Some(output) = node.output(k) {
+                self.set_tensor(output, *dtype, result)?;
             }
         }
         Ok(())
@@ -288,7 +367,8 @@ impl Context<'_> {
         }
         let name = format!("{}_trips", identifier(&node.name));
         let (_, asked) = self.known_range(&name);
-        let longest = declared.and_then(|count| self.range(&count).1).filter(|&n| n < 1 << 40).map(|n| n.max(0));
+        let longest = declared.and_then(|count| self.range(&count).1).map(|n| n.clamp(0, self.limits.room));
+        let longest = Some(longest.unwrap_or(self.limits.room));
         let def = ParamDef::Value { array: name.clone() };
         let hint = longest.unwrap_or(16).min(16);
         let max = [longest, asked].into_iter().flatten().min();
@@ -309,16 +389,17 @@ impl Context<'_> {
             counts.ok_or_else(|| Error::invalid("E113", "a Scan and its body have different numbers of values"))?;
         let initial = self.carry_in(&node.inputs[..states], &body.inputs[..states])?;
         let length = self.scan_inputs(&node, states, &body.inputs[states..])?;
+        let first = self.graph.params.len();
         let body = self.block(body)?;
         if body.outputs.iter().any(|&id| self.state(id) == State::Failed) {
             self.fail_outputs(&node);
             return Ok(());
         }
         self.tensors_only(&node, &body)?;
-        self.carry_out(&node.outputs, &initial, &body.outputs[..states])?;
+        self.carry_out(&node, &initial, &body.outputs[..states], first)?;
         for (k, &slice) in body.outputs[states..].iter().enumerate() {
             let Some(output) = node.output(states + k) else { continue };
-            let (dtype, mut shape) = self.type_of(slice);
+            let (dtype, mut shape) = self.slice_type(slice, first)?;
             let axis = scan_axis(&node, "scan_output_axes", k, shape.len() + 1)?;
             shape.insert(axis, length.clone());
             self.set_tensor(output, dtype, shape)?;

@@ -1,15 +1,16 @@
 //! Counters: the number of a `Loop`'s step, and carried integers that every step increases by the same amount.
 //!
 //! While its body is inferred, a counter's value is a parameter with the range that the loop's trip count and
-//! condition give it. So `x[:, i : min(i + 1, n)]` is known to have one element in every step. Afterwards the
-//! parameter must be gone from all shapes; contents that mention it are computed by the run, as they were.
+//! condition give it. So `x[:, i : min(i + 1, n)]` is known to have one element in every step. Where shapes in the
+//! body depend on it, as that of `x[:i]`, the parameter stays an amount that changes from step to step; else contents
+//! that mention it are computed by the run, as they were.
 
 use super::assume::{Fact, Range, intersect};
 use super::carried::is_unread;
 use super::context::{Context, Step, Stop};
 use crate::graph::{Block, Node, TensorId};
 use crate::import::inputs::identifier;
-use sirius_polyhedral::{Aff, DType, Error, Param, ParamDef, ParamId, Term};
+use sirius_polyhedral::{Aff, DType, Param, ParamDef, ParamId, Term};
 
 pub struct Counter {
     /// Number of the carried value; none for the step's number, whose range is known from the start.
@@ -26,12 +27,15 @@ pub fn open(cx: &mut Context, node: &Node, body: &Block) -> Vec<Counter> {
     step.into_iter().chain(carried).collect()
 }
 
-/// The step's number, where the trip count has a bound and the body reads the number.
+/// The step's number, where the body reads it.
 fn step_number(cx: &mut Context, node: &Node, body: &Block) -> Option<Counter> {
     let input = body.inputs[0];
-    let last = trips(cx, node)?.checked_sub(1).filter(|_| !is_unread(body, input))?.max(0);
-    let param = declare(cx, input, (Some(0), Some(last)));
-    Some(Counter { k: None, param, start: (Some(0), Some(last)) })
+    if is_unread(body, input) {
+        return None;
+    }
+    let range = (Some(0), trips(cx, node).map(|trips| trips.saturating_sub(1).max(0)));
+    let param = declare(cx, input, range);
+    Some(Counter { k: None, param, start: range })
 }
 
 /// The largest number of steps that the trip count allows.
@@ -43,7 +47,7 @@ fn trips(cx: &Context, node: &Node) -> Option<i64> {
 /// The contents of a body's input become a parameter.
 fn declare(cx: &mut Context, input: TensorId, range: Range) -> ParamId {
     let name = counter_name(cx, input);
-    let def = ParamDef::Value { array: name.clone() };
+    let def = ParamDef::Value { array: cx.graph.tensor(input).name.clone() };
     let param = Param { name, def, min: range.0.unwrap_or(i64::MIN), max: range.1, hint: 0 };
     let param = cx.graph.params.push(param);
     cx.graph.tensor_mut(input).symbolic = Some(vec![Aff::param(param)]);
@@ -79,17 +83,24 @@ fn follows(cx: &Context, body: &Block, next: TensorId, input: TensorId) -> bool 
     simple && node.inputs.iter().flatten().all(|&id| follows(cx, body, id, input))
 }
 
-/// Asks for the ranges of the counters where they are not known yet, and takes the parameters back.
-pub fn close(cx: &mut Context, node: &Node, body: &Block, counters: &[Counter]) -> Step {
+/// Asks for the ranges of the counters where they are not known yet, and takes the parameters back. Ranges that sizes
+/// rely on and that neither the trip count nor the condition gives are for the run to check: the numbers of the carried
+/// values with their bounds, three integers each.
+pub fn close(cx: &mut Context, node: &Node, body: &Block, counters: &[Counter]) -> Step<Vec<i64>> {
+    let mut checked = Vec::new();
     for counter in counters {
-        let Some(range) = range(cx, node, body, counter) else { continue };
-        let now = cx.param_range(counter.param);
+        let found = range(cx, node, body, counter);
+        let (range, now) = (found.unwrap_or_default(), cx.param_range(counter.param));
         if intersect(now, range) != now {
             let dim = cx.graph.params.get(counter.param).name.clone();
             return Err(Stop::Restart(Fact::Range { branch: None, dim, range }));
         }
+        if let Some(k) = counter.k.filter(|_| intersect(range, now) != range) {
+            checked.extend([k as i64, now.0.unwrap_or(i64::MIN), now.1.unwrap_or(i64::MAX)]);
+        }
     }
-    counters.iter().try_for_each(|counter| take_back(cx, counter.param))
+    counters.iter().for_each(|counter| take_back(cx, counter.param));
+    Ok(checked)
 }
 
 /// The values that the counter has when a step begins; `None` where it does not grow steadily.
@@ -148,8 +159,8 @@ fn contents(cx: &Context, id: TensorId) -> Option<Vec<Aff>> {
     tensor.affs().or_else(|| cx.wholes.get(&id).cloned()).or_else(floats)
 }
 
-/// Removes the parameter from all contents. A shape that depends on it would change from step to step.
-fn take_back(cx: &mut Context, param: ParamId) -> Step {
+/// Removes the parameter from all contents, unless a shape depends on it.
+fn take_back(cx: &mut Context, param: ParamId) {
     let mut gone = vec![param];
     for (id, other) in cx.graph.params.iter() {
         if let ParamDef::Mul(a, b) | ParamDef::FloorDiv(a, b) | ParamDef::Max(a, b) | ParamDef::Min(a, b) = &other.def
@@ -158,11 +169,10 @@ fn take_back(cx: &mut Context, param: ParamId) -> Step {
             gone.push(id);
         }
     }
+    if cx.graph.tensors.iter().any(|tensor| tensor.shape.iter().any(|extent| mentions(extent, &gone))) {
+        return;
+    }
     for tensor in &mut cx.graph.tensors {
-        if tensor.shape.iter().any(|extent| mentions(extent, &gone)) {
-            let message = format!("the size of \"{}\" changes from step to step of a loop", tensor.name);
-            return Err(Error::unsupported("E112", message).into());
-        }
         if tensor.symbolic.iter().flatten().any(|element| mentions(element, &gone)) {
             tensor.symbolic = None;
         }
@@ -172,7 +182,6 @@ fn take_back(cx: &mut Context, param: ParamId) -> Step {
         let unused = cx.graph.params.get_mut(id);
         (unused.def, unused.min, unused.max) = (ParamDef::Max(0.into(), 0.into()), 0, Some(0));
     }
-    Ok(())
 }
 
 fn mentions(aff: &Aff, params: &[ParamId]) -> bool {

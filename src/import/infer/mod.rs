@@ -5,6 +5,7 @@
 //! not be longer than the position table), the attempt stops, the fact is added, and inference starts again:
 //! so every fact is checked at run time, as the shape or the range of a graph input, and holds everywhere.
 
+mod agree;
 mod amounts;
 mod arithmetic;
 mod assume;

@@ -1,25 +1,31 @@
 //! Resize and the sampling operators.
 
-use super::context::Step;
+use super::compose::VERSION;
+use super::context::{Context, Step};
 use super::site::Site;
 use super::table::Family;
-use sirius_polyhedral::Aff;
+use crate::graph::{Attribute, Node, TensorId};
+use crate::import::tensor;
+use indexmap::IndexMap;
+use sirius_polyhedral::{Aff, DType};
 
 pub const RULES: Family =
     &[("Resize", resize), ("Upsample", upsample), ("GridSample", grid_sample), ("RoiAlign", roi_align)];
 
-/// `floor(extent * scale)`, exact for symbolic extents where the scale is a ratio of small integers.
-fn scaled(site: &Site, extent: &Aff, scale: f64) -> Step<Aff> {
+/// How much larger a scale that only the run knows makes a dimension at most, batch and channels not at all: the
+/// workspace has a size before the run. Larger ones are refused by the run.
+const LARGEST_SCALE: i64 = 8;
+
+/// `floor(extent * scale)`, for symbolic extents where the scale is a ratio of small integers.
+fn scaled(extent: &Aff, scale: f64) -> Option<Aff> {
     if let Some(n) = extent.as_constant() {
-        return Ok(Aff::constant((n as f64 * scale as f32 as f64).floor() as i64));
+        return Some(Aff::constant((n as f64 * scale as f32 as f64).floor() as i64));
     }
-    for divisor in [1i64, 2, 3, 4, 5, 6, 8, 10, 16, 32, 64] {
+    [1i64, 2, 3, 4, 5, 6, 8, 10, 16, 32, 64].into_iter().find_map(|divisor| {
         let numerator = (scale * divisor as f64).round();
-        if (numerator / divisor as f64 - scale).abs() < 1e-7 * scale.abs() && numerator >= 1.0 {
-            return Ok((extent.clone() * numerator as i64).floor_div(divisor));
-        }
-    }
-    Err(site.unsupported(format!("scale {scale} of a symbolic dimension is no simple ratio; fix it with --dim")))
+        let exact = (numerator / divisor as f64 - scale).abs() < 1e-7 * scale.abs() && numerator >= 1.0;
+        exact.then(|| (extent.clone() * numerator as i64).floor_div(divisor))
+    })
 }
 
 fn apply_scales(site: &mut Site, scales: &[f64], axes: &[usize]) -> Step {
@@ -28,7 +34,8 @@ fn apply_scales(site: &mut Site, scales: &[f64], axes: &[usize]) -> Step {
         return Err(site.invalid(format!("{} scales for {} axes", scales.len(), axes.len())));
     }
     for (&axis, &scale) in axes.iter().zip(scales) {
-        shape[axis] = scaled(site, &shape[axis], scale)?;
+        let error = || site.unsupported(format!("scale {scale} of a symbolic dimension; fix it with --dim"));
+        shape[axis] = scaled(&shape[axis], scale).ok_or_else(error)?;
     }
     site.set(0, dtype, shape)
 }
@@ -56,9 +63,8 @@ fn resize(site: &mut Site) -> Step {
         Some(axes) => site.axes(axes, rank)?,
         None => (0..rank).collect(),
     };
-    let given =
-        |site: &Site, n: usize| site.has(n) && site.shape(n).is_ok_and(|s| !s.first().is_none_or(|d| d.is_constant(0)));
-    if given(site, 2) {
+    // With both, the sizes are those that follow from the scales ([`settle`]).
+    if given(site, 2) && !given(site, 3) {
         let scales = constant_scales(site, 2)?;
         return apply_scales(site, &scales, &axes);
     }
@@ -70,8 +76,118 @@ fn resize(site: &mut Site) -> Step {
         return Err(site.invalid(format!("{} sizes for {} axes", sizes.len(), axes.len())));
     }
     let (dtype, mut shape) = (site.dtype(0)?, site.shape(0)?);
-    axes.iter().zip(sizes).for_each(|(&axis, size)| shape[axis] = size);
+    for (&axis, size) in axes.iter().zip(sizes) {
+        if given(site, 2)
+            && let Some(extent) = site.cx.range(&shape[axis]).1
+        {
+            let growth = if axis < 2 && rank > 2 { 1 } else { LARGEST_SCALE };
+            site.cx.within(&size, 0, extent.saturating_mul(growth))?;
+        }
+        shape[axis] = size;
+    }
     site.set(0, dtype, shape)
+}
+
+/// Is input `n` there, and not the empty list that stands for none?
+fn given(site: &Site, n: usize) -> bool {
+    site.has(n) && site.shape(n).is_ok_and(|s| !s.first().is_none_or(|d| d.is_constant(0)))
+}
+
+/// Gives a node whose scales only the run knows, or whose sizes one common scale decides there, the sizes that follow
+/// from the scales, as nodes of the graph.
+pub fn settle(cx: &mut Context, node: &mut Node, out: &mut Vec<Node>) -> Step {
+    if !node.domain.is_empty() || !matches!(node.op.as_str(), "Resize" | "Upsample") {
+        return Ok(());
+    }
+    let old = node.op == "Upsample" || node.version < 11;
+    let site = Site { node, cx };
+    let axes = match node.ints("axes") {
+        Some(axes) => site.axes(axes, site.rank(0)?)?,
+        None => (0..site.rank(0)?).collect(),
+    };
+    let shape = site.shape(0)?;
+    let extents: Vec<Aff> = axes.iter().map(|&axis| shape[axis].clone()).collect();
+    let n = if old { 1 } else { 2 };
+    if given(&site, n) {
+        let known = site.floats(n).is_some_and(|scales| {
+            scales.len() != extents.len() || extents.iter().zip(scales).all(|(e, scale)| scaled(e, scale).is_some())
+        });
+        return if known { Ok(()) } else { scales_to_sizes(cx, node, out, &extents, n) };
+    }
+    let larger = match node.string("keep_aspect_ratio_policy") {
+        Some("not_larger") => false,
+        Some("not_smaller") => true,
+        _ => return Ok(()),
+    };
+    let known = site.ints(3).is_some() && extents.iter().all(|e| e.as_constant().is_some());
+    if known { Ok(()) } else { common_scale(cx, node, out, &extents, larger) }
+}
+
+/// A node put together from parts, which names the tensor that it computes.
+fn part(cx: &mut Context, node: &Node, op: &str, inputs: &[TensorId], out: &mut Vec<Node>) -> Step<TensorId> {
+    let (op, attributes) = match op {
+        "ToReal" => ("Cast", IndexMap::from([("to".to_string(), Attribute::Int(tensor::code(DType::F64).into()))])),
+        "ToWhole" => ("Cast", IndexMap::from([("to".to_string(), Attribute::Int(tensor::code(DType::I64).into()))])),
+        other => (other, IndexMap::new()),
+    };
+    let output = cx.add(format!("{}/{op}", node.name), None);
+    let made = Node {
+        name: format!("{}/{op}_{output}", node.name),
+        op: op.to_string(),
+        domain: String::new(),
+        version: VERSION,
+        inputs: inputs.iter().map(|&id| Some(id)).collect(),
+        outputs: vec![Some(output)],
+        attributes,
+    };
+    cx.nodes(vec![made], out)?;
+    Ok(cx.root(output))
+}
+
+/// The extents of the resized axes, as a vector of f64.
+fn real_extents(cx: &mut Context, node: &Node, extents: &[Aff], out: &mut Vec<Node>) -> Step<TensorId> {
+    let shape = vec![Aff::constant(extents.len() as i64)];
+    let list = cx.known_contents(format!("{}/extents", node.name), extents.to_vec(), shape)?;
+    part(cx, node, "ToReal", &[list], out)
+}
+
+/// `floor(extent * scale)`.
+fn scales_to_sizes(cx: &mut Context, node: &mut Node, out: &mut Vec<Node>, extents: &[Aff], n: usize) -> Step {
+    let Some(scales) = node.input(n) else { return Ok(()) };
+    let real = part(cx, node, "ToReal", &[scales], out)?;
+    let extents = real_extents(cx, node, extents, out)?;
+    let product = part(cx, node, "Mul", &[extents, real], out)?;
+    let floor = part(cx, node, "Floor", &[product], out)?;
+    let sizes = part(cx, node, "ToWhole", &[floor], out)?;
+    if node.op == "Upsample" || node.version < 11 {
+        for (name, value) in [("coordinate_transformation_mode", "asymmetric"), ("nearest_mode", "floor")] {
+            node.attributes.insert(name.to_string(), Attribute::String(value.to_string()));
+        }
+        (node.op, node.version) = ("Resize".to_string(), VERSION);
+    }
+    let region = if n == 2 { node.input(1) } else { None };
+    node.inputs = vec![node.input(0), region, Some(scales), Some(sizes)];
+    Ok(())
+}
+
+/// One scale for all axes, with which no size is larger, or none smaller, than asked for.
+fn common_scale(cx: &mut Context, node: &mut Node, out: &mut Vec<Node>, extents: &[Aff], larger: bool) -> Step {
+    let Some(wanted) = node.input(3) else { return Ok(()) };
+    let extents = real_extents(cx, node, extents, out)?;
+    let wanted = part(cx, node, "ToReal", &[wanted], out)?;
+    let ratios = part(cx, node, "Div", &[wanted, extents], out)?;
+    let scale = part(cx, node, if larger { "ReduceMax" } else { "ReduceMin" }, &[ratios], out)?;
+    let product = part(cx, node, "Mul", &[extents, scale], out)?;
+    let half = cx.add(format!("{}/half", node.name), Some(tensor::Constant::scalar(0.5, DType::F64)));
+    let raised = part(cx, node, "Add", &[product, half], out)?;
+    let floor = part(cx, node, "Floor", &[raised], out)?;
+    let sizes = part(cx, node, "ToWhole", &[floor], out)?;
+    let axes = cx.type_of(ratios).1;
+    let count = cx.known_contents(format!("{}/axes", node.name), axes, vec![1.into()])?;
+    let scales = part(cx, node, "Expand", &[scale, count], out)?;
+    node.attributes.shift_remove("keep_aspect_ratio_policy");
+    node.inputs = vec![node.input(0), node.input(1), Some(scales), Some(sizes)];
+    Ok(())
 }
 
 /// The sizes that one common scale gives: the largest that fits into those asked for, or the smallest that covers them.

@@ -4,8 +4,9 @@ use super::axes;
 use super::context::{Context, State, Step, Stop};
 use super::function;
 use super::legacy;
+use super::resize;
 use super::sequence;
-use super::site::{MAX_CONTENTS, Site};
+use super::site::MAX_CONTENTS;
 use super::table;
 use crate::graph::fold::fold_small;
 use crate::graph::{Attribute, Block, Node, TensorId};
@@ -24,6 +25,10 @@ impl Context<'_> {
     /// The same with outputs that may be aliases, sequences or optionals.
     pub fn open_block(&mut self, block: Block) -> Step<Block> {
         let mut nodes = Vec::with_capacity(block.nodes.len());
+        for &input in &block.inputs {
+            let name = self.graph.tensor(input).name.clone();
+            self.define_amount(&name, input, &mut nodes)?;
+        }
         self.nodes(block.nodes, &mut nodes)?;
         Ok(Block { inputs: block.inputs, nodes, outputs: block.outputs })
     }
@@ -71,6 +76,7 @@ impl Context<'_> {
             return Ok(());
         }
         self.add_count(&mut node);
+        self.producers.add_node(&node);
         self.whole_depth(&mut node, out)?;
         let origin = node.origin();
         let outputs = node.outputs.clone();
@@ -78,7 +84,7 @@ impl Context<'_> {
         let copy = amounts.then(|| node.clone());
         let done = self.supported_node(node, out);
         if let (Ok(()), Some(node)) = (&done, copy) {
-            outputs.iter().flatten().try_for_each(|&id| self.define_amount(&node, id, out))?;
+            outputs.iter().flatten().try_for_each(|&id| self.define_amount(&node.name, id, out))?;
         }
         match done {
             Err(Stop::Error(error @ Error::Unsupported(_))) => {
@@ -101,10 +107,13 @@ impl Context<'_> {
         if sequence::refuses(self, &node) {
             return Err(sequence::error(&node).into());
         }
+        let before = self.unequal.len();
         legacy::modernize(self, &mut node, out)?;
         axes::settle(self, &mut node, out)?;
+        resize::settle(self, &mut node, out)?;
         if let Some(function) = function::find(&node) {
-            return function.expand(&node, self, out);
+            function.expand(&node, self, out)?;
+            return self.all_compared(before);
         }
         match node.op.as_str() {
             "Identity" => self.identity(&node),
@@ -114,7 +123,7 @@ impl Context<'_> {
             op if sequence::find(op).is_some() => sequence::infer(self, &node, out),
             op => {
                 let rule = table::find(op).ok_or_else(|| unknown(&node))?;
-                rule(&mut Site { node: &node, cx: self })?;
+                self.apply_rule(&mut node, rule, out)?;
                 self.check_outputs(&node)?;
                 let settled = node.outputs.iter().flatten().all(|id| self.graph.tensor(*id).constant.is_some());
                 if !settled && !fold_small(&mut self.graph, &node, MAX_CONTENTS)? {
@@ -122,7 +131,8 @@ impl Context<'_> {
                 }
                 Ok(())
             }
-        }
+        }?;
+        self.all_compared(before)
     }
 
     fn identity(&mut self, node: &Node) -> Step {

@@ -1,6 +1,7 @@
 //! Sizes that follow from arithmetic in floats, from multiples, and from the counter of a loop.
 
 use super::kit::*;
+use crate::import::ImportOptions;
 use sirius_polyhedral::Aff;
 
 #[test]
@@ -15,6 +16,23 @@ fn halving_and_doubling_asks_for_even_dimensions() {
     let extent = &imported.tensor(imported.main.outputs[0]).shape[0];
     let half = imported.params.find("n_by_2").unwrap();
     assert_eq!(*extent, Aff::param(half) * 2);
+}
+
+#[test]
+fn a_bounded_dimension_keeps_its_multiples() {
+    let weights = vec![weight("start", &[1], &[0]), weight("end", &[1], &[1 << 40]), weight("two", &[1], &[2])];
+    let nodes = vec![
+        node("Slice", "x start end start two", "half", vec![]),
+        node("Concat", "half half", "whole", vec![int("axis", 0)]),
+        node("Add", "x whole", "y", vec![]),
+    ];
+    let graph = graph(vec![value("x", FLOAT, &["n"])], weights, nodes, "y");
+    let options =
+        ImportOptions { dims: [("n".to_string(), "2..640:64".parse().unwrap())].into(), ..Default::default() };
+    let imported = import_with(&model(graph), &options).unwrap();
+    let (whole, half) = (imported.params.find("n").unwrap(), imported.params.find("n_by_2").unwrap());
+    let bounds = |p| (imported.params.get(p).min, imported.params.get(p).max);
+    assert_eq!((bounds(whole), bounds(half)), ((2, Some(640)), (1, Some(320))));
 }
 
 #[test]

@@ -96,10 +96,14 @@ fn next(maker: &mut Maker, t: &Tensor) -> Tensor {
     found.and_then(|u| settled(maker, &u, t.bounds)).unwrap_or_else(|| t.clone())
 }
 
-/// How often a loop runs at most: written in the model, or data.
+/// How often a loop runs at most: written in the model, or data; in a body, something that the step knows.
 fn trip_count(maker: &mut Maker) -> (String, Dim) {
+    let most = Bounds::whole(0.0, STEPS as f64);
+    if maker.depth() > 0 && maker.choices.chance(60) {
+        let count = maker.like(DType::I64, &[], most);
+        return (count.name, maker.derived(0, STEPS));
+    }
     if maker.choices.chance(40) {
-        let most = Bounds::whole(0.0, STEPS as f64);
         let count = maker.input(DType::I64, vec![], most);
         return (count.name, maker.derived(0, STEPS));
     }
@@ -144,7 +148,9 @@ fn repeat(maker: &mut Maker) -> Option<()> {
 
 /// Values of the body that are kept for each step.
 fn per_step(maker: &mut Maker) -> Vec<Tensor> {
-    (0..1 + maker.choices.below(2)).filter_map(|_| maker.find(ALL, |t| t.dims.len() <= 3)).collect()
+    let count = 1 + maker.choices.below(2);
+    let found: Vec<Tensor> = (0..count).filter_map(|_| maker.find(ALL, |t| t.dims.len() <= 3)).collect();
+    found.into_iter().filter(|t| maker.has_lasting_size(t)).collect()
 }
 
 /// Over the first axis of one or two tensors, in either direction.

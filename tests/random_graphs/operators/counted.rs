@@ -1,4 +1,4 @@
-//! Results that are as long as the data says. Never in a body: every step would need memory of another size.
+//! Results that are as long as the data says; in a loop's body, another length in every step.
 
 use super::layout::axis;
 use crate::bounds::Bounds;
@@ -8,14 +8,43 @@ use crate::onnx;
 use sirius_polyhedral::DType;
 
 pub fn add(maker: &mut Maker) -> Option<()> {
-    if maker.depth() > 0 {
-        return None;
-    }
-    match maker.choices.below(3) {
+    match maker.choices.below(5) {
         0 => compress(maker),
         1 => unique(maker),
+        2 => prefix(maker),
+        3 => numbers(maker),
         _ => non_zero(maker),
     }
+}
+
+/// A length that the run knows: the step's number, an input, or something computed.
+const LONGEST: usize = 6;
+
+fn length(maker: &mut Maker) -> Tensor {
+    maker.like(DType::I64, &[], Bounds::whole(0.0, LONGEST as f64))
+}
+
+/// The first elements of an axis, as many as there are at most.
+fn prefix(maker: &mut Maker) -> Option<()> {
+    let x = maker.any(ALL, 1..=3);
+    let (written, at) = axis(maker, x.dims.len());
+    let count = length(maker);
+    let (zero, axes) = (maker.list(&[0]), maker.list(&[written]));
+    let one = (DType::I64, vec![Dim::Fixed(1)], count.bounds);
+    let end = maker.one("Unsqueeze", &[&count.name, &zero], vec![], one)?;
+    let mut dims = x.dims.clone();
+    let least = (count.bounds.lo as usize).min(dims[at].min());
+    dims[at] = maker.derived(least, dims[at].max().min(LONGEST));
+    maker.one("Slice", &[&x.name, &zero, &end.name, &axes], vec![], (x.dtype, dims, x.bounds)).map(|_| ())
+}
+
+/// The numbers below a length.
+fn numbers(maker: &mut Maker) -> Option<()> {
+    let count = length(maker);
+    let (zero, one) = (maker.scalar(DType::I64, 0.0), maker.scalar(DType::I64, 1.0));
+    let dims = vec![maker.derived(count.bounds.lo as usize, LONGEST)];
+    let bounds = Bounds::whole(0.0, LONGEST as f64 - 1.0);
+    maker.one("Range", &[&zero, &count.name, &one], vec![], (DType::I64, dims, bounds)).map(|_| ())
 }
 
 /// The places of what is not zero, a column each.

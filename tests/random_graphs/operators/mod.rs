@@ -44,7 +44,7 @@ const FAMILIES: &[(usize, Family)] = &[
     (2, sample::add),
     (3, sequence::add),
     (5, shapes::add),
-    (2, quantize::add),
+    (4, quantize::add),
     (6, control::add),
     (2, recurrent::add),
 ];

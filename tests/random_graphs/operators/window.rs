@@ -18,18 +18,18 @@ pub fn add(maker: &mut Maker) -> Option<()> {
 }
 
 /// Kernel, stride, dilation and pads of the spatial axes, and what becomes of their extents.
-struct Window {
-    kernel: Vec<usize>,
+pub struct Window {
+    pub kernel: Vec<usize>,
     strides: Vec<i64>,
     dilations: Vec<i64>,
     /// All before, then all after.
     pads: Vec<i64>,
-    output: Vec<Dim>,
-    attributes: Vec<AttributeProto>,
+    pub output: Vec<Dim>,
+    pub attributes: Vec<AttributeProto>,
 }
 
 /// `None` where a window does not fit, or an extent is not known well enough.
-fn window(maker: &mut Maker, spatial: &[Dim], most_pad: usize) -> Option<Window> {
+pub fn window(maker: &mut Maker, spatial: &[Dim], most_pad: usize) -> Option<Window> {
     let kernel: Vec<usize> = spatial.iter().map(|_| maker.choices.between(1, 3) as usize).collect();
     let strides: Vec<i64> = spatial.iter().map(|_| maker.choices.pick(&[1, 1, 2, 3])).collect();
     let dilations: Vec<i64> = spatial.iter().map(|_| maker.choices.pick(&[1, 1, 1, 2])).collect();

@@ -2,9 +2,10 @@
 //!
 //! Two instances that touch one element, one of them writing, keep the order that they have in the base; no single
 //! assignment is assumed. Accumulations with one operator may change places, but not go on at once (except in lanes,
-//! which keep partial results). A copy stands where its readers stand.
+//! which keep partial results). A copy stands where its readers stand. What a new test reads is complete before.
 
-use super::order::{at_once, before, not_over};
+use super::guards::gained_reads;
+use super::order::{at_once, not_over};
 use super::*;
 use crate::certificate::{ArrayRole, Ordering, ReadBy};
 use std::collections::{BTreeMap, HashSet};
@@ -57,6 +58,8 @@ struct Touch {
     statement: usize,
     read: usize,
     writes: bool,
+    /// A read for a condition that the base does not test.
+    gained: bool,
 }
 
 impl Touch {
@@ -71,10 +74,13 @@ fn touches(checker: &Checker) -> BTreeMap<String, Vec<Touch>> {
     let mut out: BTreeMap<String, Vec<Touch>> = BTreeMap::new();
     for (statement, s) in checker.last.statements.iter().enumerate() {
         let mut seen = HashSet::new();
-        out.entry(s.write.array.clone()).or_default().push(Touch { statement, read: 0, writes: true });
+        out.entry(s.write.array.clone()).or_default().push(Touch { statement, read: 0, writes: true, gained: false });
+        let old = checker.origins[statement].first().map(|p| checker.base.statements[p.base].entry);
+        let new = old.map_or(HashSet::new(), |old| gained_reads(&s.entry.body, &old.body));
         for (read, access) in s.reads.iter().enumerate() {
-            if seen.insert((&s.entry.reads[read].map, access.by)) {
-                out.entry(access.array.clone()).or_default().push(Touch { statement, read, writes: false });
+            let gained = new.contains(&read);
+            if seen.insert((&s.entry.reads[read].map, access.by, gained)) {
+                out.entry(access.array.clone()).or_default().push(Touch { statement, read, writes: false, gained });
             }
         }
     }
@@ -86,7 +92,8 @@ fn pair(checker: &mut Checker, listed: Option<&Listed>, first: Touch, second: To
     let operator = |t: &Touch| checker.last.statements[t.statement].reduces();
     let both_write = first.writes && second.writes;
     let commute = both_write && operator(&first).is_some() && operator(&first) == operator(&second);
-    if commute && first.statement > second.statement {
+    // A new condition has no place in the base: it is complete before it is tested.
+    if first.gained || (commute && first.statement > second.statement) {
         return Ok(());
     }
     let (source, sink) = (checker.id(first.statement), checker.id(second.statement));
@@ -102,16 +109,13 @@ fn pair(checker: &mut Checker, listed: Option<&Listed>, first: Touch, second: To
             let condition = if commute {
                 at_once(team, earlier, later)
             } else {
-                let Some(order) = base_order(c, first.statement, second.statement, &from.array)? else {
-                    return Ok(None);
-                };
-                if let Some(order) = order {
-                    relation = relation.intersect(&order)?;
+                if !second.gained {
+                    relation = base_ordered(c, first.statement, second.statement, &from.array, relation)?;
                 }
                 let inside = to.by == ReadBy::Parameter && earlier.path.shared(later.path) > 0;
                 if inside { "true".into() } else { not_over(team, earlier, later) }
             };
-            if relation.is_empty()? || (both_write && same::exclusive(c, a, b, &relation)?) {
+            if relation.is_empty()? || (both_write && guards::exclusive(c, a, b, &relation)?) {
                 return Ok(None);
             }
             found = true;
@@ -133,87 +137,73 @@ fn pair(checker: &mut Checker, listed: Option<&Listed>, first: Touch, second: To
     Ok(())
 }
 
-/// The pairs of instances that the base runs in this order: `None` when there are none, `Some(None)` for all pairs.
-fn base_order(c: &Checker, first: usize, second: usize, array: &str) -> Result<Option<Option<Map>>> {
-    let (copies, copied) = (c.origins[first].is_none(), c.origins[second].is_none());
-    // Everything about a copy's own array is: first the copy, then the readers.
+/// The part of `relation` that the base runs in this order.
+fn base_ordered(c: &Checker, first: usize, second: usize, array: &str, relation: Map) -> Result<Map> {
+    let nothing = |relation: &Map| relation.subtract(relation);
+    let (copies, copied) = (c.is_new(first), c.is_new(second));
+    // Everything about a copy's own elements is: first the copy, then the readers.
     if copies && c.last.statements[first].write.array == array {
-        return Ok((first != second).then_some(None));
+        return if first == second { nothing(&relation) } else { Ok(relation) };
     }
     if copied && c.last.statements[second].write.array == array {
-        return Ok(None);
+        return nothing(&relation);
     }
     // The caller reads an output at the end: what is copied back to it is complete.
     let target = &c.last.statements[second].write.array;
     if copied && c.last.arrays[target.as_str()].entry.role == ArrayRole::Output {
-        return Ok(Some(None));
+        return Ok(relation);
     }
     let mut all: Option<Map> = None;
-    for (p, to_p) in stands_for(c, first)? {
-        for (q, to_q) in stands_for(c, second)? {
-            let Some(mut order) = plain_order(c, p, q)? else { continue };
-            if let Some(to_p) = &to_p {
-                order = to_p.apply_range(&order)?;
+    let (from, to) = (stands_for(c, first)?, stands_for(c, second)?);
+    for (p, to_p) in from.iter() {
+        let some = if from.len() > 1 { relation.intersect_domain(&to_p.domain()?)? } else { relation.clone() };
+        if some.is_empty()? {
+            continue;
+        }
+        for (q, to_q) in to.iter() {
+            let Some(order) = c.base_order(*p, *q)? else { continue };
+            let some = if to.len() > 1 { some.intersect_range(&to_q.domain()?)? } else { some.clone() };
+            if some.is_empty()? {
+                continue;
             }
-            if let Some(to_q) = &to_q {
-                order = order.apply_range(&to_q.reverse()?)?;
-            }
+            let part = some.intersect(&to_p.apply_range(&order)?.apply_range(&to_q.reverse()?)?)?;
             all = Some(match all {
-                Some(known) => known.union(&order)?,
-                None => order,
+                Some(known) => known.union(&part)?,
+                None => part,
             });
         }
     }
-    Ok(all.map(Some))
+    all.map_or_else(|| nothing(&relation), Ok)
 }
 
-/// The statements with a place in the base that decide where this one stands, each with the map to it: itself, or the
-/// readers of a copy, through further copies too.
-fn stands_for(c: &Checker, statement: usize) -> Result<Vec<(usize, Option<Map>)>> {
-    through(c, statement, &[])
+/// The statements of the base that decide where this one stands, each with the map to its instances: those that it is,
+/// or those of the readers of a copy, through further copies too.
+fn stands_for(c: &Checker, statement: usize) -> Result<Rc<Vec<(usize, Map)>>> {
+    if let Some(known) = c.stands.borrow().get(&statement) {
+        return Ok(known.clone());
+    }
+    let found = Rc::new(through(c, statement, &[])?);
+    c.stands.borrow_mut().insert(statement, found.clone());
+    Ok(found)
 }
 
 /// As [`stands_for`], after the copies `seen`: a copy that leads back to itself has no reader there.
-fn through(c: &Checker, statement: usize, seen: &[usize]) -> Result<Vec<(usize, Option<Map>)>> {
-    if c.origins[statement].is_some() {
-        return Ok(vec![(statement, None)]);
+fn through(c: &Checker, statement: usize, seen: &[usize]) -> Result<Vec<(usize, Map)>> {
+    if !c.is_new(statement) {
+        return Ok(c.origins[statement].iter().map(|p| (p.base, p.map.clone())).collect());
     }
     let write = &c.last.statements[statement].write;
     let mut out = Vec::new();
     for (reader, s) in c.last.statements.iter().enumerate() {
         for read in s.reads.iter().filter(|r| r.array == write.array) {
             let link = write.may.apply_range(&read.may.reverse()?)?;
-            if reader == statement || seen.contains(&reader) {
+            if reader == statement || seen.contains(&reader) || link.is_empty()? {
                 continue;
             }
             for (stands, further) in through(c, reader, &[seen, &[statement]].concat())? {
-                let link = further.map_or(Ok(link.clone()), |f| link.apply_range(&f))?;
-                out.push((stands, Some(link)));
+                out.push((stands, link.apply_range(&further)?));
             }
         }
     }
     Ok(out)
-}
-
-/// As [`base_order`] for two statements of the base.
-fn plain_order(c: &Checker, first: usize, second: usize) -> Result<Option<Map>> {
-    let (Some((p, _)), Some((q, _))) = (&c.origins[first], &c.origins[second]) else { return Ok(None) };
-    let (a, b) = (&c.base.statements[*p].path, &c.base.statements[*q].path);
-    let (n, condition) = (a.shared(b), before(a, b));
-    if condition == "false" {
-        return Ok(None);
-    }
-    let (from, to) = (base_time(c, first, n)?, base_time(c, second, n)?);
-    from.apply_range(&c.condition(n, &condition)?)?.apply_range(&to.reverse()?).map(Some)
-}
-
-/// Times of the base at instances of the last program.
-fn base_time(c: &Checker, statement: usize, bands: usize) -> Result<Map> {
-    if let Some(map) = c.base_times.borrow().get(&(statement, bands)) {
-        return Ok(map.clone());
-    }
-    let Some((base, map)) = &c.origins[statement] else { return Err(malformed("a copy has no time")) };
-    let time = map.apply_range(&c.base.statements[*base].time(&c.ctx, &c.params, bands)?)?;
-    c.base_times.borrow_mut().insert((statement, bands), time.clone());
-    Ok(time)
 }

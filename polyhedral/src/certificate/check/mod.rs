@@ -1,12 +1,22 @@
 //! The checker of certificates. It reads the certificate's text and isl; nothing of the compiler.
 //!
-//! `values`: the base computes what the source computes, with values substituted and equal arrays shared.
-//! `same`: every instance of the base is an instance of the last program, once, and computes the same from the same.
+//! Two stages at a time, the earlier called base and the later last:
+//! `values`: the last computes what the base computes, with values substituted and equal arrays shared.
+//! `instances`: every instance of the base is one of the last program, once, or stands beside others for one (`merged`).
+//! `same`: it computes the same from the same, through copies (`copies`), in arrays laid out anew (`places`), under the
+//! same test (`guards`).
+//! `constants`: constants have the contents that they had, in other places perhaps.
 //! `dependences`: what the base orders, memory location by memory location, the last program orders too.
-//! `storage`: no two values that are alive at once share a cell, a slot or a register.
+//! `storage`: no two values that are alive at once share a cell, a slot or a register; of the lowered program alone.
 
+mod constants;
+mod copies;
 mod dependences;
+mod guards;
+mod instances;
+mod merged;
 mod order;
+mod places;
 mod read;
 mod same;
 mod storage;
@@ -14,14 +24,16 @@ mod storage;
 mod tests;
 mod values;
 
-use super::{Certificate, FORMAT, Listing, VERSION};
+use super::{Certificate, FORMAT, Listing, Rewrite, Step, VERSION};
 use crate::error::{Error, Result};
 use crate::isl::{Ctx, Map, Set};
-use order::Side;
+pub use constants::contents;
+use order::{Side, before};
 use read::{Access, Params, Program, Statement, malformed};
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt;
+use std::rc::Rc;
 
 /// isl operations for one question; one that needs more stays undecided. A healthy one needs thousands.
 pub const OPERATIONS: u64 = 20_000_000;
@@ -66,12 +78,12 @@ impl fmt::Display for Finding {
 #[derive(Clone, Debug, Default)]
 pub struct Verdict {
     pub findings: Vec<Finding>,
-    /// Questions that the budget did not suffice for, and new statements before the base.
+    /// Questions that the budget did not suffice for, or that there is no rule for.
     pub undecided: Vec<String>,
     /// Questions outside of what a certificate is for: values that were substituted under a computed subscript or test.
     pub unproven: Vec<String>,
     pub statements: usize,
-    /// Pairs of accesses that the base orders.
+    /// Pairs of accesses that are ordered.
     pub dependences: usize,
     /// Arrays with fewer cells than elements, and arrays with a place in the workspace or in registers.
     pub folded: usize,
@@ -80,6 +92,9 @@ pub struct Verdict {
     /// proven.
     pub substituted: usize,
     pub assumed: usize,
+    /// Constants that are others rearranged, and those of them that [`contents`] has compared byte for byte.
+    pub rearranged: usize,
+    pub compared: usize,
 }
 
 impl Verdict {
@@ -98,24 +113,40 @@ pub fn check(certificate: &Certificate, operations: u64) -> Result<Verdict> {
         let what = format!("it is {} version {}", certificate.format, certificate.version);
         return Err(malformed(what).help(format!("this compiler reads {FORMAT} version {VERSION}")));
     }
-    let mut first = Verdict::default();
-    if let Some(source) = &certificate.source {
-        let mut checker =
-            Checker::new(certificate, [source, &certificate.base], &certificate.source_instances, operations)?;
-        values::check(&mut checker)?;
-        first = checker.verdict;
+    if certificate.steps.is_empty() || certificate.stages.len() != certificate.steps.len() + 1 {
+        return Err(malformed("there is not one step between every two stages"));
     }
-    let mut checker =
-        Checker::new(certificate, [&certificate.base, &certificate.last], &certificate.instances, operations)?;
-    same::check(&mut checker)?;
-    dependences::check(&mut checker, dependences::List::Compared)?;
-    storage::check(&mut checker)?;
-    let mut verdict = checker.verdict;
-    verdict.statements = checker.last.statements.len();
-    verdict.findings.splice(..0, first.findings);
-    verdict.undecided.splice(..0, first.undecided);
-    (verdict.substituted, verdict.assumed, verdict.unproven) = (first.substituted, first.assumed, first.unproven);
+    let mut verdict = Verdict::default();
+    for (n, step) in certificate.steps.iter().enumerate() {
+        let stages = [&certificate.stages[n], &certificate.stages[n + 1]];
+        let mut checker = Checker::new(certificate, stages, step, operations)?;
+        checker.verdict = Verdict { dependences: 0, ..verdict };
+        let last = n + 1 == certificate.steps.len();
+        let list = if last { dependences::List::Compared } else { dependences::List::Ignored };
+        match step.rule {
+            Rewrite::Values => values::check(&mut checker)?,
+            Rewrite::Instances => same::check(&mut checker)?,
+        }
+        dependences::check(&mut checker, list)?;
+        if last {
+            storage::check(&mut checker)?;
+        }
+        checker.verdict.statements = checker.last.statements.len();
+        verdict = checker.verdict;
+    }
+    let lowered = certificate.stages.iter().last();
+    verdict.rearranged = lowered.map_or(0, |l| l.arrays.iter().filter(|a| a.rearranged.is_some()).count());
     Ok(verdict)
+}
+
+/// The instances of one statement of the base that instances of a statement of the last program are.
+struct Piece {
+    /// The statement of the base.
+    base: usize,
+    /// From instances of the last program to those of the base; the first where they are several.
+    map: Map,
+    /// To all of them, where they are several.
+    all: Option<Map>,
 }
 
 /// Everything that the parts share.
@@ -126,22 +157,24 @@ struct Checker<'c> {
     params: Params<'c>,
     base: Program<'c>,
     last: Program<'c>,
-    /// For every statement of `last`: the statement of `base` that it is, and the map from instances to instances.
-    origins: Vec<Option<(usize, Map)>>,
+    /// For every statement of `last`: the statements of `base` that it is, none for a copy.
+    origins: Vec<Vec<Piece>>,
     verdict: Verdict,
-    /// Times of the last program, and of the base at instances of the last program.
+    /// Times of the last program, and of the base.
     times: RefCell<HashMap<(usize, usize), Map>>,
     base_times: RefCell<HashMap<(usize, usize), Map>>,
+    /// What decides where a statement stands.
+    stands: RefCell<HashMap<usize, Rc<Vec<(usize, Map)>>>>,
     /// Pairs of times, by number of loops and condition.
     conditions: RefCell<HashMap<(usize, String), Map>>,
 }
 
 impl<'c> Checker<'c> {
-    /// For two programs of the certificate, the earlier first, and the maps from instances of the later one.
+    /// For two stages of the certificate, the earlier first, and the step between.
     fn new(
         certificate: &'c Certificate,
         [base, last]: [&'c Listing; 2],
-        instances: &BTreeMap<String, String>,
+        step: &Step,
         operations: u64,
     ) -> Result<Checker<'c>> {
         let ctx = Ctx::new()?;
@@ -150,16 +183,8 @@ impl<'c> Checker<'c> {
         let last = Program::read(&ctx, &params, last)?;
         let mut origins = Vec::new();
         for statement in &last.statements {
-            let id = statement.entry.id.as_str();
-            let Some(text) = instances.get(id) else {
-                origins.push(None);
-                continue;
-            };
-            let map = Map::read(&ctx, text).map_err(malformed)?;
-            let from = map.name_in().unwrap_or_default();
-            let to = base.index.get(map.name_out().unwrap_or_default().as_str());
-            let to = to.filter(|_| from == id).ok_or_else(|| malformed(format!("{text} is no map from {id}")))?;
-            origins.push(Some((*to, map.intersect_domain(&statement.domain)?)));
+            let texts = step.instances.get(statement.entry.id.as_str()).map_or(&[][..], Vec::as_slice);
+            origins.push(texts.iter().map(|t| piece(&ctx, &base, statement, t)).collect::<Result<Vec<Piece>>>()?);
         }
         let mut checker = Checker {
             certificate,
@@ -172,6 +197,7 @@ impl<'c> Checker<'c> {
             verdict: Verdict::default(),
             times: RefCell::default(),
             base_times: RefCell::default(),
+            stands: RefCell::default(),
             conditions: RefCell::default(),
         };
         checker.find_barriers()?;
@@ -231,6 +257,41 @@ impl<'c> Checker<'c> {
         &self.last.statements[statement].entry.id
     }
 
+    /// Is the statement one that the base does not have?
+    fn is_new(&self, statement: usize) -> bool {
+        self.origins[statement].is_empty()
+    }
+
+    /// Every statement of the last program with every statement of the base that it is.
+    fn pieces(&self) -> impl Iterator<Item = (usize, &Piece)> {
+        self.origins.iter().enumerate().flat_map(|(statement, pieces)| pieces.iter().map(move |p| (statement, p)))
+    }
+
+    /// The statements of the last program that write the array.
+    fn writers<'a>(&'a self, array: &'a str) -> impl Iterator<Item = (usize, &'a Statement<'c>)> {
+        self.last.statements.iter().enumerate().filter(move |(_, s)| s.write.array == array)
+    }
+
+    fn base_time(&self, statement: usize, bands: usize) -> Result<Map> {
+        if let Some(map) = self.base_times.borrow().get(&(statement, bands)) {
+            return Ok(map.clone());
+        }
+        let map = self.base.statements[statement].time(&self.ctx, &self.params, bands)?;
+        self.base_times.borrow_mut().insert((statement, bands), map.clone());
+        Ok(map)
+    }
+
+    /// The pairs of instances of two statements of the base that it runs in this order; `None` when there are none.
+    fn base_order(&self, first: usize, second: usize) -> Result<Option<Map>> {
+        let (a, b) = (&self.base.statements[first].path, &self.base.statements[second].path);
+        let (bands, condition) = (a.shared(b), before(a, b));
+        if condition == "false" {
+            return Ok(None);
+        }
+        let (from, to) = (self.base_time(first, bands)?, self.base_time(second, bands)?);
+        from.apply_range(&self.condition(bands, &condition)?)?.apply_range(&to.reverse()?).map(Some)
+    }
+
     fn time(&self, statement: usize, bands: usize) -> Result<Map> {
         if let Some(map) = self.times.borrow().get(&(statement, bands)) {
             return Ok(map.clone());
@@ -280,6 +341,20 @@ impl<'c> Checker<'c> {
         let walks = self.last.team.as_ref().is_some_and(|t| t.walks(path));
         Side { path, everyone: read_by_all && walks }
     }
+}
+
+/// One relation of a step, from a statement of the last program to one of the base.
+fn piece(ctx: &Ctx, base: &Program, statement: &Statement, text: &str) -> Result<Piece> {
+    let (id, relation) = (&statement.entry.id, Map::read(ctx, text).map_err(malformed)?);
+    let to = base.index.get(relation.name_out().unwrap_or_default().as_str());
+    let to = to.filter(|_| relation.name_in().as_deref() == Some(id));
+    let to = *to.ok_or_else(|| malformed(format!("{text} is no map from {id}")))?;
+    let map = relation.intersect_domain(&statement.domain)?;
+    if map.is_single_valued()? {
+        return Ok(Piece { base: to, map, all: None });
+    }
+    let all = map.intersect_range(&base.statements[to].domain)?;
+    Ok(Piece { base: to, map: all.lexmin()?, all: Some(all) })
 }
 
 /// `S3[0,4]`.

@@ -10,7 +10,8 @@ use crate::certificate::{ArrayRole, Place};
 use std::collections::BTreeMap;
 
 pub fn check(checker: &mut Checker) -> Result<()> {
-    let entries = &checker.certificate.last.arrays;
+    let Some(lowered) = checker.certificate.stages.last() else { return Ok(()) };
+    let entries = &lowered.arrays;
     let mut slots: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
     for entry in entries {
         let touched = !accesses(checker, &entry.id).is_empty();

@@ -1,5 +1,7 @@
 //! A certificate that holds, and what happens when it is tampered with.
 
+mod merging;
+
 use super::*;
 use crate::certificate::record::Recorder;
 use crate::certificate::{DependenceEntry, Place, StatementEntry, Tree};
@@ -84,8 +86,13 @@ fn refused(certificate: &Certificate, rule: Rule) -> Finding {
     found.unwrap_or_else(|| panic!("no {rule:?} among {:?}, {:?}", verdict.findings, verdict.undecided)).clone()
 }
 
+/// The program that is lowered.
+fn last(certificate: &mut Certificate) -> &mut Listing {
+    certificate.stages.last_mut().unwrap()
+}
+
 fn statement<'c>(certificate: &'c mut Certificate, id: &str) -> &'c mut StatementEntry {
-    certificate.last.statements.iter_mut().find(|s| s.id == id).unwrap()
+    last(certificate).statements.iter_mut().find(|s| s.id == id).unwrap()
 }
 
 /// The bands of the schedule, outermost first.
@@ -118,7 +125,7 @@ fn the_mutants_below_are_of_a_program_with_everything() {
 #[test]
 fn two_roots_that_changed_places_are_named_by_two_instances() {
     let mut c = certificate(1);
-    c.last.schedule.reverse();
+    last(&mut c).schedule.reverse();
     let found = refused(&c, Rule::Order);
     let [source, sink] = found.witness.clone().unwrap();
     assert!(source.starts_with('S') && sink.ends_with(']'), "{found}");
@@ -129,7 +136,7 @@ fn two_roots_that_changed_places_are_named_by_two_instances() {
 fn time_must_not_run_backwards_nor_in_any_order() {
     let time = |change: fn(&mut String, &mut String)| {
         let mut c = certificate(1);
-        bands(&mut c.last.schedule, &mut |node| {
+        bands(&mut last(&mut c).schedule, &mut |node| {
             if let Tree::Band { mark, values, .. } = node
                 && mark == "seq"
                 && let Some(value) = values.get_mut("S4").filter(|v| *v == "i0")
@@ -146,7 +153,7 @@ fn time_must_not_run_backwards_nor_in_any_order() {
 #[test]
 fn a_barrier_that_was_taken_out_is_missed() {
     let mut c = certificate(2);
-    bands(&mut c.last.schedule, &mut |node| {
+    bands(&mut last(&mut c).schedule, &mut |node| {
         if let Tree::Band { mark, .. } = node
             && mark == "barrier"
         {
@@ -159,7 +166,7 @@ fn a_barrier_that_was_taken_out_is_missed() {
 #[test]
 fn a_smaller_window_loses_values() {
     let mut c = certificate(1);
-    let array = c.last.arrays.iter_mut().find(|a| a.name == "h").unwrap();
+    let array = last(&mut c).arrays.iter_mut().find(|a| a.name == "h").unwrap();
     assert!(array.cells.contains("mod 2"), "{}", array.cells);
     array.cells = array.cells.replace("o0 mod 2", "0");
     assert!(refused(&c, Rule::Storage).text.contains("too few"));
@@ -168,7 +175,7 @@ fn a_smaller_window_loses_values() {
 #[test]
 fn two_arrays_in_use_do_not_share_a_slot() {
     let mut c = certificate(1);
-    for array in &mut c.last.arrays {
+    for array in &mut last(&mut c).arrays {
         if let Some(Place::Slot(slot)) = &mut array.place {
             *slot = 0;
         }
@@ -179,7 +186,7 @@ fn two_arrays_in_use_do_not_share_a_slot() {
 #[test]
 fn registers_are_for_tiles() {
     let mut c = certificate(1);
-    c.last.arrays.iter_mut().find(|a| a.name == "h").unwrap().place = Some(Place::Register);
+    last(&mut c).arrays.iter_mut().find(|a| a.name == "h").unwrap().place = Some(Place::Register);
     assert!(refused(&c, Rule::Place).text.contains("registers"));
 }
 
@@ -191,8 +198,8 @@ fn no_instance_is_left_out_or_run_twice() {
     assert!(refused(&c, Rule::Instances).text.contains("is not executed"));
 
     let mut c = certificate(1);
-    c.last.statements.retain(|s| s.id != "S7");
-    bands(&mut c.last.schedule, &mut |node| {
+    last(&mut c).statements.retain(|s| s.id != "S7");
+    bands(&mut last(&mut c).schedule, &mut |node| {
         if let Tree::Band { body, values, .. } = node {
             body.retain(|n| *n != Tree::Leaf("S7".into()));
             values.remove("S7");
@@ -201,7 +208,7 @@ fn no_instance_is_left_out_or_run_twice() {
     assert!(refused(&c, Rule::Instances).text.contains("S7 is not executed"));
 
     let mut c = certificate(1);
-    bands(&mut c.last.schedule, &mut |node| {
+    bands(&mut last(&mut c).schedule, &mut |node| {
         if let Tree::Band { values, .. } = node {
             values.insert("S7".into(), "0".into());
         }
@@ -272,7 +279,10 @@ schedule {
     ];
     for change in wrong {
         let verdict = after(change);
-        assert!(verdict.findings.iter().any(|f| f.rule == Rule::Values && f.text.contains("source")), "{verdict:?}");
+        assert!(
+            verdict.findings.iter().any(|f| f.rule == Rule::Values && f.text.contains("the stage before")),
+            "{verdict:?}"
+        );
     }
 }
 
@@ -304,7 +314,16 @@ schedule {
     }
     let right = recorder.finish("test").unwrap();
     assert!(verdict(&right).holds(), "{:?}", verdict(&right));
-    let copy = right.last.statements.iter().find(|s| !right.instances.contains_key(&s.id)).unwrap().id.clone();
+    let copy = right
+        .stages
+        .last()
+        .unwrap()
+        .statements
+        .iter()
+        .find(|s| !right.steps.last().unwrap().instances.contains_key(&s.id))
+        .unwrap()
+        .id
+        .clone();
 
     let mut elsewhere = right.clone();
     let write = &mut statement(&mut elsewhere, &copy).write;
@@ -312,7 +331,7 @@ schedule {
     refused(&elsewhere, Rule::Values);
 
     let mut early = right.clone();
-    bands(&mut early.last.schedule, &mut |node| {
+    bands(&mut last(&mut early).schedule, &mut |node| {
         if let Tree::Band { body, .. } = node
             && let Some(at) = body.iter().position(|n| *n == Tree::Leaf(copy.clone()))
         {
@@ -401,9 +420,9 @@ fn nonsense_is_malformed_and_a_small_budget_decides_nothing() {
         check(&c, OPERATIONS).unwrap_err().to_string()
     };
     assert!(spoilt(|c| c.version = 99).contains("version 99"));
-    assert!(spoilt(|c| c.last.statements[0].domain = "{ S0[i0 : }".into()).contains("E240"));
-    assert!(spoilt(|c| c.last.statements[0].write = "{ S9[] -> A0[] }".into()).contains("E240"));
-    assert!(spoilt(|c| c.last.schedule.truncate(1)).contains("not in the schedule"));
+    assert!(spoilt(|c| last(c).statements[0].domain = "{ S0[i0 : }".into()).contains("E240"));
+    assert!(spoilt(|c| last(c).statements[0].write = "{ S9[] -> A0[] }".into()).contains("E240"));
+    assert!(spoilt(|c| last(c).schedule.truncate(1)).contains("not in the schedule"));
     let verdict = check(&certificate(1), 3).unwrap();
     assert!(verdict.findings.is_empty() && !verdict.undecided.is_empty(), "{verdict:?}");
     assert!(!verdict.holds());

@@ -1,23 +1,22 @@
-//! Does the base compute what the source computes?
+//! Does the last program compute what the base computes, with values substituted and shared?
 //!
-//! A body of the base must be the body of the source with some reads replaced by the body of the only statement that
+//! A body of it must be the body of the base with some reads replaced by the body of the only statement that
 //! wrote what they read, at the instance that wrote it. That is right when nothing the substituted body reads is
 //! written again after that instance. A read may also go to another array that holds the same: both are written by
 //! the same statements, save their own name. Arrays that became constants are taken as they are.
 
-use super::order::before;
-use super::same::{executed, instances, mapped, parts};
+use super::guards::parts;
+use super::same::{mapped, rename};
 use super::*;
 use std::collections::HashSet;
 
 pub fn check(checker: &mut Checker) -> Result<()> {
-    executed(checker)?;
+    instances::check(checker)?;
     for statement in 0..checker.last.statements.len() {
-        if checker.origins[statement].is_none() {
+        if checker.is_new(statement) {
             checker.verdict.unproven.push(format!("what does {} compute, which is new", checker.id(statement)));
             continue;
         }
-        instances(checker, statement)?;
         let (mut unknown, mut substituted) = (false, 0);
         let id = checker.id(statement);
         checker.ask(
@@ -27,8 +26,9 @@ pub fn check(checker: &mut Checker) -> Result<()> {
                 let answer = matcher.statement(statement)?;
                 substituted = matcher.substituted;
                 unknown = answer == Answer::Unknown;
-                let (new, old) = (c.last.statements[statement].entry, origin(c, statement).0.entry);
-                let text = || format!("{id} computes `{}`, which is not `{}` of the source", new.body, old.body);
+                let new = c.last.statements[statement].entry;
+                let old = c.origins[statement].first().map_or("", |p| &c.base.statements[p.base].entry.body);
+                let text = || format!("{id} computes `{}`, which is not `{old}` of the stage before", new.body);
                 Ok((answer == Answer::No).then(|| Finding { rule: Rule::Values, text: text(), witness: None }))
             },
         )?;
@@ -37,14 +37,7 @@ pub fn check(checker: &mut Checker) -> Result<()> {
             checker.verdict.unproven.push(format!("does {id} compute what it did"));
         }
     }
-    dependences::check(checker, dependences::List::Ignored)
-}
-
-fn origin<'a, 'c>(c: &'a Checker<'c>, statement: usize) -> (&'a Statement<'c>, Option<&'a Map>) {
-    match &c.origins[statement] {
-        Some((base, map)) => (&c.base.statements[*base], Some(map)),
-        None => (&c.last.statements[statement], None),
-    }
+    Ok(())
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -124,8 +117,8 @@ impl<'a, 'c> Matcher<'a, 'c> {
     /// A statement of the base and the one of the source that it is.
     fn statement(&mut self, statement: usize) -> Result<Answer> {
         let c = self.c;
-        let (new, (old, map)) = (&c.last.statements[statement], origin(c, statement));
-        let Some(map) = map else { return Ok(Answer::Unknown) };
+        let [Piece { base, map, all: None }] = c.origins[statement].as_slice() else { return Ok(Answer::Unknown) };
+        let (new, old) = (&c.last.statements[statement], &c.base.statements[*base]);
         let all = new.domain.identity()?;
         if new.entry.kind != old.entry.kind || new.write.array != old.write.array {
             return Ok(Answer::No);
@@ -271,13 +264,8 @@ impl<'a, 'c> Matcher<'a, 'c> {
     fn stays(&self, reader: &Statement<'c>, n: usize) -> Result<bool> {
         let c = self.c;
         for writer in c.base.statements.iter().filter(|s| s.write.array == reader.reads[n].array) {
-            let condition = before(&reader.path, &writer.path);
-            if condition == "false" {
-                continue;
-            }
-            let bands = reader.path.shared(&writer.path);
-            let (from, to) = (reader.time(&c.ctx, &c.params, bands)?, writer.time(&c.ctx, &c.params, bands)?);
-            let order = from.apply_range(&c.condition(bands, &condition)?)?.apply_range(&to.reverse()?)?;
+            let number = |s: &Statement| c.base.index[s.entry.id.as_str()];
+            let Some(order) = c.base_order(number(reader), number(writer))? else { continue };
             let touch = reader.reads[n].may.apply_range(&writer.write.may.reverse()?)?;
             if !touch.intersect(&order)?.is_empty()? {
                 return Ok(false);
@@ -324,11 +312,4 @@ impl<'a, 'c> Matcher<'a, 'c> {
 
 fn read<'s>(statement: &'s Statement, n: usize) -> Result<&'s Access> {
     statement.reads.get(n).ok_or_else(|| malformed(format!("{} has no #{n}", statement.entry.id)))
-}
-
-/// `{ A3[o0, o1] -> A2[o0, o1] }`.
-fn rename(ctx: &Ctx, from: &str, to: &str, dims: usize) -> Result<Map> {
-    let variables: Vec<String> = (0..dims).map(|d| format!("o{d}")).collect();
-    let tuple = variables.join(", ");
-    Map::read(ctx, &format!("{{ {from}[{tuple}] -> {to}[{tuple}] }}"))
 }

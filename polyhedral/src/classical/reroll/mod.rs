@@ -23,7 +23,7 @@ use crate::aff::Aff;
 use crate::error::Result;
 use crate::expr::{Access, Expr};
 use crate::pass::{Pass, PassContext};
-use crate::program::{Array, ArrayId, Program, Role, Statement, StatementId, StatementKind};
+use crate::program::{Array, ArrayId, Program, Renaming, Role, Statement, StatementId, StatementKind};
 use crate::schedule_tree::{Band, Mark, Node};
 use indexmap::IndexMap;
 use runs::Run;
@@ -93,7 +93,10 @@ fn rewrite(program: &mut Program, run: &Run, rolled: Rolled) -> Vec<ArrayId> {
     let kept: Vec<StatementId> = run.group(0).flat_map(|n| program.schedule.roots[n].statements()).collect();
     let dropped: Vec<StatementId> =
         (1..run.count).flat_map(|i| run.group(i)).flat_map(|n| program.schedule.roots[n].statements()).collect();
-    for (id, statement) in kept.iter().zip(rolled.statements) {
+    for (n, (id, statement)) in kept.iter().zip(rolled.statements).enumerate() {
+        let later = dropped.iter().skip(n).step_by(kept.len());
+        let steps = [id].into_iter().chain(later).copied().collect();
+        program.history.renamings.push(Renaming::Steps { statement: *id, steps });
         *program.statement_mut(*id) = statement;
     }
     let all = run.start..run.start + run.period * run.count;

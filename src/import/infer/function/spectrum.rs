@@ -3,6 +3,7 @@
 
 use super::Function;
 use super::body::Body;
+use crate::import::infer::axes;
 use crate::import::infer::context::Step;
 use sirius_polyhedral::{Aff, DType};
 use std::f64::consts::{FRAC_PI_2, TAU};
@@ -26,6 +27,8 @@ struct Transform {
     inverse: bool,
     /// Of a real signal: only the first half of the spectrum is given out, or read by the inverse.
     onesided: bool,
+    /// 1 where the run chooses this axis, 0 where it leaves it as it is; none where the axis is known.
+    chosen: Option<Aff>,
 }
 
 /// The axis is an attribute, by default 1, before version 20, and then an input, by default the last of the signal.
@@ -33,7 +36,13 @@ fn dft(f: &mut Body) -> Step {
     let shape = f.shape("input")?;
     let axis = match f.node.int("axis") {
         Some(axis) => axis,
-        None if f.has("axis") => f.site().need_ints(2, "axis")?.first().copied().unwrap_or(0),
+        None if f.has("axis") => {
+            let axis = f.site().need_affs(2, "axis")?.into_iter().next().unwrap_or_default();
+            match axis.as_constant() {
+                Some(axis) => axis,
+                None => return along_any(f, axis),
+            }
+        }
         None if f.node.version < 20 => 1,
         None => -2,
     };
@@ -47,7 +56,34 @@ fn dft(f: &mut Body) -> Step {
         false if inverse && onesided => (shape[axis].clone() - 1.into()) * 2,
         false => shape[axis].clone(),
     };
-    transform(f, "input", Transform { axis, length, inverse, onesided }, "output")
+    transform(f, "input", Transform { axis, length, inverse, onesided, chosen: None }, "output")
+}
+
+/// An axis that is data: every axis in turn, with a matrix that leaves things as they are where it is not the one.
+fn along_any(f: &mut Body, axis: Aff) -> Step {
+    let shape = f.shape("input")?;
+    let rank = shape.len();
+    let chosen = f.cx.chosen(&[axis], rank)?.remove(0);
+    f.cx.require_zero(&chosen[rank - 1]);
+    let [inverse, onesided] = ["inverse", "onesided"].map(|name| f.node.int(name) == Some(1));
+    let extents: Vec<Aff> = shape[..rank - 1].iter().zip(&chosen).map(|(extent, c)| f.cx.mul(c, extent)).collect();
+    let extent = axes::sum(extents.into_iter());
+    let length = match f.has("dft_length") {
+        true => number(f, 1, "DFT length")?,
+        false if inverse && onesided => (extent - 1.into()) * 2,
+        false => extent,
+    };
+    let mut from = "input".to_string();
+    for (axis, chosen) in chosen.into_iter().enumerate().take(rank - 1) {
+        let to = format!("along_{axis}");
+        let transformed = Transform { axis, length: length.clone(), inverse, onesided, chosen: Some(chosen) };
+        transform(f, &from, transformed, &to)?;
+        from = to;
+    }
+    f.add(&match inverse && onesided {
+        true => format!("output = Slice({from}, [0], [1], [-1])"),
+        false => format!("output = Identity({from})"),
+    })
 }
 
 /// A positive number among the inputs.
@@ -94,7 +130,7 @@ fn stft(f: &mut Body) -> Step {
         "windowed = Identity(parts)"
     })?;
     let onesided = f.node.int("onesided") != Some(0);
-    transform(f, "windowed", Transform { axis: 2, length, inverse: false, onesided }, "output")
+    transform(f, "windowed", Transform { axis: 2, length, inverse: false, onesided, chosen: None }, "output")
 }
 
 /// `to = from` transformed. The axis is moved before the parts, both become one dimension, and that is multiplied
@@ -106,7 +142,11 @@ fn transform(f: &mut Body, from: &str, t: Transform, to: &str) -> Step {
     let parts = parts.ok_or_else(|| f.invalid("the last dimension must be 1 (real) or 2 (real and imaginary)"))?;
     let half = t.length.floor_div(2) + 1.into();
     let bins = if t.onesided && !t.inverse { half.clone() } else { t.length.clone() };
-    let results = if t.onesided && t.inverse { 1 } else { 2 };
+    let bins = match &t.chosen {
+        Some(chosen) => f.cx.mul(chosen, &bins) + f.cx.mul(&(Aff::constant(1) - chosen.clone()), &shape[t.axis]),
+        None => bins,
+    };
+    let results = if t.onesided && t.inverse && t.chosen.is_none() { 1 } else { 2 };
     f.float = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
     let work = f.float;
     table(f, &t, [shape[t.axis].clone(), parts.into(), bins.clone(), results.into()], half, work)?;
@@ -157,6 +197,17 @@ fn table(f: &mut Body, t: &Transform, [points, parts, bins, results]: [Aff; 4], 
              scaled = Div(Where(alone, read, Mul(read, 2.0)), whole)"
         }
     })?;
-    f.cast("rounded", "scaled", dtype)?;
+    match &t.chosen {
+        Some(chosen) => {
+            f.aff("chosen", chosen.clone())?;
+            f.add(
+                "same_part = Equal(Range(0, results, 1), Unsqueeze(Range(0, parts, 1), [1, 2]))
+                 same = CastLike(And(Equal(n, k), same_part), turn)
+                 entries = Where(Equal(chosen, 1), scaled, same)",
+            )?;
+        }
+        None => f.add("entries = Identity(scaled)")?,
+    }
+    f.cast("rounded", "entries", dtype)?;
     f.add("table = Reshape(rounded, matrix)")
 }

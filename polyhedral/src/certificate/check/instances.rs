@@ -1,0 +1,146 @@
+//! Is every instance of the base one of the last program, and runs each once?
+//!
+//! A statement may be several of the base, each for some of its instances, and an instance may stand for several of one
+//! statement: `merged` says when that is right. Instances that are none of the base (a loop that does not run at all had
+//! none) write only what nobody touches. A statement may be missing when nothing reads what it wrote.
+
+use super::*;
+use crate::certificate::ArrayRole;
+use std::collections::HashSet;
+
+pub fn check(checker: &mut Checker) -> Result<()> {
+    executed(checker)?;
+    for statement in 0..checker.last.statements.len() {
+        if !checker.is_new(statement) {
+            own(checker, statement)?;
+        }
+        once(checker, statement)?;
+    }
+    Ok(())
+}
+
+/// Every statement of the base is in the last program with all of its instances, or nobody misses it.
+fn executed(checker: &mut Checker) -> Result<()> {
+    let read: HashSet<String> =
+        checker.last.statements.iter().flat_map(|s| &s.reads).map(|access| access.array.clone()).collect();
+    for base in 0..checker.base.statements.len() {
+        if checker.pieces().any(|(_, p)| p.base == base) {
+            covered(checker, base)?;
+            continue;
+        }
+        let statement = &checker.base.statements[base];
+        let array = statement.write.array.as_str();
+        let output = checker.base.arrays[array].entry.role == ArrayRole::Output;
+        if checker.last.arrays.get(array).is_some_and(|a| a.entry.role == ArrayRole::Constant) {
+            checker.verdict.assumed += 1;
+            continue;
+        }
+        if output || read.contains(array) {
+            let text = format!("{} is not executed, but {array}, which it writes, is needed", statement.entry.id);
+            checker.say(Rule::Instances, text);
+        }
+    }
+    Ok(())
+}
+
+/// The instances of a statement of the base are divided among those of the last program.
+fn covered(checker: &mut Checker, base: usize) -> Result<()> {
+    let id = checker.base.statements[base].entry.id.as_str();
+    checker.ask(
+        || format!("is every instance of {id} executed"),
+        |c| {
+            let old = &c.base.statements[base];
+            let wrong = |text: String| Ok(Some(Finding { rule: Rule::Instances, text, witness: None }));
+            let mut left = old.domain.clone();
+            for (statement, piece) in c.pieces().filter(|(_, p)| p.base == base) {
+                let image = piece.all.as_ref().unwrap_or(&piece.map).range()?;
+                let rest = left.subtract(&image)?;
+                let beyond = image.subtract(&left)?;
+                if let Some(at) = point(&beyond.intersect(&old.domain)?, id)? {
+                    return wrong(format!("two statements claim to be {at}"));
+                }
+                if let Some(at) = point(&beyond, id)? {
+                    return wrong(format!("{} executes {at}", c.id(statement)));
+                }
+                left = rest;
+            }
+            match point(&left, id)? {
+                Some(at) => wrong(format!("{at} of the base is not executed")),
+                None => Ok(None),
+            }
+        },
+    )
+}
+
+/// Each instance of a statement is one of the base, or some that are nobody else's.
+fn own(checker: &mut Checker, statement: usize) -> Result<()> {
+    let id = checker.id(statement);
+    checker.ask(
+        || format!("are the instances of {id} those of the base"),
+        |c| {
+            let domain = &c.last.statements[statement].domain;
+            let mut left = domain.clone();
+            for piece in &c.origins[statement] {
+                let here = piece.map.domain()?;
+                if let Some(at) = point(&here.intersect(&domain.subtract(&left)?)?, id)? {
+                    let text = format!("{at} is said to be an instance of two statements");
+                    return Ok(Some(Finding { rule: Rule::Instances, text, witness: None }));
+                }
+                left = left.subtract(&here)?;
+                let map = match &piece.all {
+                    Some(all) if all.reverse()?.is_single_valued()? => continue,
+                    Some(all) => all,
+                    None => &piece.map,
+                };
+                if let Some(bad) = collision(&c.ctx, map)? {
+                    return witness(&bad, [id, id], Rule::Instances, || "two instances are one of the base".into());
+                }
+            }
+            match left.is_empty()? {
+                true => Ok(None),
+                false => unseen(c, statement, &left),
+            }
+        },
+    )
+}
+
+/// Instances that are none of the base: no other instance touches what they write.
+fn unseen(c: &Checker, statement: usize, extra: &Set) -> Result<Option<Finding>> {
+    let new = &c.last.statements[statement];
+    let array = &c.last.arrays[new.write.array.as_str()].entry;
+    let id = c.id(statement);
+    let at = || Ok(point(extra, id)?.unwrap_or_else(|| id.to_string()));
+    let wrong = |text: String| Ok(Some(Finding { rule: Rule::Instances, text, witness: None }));
+    if array.role != ArrayRole::Temp || c.origins[statement].iter().all(|p| p.all.is_none()) {
+        return wrong(format!("{} is no instance of the base", at()?));
+    }
+    let written = new.write.may.intersect_domain(extra)?.range()?;
+    for (other, s) in c.last.statements.iter().enumerate() {
+        let mut known = s.domain.clone();
+        if other == statement || c.origins[other].iter().any(|p| p.all.is_some()) {
+            let pieces = c.origins[other].iter().map(|p| p.map.domain()).collect::<Result<Vec<Set>>>()?;
+            known = pieces.iter().skip(1).try_fold(pieces[0].clone(), |all, p| all.union(p))?;
+        }
+        for access in s.accesses().filter(|a| a.array == array.id) {
+            if !access.may.intersect_domain(&known)?.range()?.intersect(&written)?.is_empty()? {
+                return wrong(format!("{} is no instance of the base, but {} uses what it writes", at()?, c.id(other)));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// No two instances have one time.
+fn once(checker: &mut Checker, statement: usize) -> Result<()> {
+    let id = checker.id(statement);
+    checker.ask(
+        || format!("do the instances of {id} have different times"),
+        |c| {
+            let path = &c.last.statements[statement].path;
+            match collision(&c.ctx, &c.time(statement, path.bands.len())?)? {
+                Some(bad) => witness(&bad, [id, id], Rule::Instances, || "two instances have one time".into()),
+                None => Ok(None),
+            }
+        },
+    )
+}

@@ -1,0 +1,208 @@
+//! What it costs or saves to run two nests block by block: the model behind `fuse-tiles`.
+//!
+//! The bytes that flow come closer, for a block of both nests touches less than all of both; what does not depend on
+//! the block (weights) is read again in every block; every block costs a loop iteration. Cycles at the parameters'
+//! typical values.
+
+use super::axis::{Axis, Ratio, axes, blocks, ratio};
+use super::group;
+use crate::aff::gcd;
+use crate::cost::overhead::LOOP_CYCLES;
+use crate::cost::reuse::{Footprint, cycles_per_byte, fixed_around, footprint, total};
+use crate::machine::Machine;
+use crate::program::{ArrayId, Program, StatementId};
+use crate::transform::{self, Path};
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+
+/// A producer, a consumer, and the arrays between them.
+pub struct Pair<'p> {
+    pub program: &'p Program,
+    /// Arrays that never reach memory.
+    pub apart: &'p HashSet<ArrayId>,
+    /// Arrays that the first writes and the second reads.
+    pub flows: Vec<ArrayId>,
+    /// Where the two are in the tree.
+    pub tops: [Path; 2],
+}
+
+/// A way to run two nests block by block.
+#[derive(Clone)]
+pub struct Choice {
+    /// The two loops, and the factors that they are strip-mined by.
+    pub loops: [Axis; 2],
+    pub factors: [i64; 2],
+    pub count: i64,
+    /// Bytes that flow.
+    pub flow: f64,
+    pub cycles: Cycles,
+}
+
+/// Cycles for the bytes that two nests touch, as far as they depend on whether the nests run block by block.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cycles {
+    pub apart: f64,
+    pub fused: f64,
+}
+
+impl Cycles {
+    pub fn gain(self) -> f64 {
+        self.apart - self.fused
+    }
+}
+
+/// Why two nests do not run block by block.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Declined {
+    /// It would cost more.
+    Slower { count: i64, cycles: Cycles },
+    /// No number of blocks suits both loops and the workers.
+    NoCount,
+    /// No two loops decide the same elements.
+    NoLoops,
+}
+
+impl fmt::Display for Declined {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Declined::Slower { count, cycles } => write!(f, "{count} blocks would cost {:.0} cycles", -cycles.gain()),
+            Declined::NoCount => f.write_str("no number of blocks suits both loops and the workers"),
+            Declined::NoLoops => f.write_str("no two loops decide the same elements"),
+        }
+    }
+}
+
+impl Pair<'_> {
+    pub fn names(&self) -> String {
+        let names: Vec<&str> = self.flows.iter().map(|a| self.program.array(*a).name.as_str()).collect();
+        names.join(", ")
+    }
+
+    /// The cheapest blocks, or why not.
+    pub fn best(&self, machine: &Machine) -> std::result::Result<Choice, Declined> {
+        let [first, second] = [0, 1].map(|n| axes(self.program, &self.tops[n]));
+        let whole = [0, 1].map(|n| self.footprint(n, None));
+        let mut best: Option<Choice> = None;
+        let mut met = false;
+        let long = |axis: &&Axis| self.program.params.hint(&axis.extent) > 1;
+        for a in first.iter().filter(long) {
+            for c in second.iter().filter(long) {
+                let Some(ratio) = self.ratio(a, c) else { continue };
+                met = true;
+                for factors in self.factors(a, ratio) {
+                    let Some(count) = self.count(a, c, factors, machine) else { continue };
+                    let choice = self.choice(&whole, [a, c], factors, count, machine);
+                    if best.as_ref().is_none_or(|b| choice.cycles.gain() > b.cycles.gain()) {
+                        best = Some(choice);
+                    }
+                }
+            }
+        }
+        match best {
+            Some(choice) if choice.cycles.gain() > 0.0 => Ok(choice),
+            Some(Choice { count, cycles, .. }) => Err(Declined::Slower { count, cycles }),
+            None if met => Err(Declined::NoCount),
+            None => Err(Declined::NoLoops),
+        }
+    }
+
+    /// What it costs to share two loops as they are, the outermost ones or those inside loops of one iteration; `None` where
+    /// they do not run over one range.
+    pub fn outermost(&self, paths: &[Path; 2], machine: &Machine) -> Option<Choice> {
+        let axis = |n: usize| {
+            let band = transform::band_at(&self.program.schedule, &paths[n])?;
+            let mut extents = band.members.iter().map(|(s, value)| group::extent_of(self.program, *s, value));
+            let extent = extents.next()??;
+            let axis = Axis { path: paths[n].clone(), depth: 0, extent };
+            extents.all(|e| e.as_ref() == Some(&axis.extent)).then_some(axis)
+        };
+        let (a, c) = (axis(0)?, axis(1)?);
+        let whole = [0, 1].map(|n| self.footprint(n, None));
+        let count = self.program.params.hint(&a.extent);
+        (a.extent == c.extent).then(|| self.choice(&whole, [&a, &c], [1, 1], count, machine))
+    }
+
+    /// By how much two loops are strip-mined to meet. Where nothing flows, any blocks do that divide both loops.
+    fn ratio(&self, a: &Axis, c: &Axis) -> Option<Ratio> {
+        if !self.flows.is_empty() {
+            return ratio(self.program, a, c, &self.flows);
+        }
+        match (a.extent.as_constant(), c.extent.as_constant()) {
+            _ if a.extent == c.extent => Some(Ratio { first: 1, second: 1 }),
+            (Some(a), Some(c)) => {
+                let common = gcd(a, c);
+                (common > 1).then_some(Ratio { first: a / common, second: c / common })
+            }
+            _ => None,
+        }
+    }
+
+    /// Factors to try: common blocks, and powers of two of them.
+    fn factors(&self, producer: &Axis, ratio: Ratio) -> impl Iterator<Item = [i64; 2]> {
+        let longest = self.program.params.hint(&producer.extent).max(1);
+        let multiples = (0..62).map(|n| 1i64 << n).take_while(move |m| m.saturating_mul(ratio.first) < longest);
+        multiples.map(move |m| [m * ratio.first, m * ratio.second])
+    }
+
+    /// The number of blocks, when it is the same of both loops, more than one, and divides among the workers.
+    fn count(&self, a: &Axis, c: &Axis, factors: [i64; 2], machine: &Machine) -> Option<i64> {
+        let number = blocks(&a.extent, factors[0]);
+        let workers = machine.threads as i64;
+        let count = self.program.params.hint(&number);
+        let even = count % workers == 0 || count >= 4 * workers;
+        (number == blocks(&c.extent, factors[1]) && count > 1 && even).then_some(count)
+    }
+
+    fn choice(
+        &self,
+        whole: &[Footprint; 2],
+        loops: [&Axis; 2],
+        factors: [i64; 2],
+        count: i64,
+        machine: &Machine,
+    ) -> Choice {
+        let block = [0, 1].map(|n| self.footprint(n, Some((loops[n], factors[n]))));
+        let apart = cycles_per_byte(union(whole), machine);
+        let together = cycles_per_byte(union(&block), machine);
+        let flow: f64 = self.flows.iter().map(|a| whole[0].get(a).copied().unwrap_or(0.0)).sum();
+        let mut cycles =
+            Cycles { apart: 2.0 * flow * apart, fused: 2.0 * flow * together + count as f64 * LOOP_CYCLES };
+        for n in 0..2 {
+            for (array, bytes) in whole[n].iter().filter(|(a, _)| !self.flows.contains(a)) {
+                if block[n][array] > 0.99 * bytes {
+                    let before = match (loops[n].depth, factors[n]) {
+                        // Its loops read this again in every iteration as it is.
+                        (0, 1) => count as f64 * cycles_per_byte(total(&block[n]), machine),
+                        _ => apart,
+                    };
+                    cycles.apart += bytes * before;
+                    cycles.fused += bytes * before.max(count as f64 * together);
+                }
+            }
+        }
+        Choice { loops: loops.map(Axis::clone), factors, count, flow, cycles }
+    }
+
+    /// What nest `n` touches in one run of the list, or in one block.
+    fn footprint(&self, n: usize, block: Option<(&Axis, i64)>) -> Footprint {
+        let top = &self.tops[n];
+        let around = fixed_around(self.program, top);
+        let band = block.and_then(|(axis, size)| Some((transform::band_at(&self.program.schedule, &axis.path)?, size)));
+        let own: HashMap<StatementId, usize> =
+            band.iter().flat_map(|(b, _)| b.members.iter().filter_map(|(s, v)| Some((*s, v.as_iter()?)))).collect();
+        let span = |s: StatementId, d: usize| match band {
+            _ if around.contains(&(s, d)) => Some(1),
+            Some((_, size)) if own.get(&s) == Some(&d) => Some(size),
+            _ => None,
+        };
+        let statements: Vec<StatementId> =
+            transform::band_at(&self.program.schedule, top).map_or(vec![], |b| b.members.keys().copied().collect());
+        footprint(self.program, &statements, self.apart, &span)
+    }
+}
+
+/// Bytes that two nests touch together.
+fn union(both: &[Footprint; 2]) -> f64 {
+    let more = both[1].iter().map(|(a, bytes)| (bytes - both[0].get(a).copied().unwrap_or(0.0)).max(0.0));
+    total(&both[0]) + more.sum::<f64>()
+}
