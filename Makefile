@@ -17,6 +17,9 @@ ANSWERS := PYTHONPATH=target/python $(PYTHON)
 
 # Models of docs/ablation.md.
 ABLATED := bert_base.ts lstm_10x256.ts greedy_loop.ts scan_gru.dynamo mmoe.ts mobilenet_v2.ts swin_t.ts silero_vad_v6_seq
+ELEMENTWISE := elem20_cheap elem20_mix layer_norm softmax
+# Where times are taken; empty where the user may not have a processor alone.
+PIN := $(if $(filter 0,$(shell id -u)),--pin 1)
 
 .PHONY: setup demo test models random-shapes examples ablation
 .NOTPARALLEL:
@@ -61,7 +64,9 @@ ablation: models
 	cargo build --release
 	$(ANSWERS) models/restore.py swin_t.ts
 	$(ANSWERS) models/answers.py swin_t.ts
-	$(PYTHON) bench/ablation.py $(SIRIUS) $(addprefix models/fetched/,$(ABLATED)) --keep target/ablation > docs/ablation.md
+	$(ANSWERS) bench/elementwise.py target/elementwise
+	$(PYTHON) bench/ablation.py $(SIRIUS) $(addprefix target/elementwise/,$(ELEMENTWISE)) \
+	  $(addprefix models/fetched/,$(ABLATED)) --keep target/ablation $(PIN) > docs/ablation.md
 
 # The C and Python programs of examples/, on a tiny committed model.
 examples: setup

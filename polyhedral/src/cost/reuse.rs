@@ -39,10 +39,12 @@ fn touched(program: &Program, id: StatementId, access: &Access, span: &dyn Fn(us
     let statement = program.statement(id);
     let hint = |p| Some(program.params.get(p).hint);
     let last = |d: usize| span(d).unwrap_or_else(|| program.params.hint(&statement.extents[d])).max(1) - 1;
-    let planes = access.index.iter().zip(&array.extents).map(|(index, extent)| {
+    let dims = array.extents.iter().zip(&array.fold);
+    let planes = access.index.iter().zip(dims).map(|(index, (extent, fold))| {
         let all = program.params.hint(extent).max(1);
         let (low, high) = subscript_range(index, all, &|p| (hint(p), hint(p)), &|d| (Some(0), Some(last(d))));
-        (high - low + 1).max(1)
+        let count = (high - low + 1).max(1);
+        fold.map_or(count, |window| count.min(window))
     });
     planes.map(|n| n as f64).product::<f64>() * array.dtype.size() as f64
 }
