@@ -83,7 +83,8 @@ fn place_node(exits: &[ArrayId], node: Nest) -> Nest {
             let mut body = place_list(exits, body);
             let mut outside = Vec::new();
             // First, so that an exit predicate below a test that stays the same is the first test of the body.
-            while let Some(guard) = whole_body_guard(&body).filter(|g| !uses(g, var) && kind != Mark::Barrier).cloned() {
+            while let Some(guard) = whole_body_guard(&body).filter(|g| !uses(g, var) && kind != Mark::Barrier).cloned()
+            {
                 body = guarded_part(body);
                 outside.push(guard);
             }
@@ -91,10 +92,10 @@ fn place_node(exits: &[ArrayId], node: Nest) -> Nest {
                 body = leave_early(exits, var, body).unwrap_or_else(|body| cleared(exits, var, body));
             }
             let inner = Nest::Loop { var, lower, upper, kind, body };
-            outside.into_iter().rev().fold(inner, |node, guard| Nest::If {
-                condition: Condition::Guard(guard),
-                body: vec![node],
-            })
+            outside
+                .into_iter()
+                .rev()
+                .fold(inner, |node, guard| Nest::If { condition: Condition::Guard(guard), body: vec![node] })
         }
         other => other,
     }
