@@ -234,7 +234,7 @@ pub fn optimize(
             session.dump_file(pass, "poly", |to| forms::save_program(program, to))
         };
         let driver = DriverOptions {
-            disabled: disabled(options),
+            disabled: options.disabled.clone(),
             bisect_limit: options.pass_limit,
             verify_each: options.verify_each,
             dump: Some(&mut dump),
@@ -252,13 +252,6 @@ pub fn optimize(
         session.phase("fusion report", |_| FusionReport::of(groups, &target.machine, &program.name)?.save(path))?;
     }
     Ok(report)
-}
-
-/// What the user switched off, and what a certificate cannot follow: a sunk statement does not run where its counterpart
-/// does.
-fn disabled(options: &CompileOptions) -> BTreeSet<String> {
-    let unproven = options.certificate.iter().map(|_| "sink".to_string());
-    options.disabled.iter().cloned().chain(unproven).collect()
 }
 
 /// Name and version of the compiler.

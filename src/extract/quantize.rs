@@ -8,7 +8,7 @@ use super::conv::{Operands, convolve};
 use super::matmul::product;
 use super::terms::*;
 use crate::graph::{Node, TensorId};
-use sirius_polyhedral::{BinaryOp, DType, Expr, Result};
+use sirius_polyhedral::{ArrayId, BinaryOp, DType, Expr, Result};
 
 /// A tensor minus its zero point, in type `to`. A zero point per channel lies along `axis`.
 pub fn centred(b: &mut Builder, tensor: TensorId, zero: Option<TensorId>, axis: usize, to: DType) -> Result<View> {
@@ -112,21 +112,30 @@ pub fn dynamic_quantize_linear(b: &mut Builder, node: &Node) -> Result<()> {
         b.load(array, vec![])
     };
     let (low, high) = (extreme(BinaryOp::Min, "min"), extreme(BinaryOp::Max, "max"));
-    let (scale, zero) = (output(node, 1)?, output(node, 2)?);
-    let s = b.define(scale);
+    let s = result(b, node, 1, &format!("{name}_scale"), DType::F32);
     let range = div(sub(high, low.clone()), lit(255.0, DType::F32));
     let id = b.assign(&[], s, vec![], range);
     b.emit(vec![leaf(id)]);
     let s = b.load(s, vec![]);
-    let z = b.define(zero);
+    let z = result(b, node, 2, &format!("{name}_zero"), DType::U8);
     // Data that is all zero has scale 0; a step of any other size gives the zeros that it stands for.
     let s = Expr::select(eq(s.clone(), lit(0.0, DType::F32)), lit(1.0, DType::F32), s);
     let point = round(min(max(div(neg(low), s.clone()), lit(0.0, DType::F32)), lit(255.0, DType::F32)));
     let id = b.assign(&[], z, vec![], Expr::cast(DType::U8, point));
     b.emit(vec![leaf(id)]);
     let z = b.load(z, vec![]);
-    b.pointwise(output(node, 0)?, quantized(x, s, Some(z), DType::U8, None));
+    if let Some(target) = node.output(0) {
+        b.pointwise(target, quantized(x, s, Some(z), DType::U8, None));
+    }
     Ok(())
+}
+
+/// The array of the scalar result `n`; one of its own where nothing reads the result.
+fn result(b: &mut Builder, node: &Node, n: usize, name: &str, dtype: DType) -> ArrayId {
+    match node.output(n) {
+        Some(tensor) => b.define(tensor),
+        None => b.temp(name, dtype, vec![]),
+    }
 }
 
 /// `MatMulInteger`: a left zero point per row, a right one per column.

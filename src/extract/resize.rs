@@ -171,7 +171,8 @@ fn real(b: &mut Builder, tensor: TensorId, n: usize) -> Result<Expr> {
 fn run_time_scales(b: &mut Builder, node: &Node, rank: usize) -> Result<Vec<Option<Expr>>> {
     let mut scales = vec![None; rank];
     let given = node.input(2).filter(|_| node.op == "Resize" && node.version >= 11);
-    let open = |t: &TensorId| !b.shape(*t).first().is_some_and(|e| e.is_constant(0)) && b.graph.tensor(*t).floats().is_none();
+    let open =
+        |t: &TensorId| !b.shape(*t).first().is_some_and(|e| e.is_constant(0)) && b.graph.tensor(*t).floats().is_none();
     if let Some(tensor) = given.filter(open) {
         for (n, d) in resized_axes(node, rank)?.into_iter().enumerate() {
             scales[d] = Some(real(b, tensor, n)?);
@@ -216,14 +217,7 @@ pub fn resize(b: &mut Builder, node: &Node) -> Result<()> {
 }
 
 /// The given value where a crop reaches beyond the source.
-fn extrapolated(
-    b: &mut Builder,
-    mode: &Mode,
-    t: DType,
-    value: Expr,
-    shapes: (&[Aff], &[Aff]),
-    scales: &[f64],
-) -> Expr {
+fn extrapolated(b: &mut Builder, mode: &Mode, t: DType, value: Expr, shapes: (&[Aff], &[Aff]), scales: &[f64]) -> Expr {
     let fill = lit(f64::from(mode.node.float("extrapolation_value").unwrap_or(0.0)), t);
     let mut value = value;
     for d in 0..mode.crops.len() {

@@ -89,13 +89,7 @@ pub fn pass(
 
 /// The filter of linear or cubic interpolation, made wider where the result is smaller: the sum over as many taps as
 /// it reaches, divided by the sum of their weights. In a loop over `own`.
-fn filtered(
-    b: &mut Builder,
-    mode: &Mode,
-    r: &Resized,
-    (whole, dtype, t): (&View, DType, DType),
-    own: &Dims,
-) -> Expr {
+fn filtered(b: &mut Builder, mode: &Mode, r: &Resized, (whole, dtype, t): (&View, DType, DType), own: &Dims) -> Expr {
     let cubic = mode.interpolation == "cubic";
     let narrow = min(scale(mode, r), lit(1.0, REAL));
     let half = ceil(div(lit(if cubic { 2.0 } else { 1.0 }, REAL), narrow.clone()));
@@ -135,15 +129,8 @@ fn filtered(
     let share = div(weight, b.load(weights, vec![b.iter(r.d)]));
     let value = mul(convert(dtype, t, b.at(whole, &at)), Expr::cast(t, share));
     let name = format!("{}_filtered{}", b.origin.node, r.d);
-    let sum = Reduction {
-        name: &name,
-        dtype: t,
-        op: BinaryOp::Add,
-        init: lit(0.0, t),
-        dims: &over,
-        parallel: rank,
-        value,
-    };
+    let sum =
+        Reduction { name: &name, dtype: t, op: BinaryOp::Add, init: lit(0.0, t), dims: &over, parallel: rank, value };
     let (acc, nodes) = accumulate(b, sum);
     let nest = b.bands(0..rank, nodes);
     b.emit(nest);

@@ -144,10 +144,10 @@ fn best(program: &Program, parent: &[usize], at: usize, apart: &HashSet<ArrayId>
 /// Says what stays apart in a list, once all is done.
 fn say_missed(program: &Program, parent: &[usize], apart: &HashSet<ArrayId>, cx: &mut PassContext) {
     let nodes = children(&program.schedule, parent);
-    for at in 0..nodes.len() {
+    for (at, node) in nodes.iter().enumerate() {
         for (_, _, pair) in candidates(program, parent, at, apart) {
             if let Err(why) = pair.best(cx.machine) {
-                cx.missed(NAME, &origin(program, &nodes[at]), format!("{}: {why}", pair.names()));
+                cx.missed(NAME, &origin(program, node), format!("{}: {why}", pair.names()));
             }
         }
     }

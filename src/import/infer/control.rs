@@ -3,7 +3,7 @@
 use super::assume::{Fact, hull};
 use super::context::{Context, State, Step, Stop};
 use super::{batch_scan, carried, counter, grow, sequence, single};
-use crate::graph::{Attribute, Block, COUNTERS, Node, TensorId};
+use crate::graph::{Attribute, Block, COUNTERS, Node, TensorId, sources};
 use crate::import::inputs::identifier;
 use sirius_polyhedral::{Aff, DType, Error, Param, ParamDef};
 
@@ -218,7 +218,7 @@ impl Context<'_> {
             let trips = self.trip_count(&node, forever)?;
             for (output, &slice) in node.outputs[carried..].iter().zip(&body.outputs[1 + carried..]) {
                 let Some(output) = output else { continue };
-                let (dtype, mut shape) = self.slice_type(slice, first)?;
+                let (dtype, mut shape) = self.slice_type(&node, slice, first)?;
                 shape.insert(0, trips.clone());
                 self.set_tensor(*output, dtype, shape)?;
             }
@@ -229,7 +229,7 @@ impl Context<'_> {
     }
 
     /// The type of what a loop collects of every step; the body has the parameters from number `first` on.
-    fn slice_type(&self, slice: TensorId, first: usize) -> Step<(DType, Vec<Aff>)> {
+    fn slice_type(&self, node: &Node, slice: TensorId, first: usize) -> Step<(DType, Vec<Aff>)> {
         let (dtype, shape) = self.type_of(slice);
         if shape.iter().any(|extent| self.is_local(extent, first)) {
             let message = format!(
@@ -237,7 +237,11 @@ impl Context<'_> {
                 self.graph.tensor(slice).name,
                 self.show_shape(&shape)
             );
-            return Err(Error::unsupported("E112", message).help("give every step's value one size, with Pad").into());
+            // With a known number of steps, their sizes may turn out to be one.
+            let trips = node.input(0).filter(|id| node.op == "Loop" && self.graph.tensor(*id).ints().is_none());
+            let advice = trips.map(|id| sources::advice(self.draft, &self.graph.params, id));
+            let help = advice.unwrap_or_else(|| "give every step's value one size, with Pad".to_string());
+            return Err(Error::unsupported("E112", message).help(help).into());
         }
         Ok((dtype, shape))
     }
@@ -399,7 +403,7 @@ impl Context<'_> {
         self.carry_out(&node, &initial, &body.outputs[..states], first)?;
         for (k, &slice) in body.outputs[states..].iter().enumerate() {
             let Some(output) = node.output(states + k) else { continue };
-            let (dtype, mut shape) = self.slice_type(slice, first)?;
+            let (dtype, mut shape) = self.slice_type(&node, slice, first)?;
             let axis = scan_axis(&node, "scan_output_axes", k, shape.len() + 1)?;
             shape.insert(axis, length.clone());
             self.set_tensor(output, dtype, shape)?;

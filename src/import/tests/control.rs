@@ -211,8 +211,8 @@ fn a_slice_at_the_step_has_one_element() {
 #[test]
 fn what_a_loop_collects_may_not_change_in_size() {
     // Steps 5 and 6 would take nothing.
-    for (weights, inputs) in [(vec![weight("trips", &[], &[7])], vec![]), (vec![], vec![value("trips", INT64, &[])])] {
-        let error = sliced(weights, inputs).unwrap_err();
-        assert!(error.to_string().contains("sizes of their own"), "{error}");
-    }
+    let error = sliced(vec![weight("trips", &[], &[7])], vec![]).unwrap_err();
+    assert!(error.to_string().contains("sizes of their own"), "{error}");
+    let error = sliced(vec![], vec![value("trips", INT64, &[])]).unwrap_err();
+    assert!(error.diagnostic().help.as_deref().unwrap().contains("--value trips=.."), "{error}");
 }

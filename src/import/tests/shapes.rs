@@ -236,7 +236,10 @@ fn initializers_that_are_also_inputs_are_weights() {
 #[test]
 fn shapes_from_data_say_which_input_and_how_to_go_on() {
     let inputs = vec![value("x", FLOAT, &["n", "6", "2"]), value("split", INT64, &[])];
-    let nodes = vec![node("SplitToSequence", "x split", "s", vec![]), node("ConcatFromSequence", "s", "y", vec![int("axis", 0)])];
+    let nodes = vec![
+        node("SplitToSequence", "x split", "s", vec![]),
+        node("ConcatFromSequence", "s", "y", vec![int("axis", 0)]),
+    ];
     let error = import(&model(GraphProto { ..graph(inputs, vec![], nodes, "y") })).unwrap_err();
     assert_eq!(error.diagnostic().code, "E112");
     assert!(error.to_string().contains("SplitToSequence takes its split (input 1, \"split\") at run time"), "{error}");

@@ -178,7 +178,7 @@ fn base_ordered(c: &Checker, first: usize, second: usize, array: &str, relation:
 
 /// The statements of the base that decide where this one stands, each with the map to its instances: those that it is,
 /// or those of the readers of a copy, through further copies too.
-fn stands_for(c: &Checker, statement: usize) -> Result<Rc<Vec<(usize, Map)>>> {
+fn stands_for(c: &Checker, statement: usize) -> Result<Rc<Stands>> {
     if let Some(known) = c.stands.borrow().get(&statement) {
         return Ok(known.clone());
     }
@@ -188,7 +188,7 @@ fn stands_for(c: &Checker, statement: usize) -> Result<Rc<Vec<(usize, Map)>>> {
 }
 
 /// As [`stands_for`], after the copies `seen`: a copy that leads back to itself has no reader there.
-fn through(c: &Checker, statement: usize, seen: &[usize]) -> Result<Vec<(usize, Map)>> {
+fn through(c: &Checker, statement: usize, seen: &[usize]) -> Result<Stands> {
     if !c.is_new(statement) {
         return Ok(c.origins[statement].iter().map(|p| (p.base, p.map.clone())).collect());
     }

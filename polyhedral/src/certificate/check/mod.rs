@@ -149,6 +149,9 @@ struct Piece {
     all: Option<Map>,
 }
 
+/// Statements of the base, each with the map to its instances.
+type Stands = Vec<(usize, Map)>;
+
 /// Everything that the parts share.
 struct Checker<'c> {
     certificate: &'c Certificate,
@@ -164,7 +167,7 @@ struct Checker<'c> {
     times: RefCell<HashMap<(usize, usize), Map>>,
     base_times: RefCell<HashMap<(usize, usize), Map>>,
     /// What decides where a statement stands.
-    stands: RefCell<HashMap<usize, Rc<Vec<(usize, Map)>>>>,
+    stands: RefCell<HashMap<usize, Rc<Stands>>>,
     /// Pairs of times, by number of loops and condition.
     conditions: RefCell<HashMap<(usize, String), Map>>,
 }
