@@ -232,7 +232,8 @@ pub fn group(b: &mut Builder, node: &Node) -> Result<()> {
     let (source, target) = (input(node, 0)?, output(node, 0)?);
     let shape = b.shape(source);
     let groups = node.int("num_groups").unwrap_or(0);
-    let channels = shape.get(1).and_then(Aff::as_constant).unwrap_or(0);
+    let channels = shape.get(1).and_then(Aff::as_constant);
+    let channels = channels.ok_or_else(|| unsupported_form(node, "the channels must be constant"))?;
     if groups <= 0 || channels % groups != 0 {
         return Err(invalid(node, format!("{groups} groups of {channels} channels")));
     }

@@ -220,9 +220,9 @@ pub fn resize(b: &mut Builder, node: &Node) -> Result<()> {
 fn extrapolated(b: &mut Builder, mode: &Mode, t: DType, value: Expr, shapes: (&[Aff], &[Aff]), scales: &[f64]) -> Expr {
     let fill = lit(f64::from(mode.node.float("extrapolation_value").unwrap_or(0.0)), t);
     let mut value = value;
-    for d in 0..mode.crops.len() {
+    for (d, &scale) in scales.iter().enumerate() {
         if mode.regions[d].is_some() {
-            let resized = Resized { d, from: &shapes.0[d], to: &shapes.1[d], scale: scales[d] };
+            let resized = Resized { d, from: &shapes.0[d], to: &shapes.1[d], scale };
             value = Expr::select(resize_symbolic::inside(b, mode, &resized), value, fill.clone());
         }
         let (Some(from), Some(to)) = (shapes.0[d].as_constant(), shapes.1[d].as_constant()) else { continue };

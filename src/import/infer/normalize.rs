@@ -9,13 +9,22 @@ use sirius_polyhedral::{Aff, DType};
 pub const RULES: Family = &[
     ("BatchNormalization", batch),
     ("InstanceNormalization", like_input),
-    ("GroupNormalization", like_input),
+    ("GroupNormalization", group),
     ("LpNormalization", like_input),
     ("MeanVarianceNormalization", like_input),
     ("RMSNormalization", like_input),
     ("LRN", like_input),
     ("LayerNormalization", layer),
 ];
+
+/// From version 21 on there is one scale per channel, which says how many channels there are.
+fn group(site: &mut Site) -> Step {
+    let (x, scale) = (site.shape(0)?, site.shape(1)?);
+    if let (Some(channels), Some(scales), true) = (x.get(1), scale.first(), site.node.version >= 21) {
+        site.same(channels, scales)?;
+    }
+    like_input(site)
+}
 
 fn like_input(site: &mut Site) -> Step {
     let (dtype, shape) = (site.dtype(0)?, site.shape(0)?);
