@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// Passes without which every operator is a kernel of its own, tiled and in registers as well as the others.
-const UNFUSED: [&str; 10] = ["dce", "cse", "fold", "reroll", "sink", "forward", "distribute", "fuse", "fuse-tiles", "hoist"];
+const UNFUSED: [&str; 10] =
+    ["dce", "cse", "fold", "reroll", "sink", "forward", "distribute", "fuse", "fuse-tiles", "hoist"];
 
 /// Passes that do nothing for one thread of this processor.
 const ELSEWHERE: [&str; 2] = ["map-gpu", "team"];

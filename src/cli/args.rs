@@ -359,8 +359,7 @@ pub struct BenchArgs {
 #[command(
     after_help = "Compiles the model with all passes, with each optional pass off, `unfused` (dce, cse, fold, reroll, sink, forward,
 distribute, fuse, fuse-tiles and hoist off: every operator a kernel of its own, with tiles, layouts and registers as before),
-and with no optional pass; runs
-each and prints one line for each:
+and with no optional pass; runs each and prints one line for each:
   regions    root loop nests that were run            loops    sequential loops entered
   barriers   of two threads, on each path             loaded, stored    bytes of all accesses to arrays in memory
   read, written   distinct bytes, summed over the regions: the traffic of an ideal cache
