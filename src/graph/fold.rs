@@ -7,7 +7,7 @@
 use super::compact::compact;
 use super::{Attribute, Block, Graph, Node, Tensor, TensorId, interp};
 use crate::run::value::Value;
-use sirius_polyhedral::{Aff, ConstantData, DType, Result};
+use sirius_polyhedral::{Aff, ConstantData, DType, ParamDef, ParamId, Params, Result};
 use std::collections::HashSet;
 
 /// Results up to this size are always folded.
@@ -30,8 +30,9 @@ pub fn fold_constants(graph: &mut Graph) -> Result<Folded> {
     tensors.filter(|(n, _)| !inputs.contains(&TensorId(*n as u32))).for_each(|(_, tensor)| materialize(tensor));
     let mut main = std::mem::take(&mut graph.main);
     fold_block(graph, &mut main, &mut folded)?;
-    let mut live: Vec<bool> = graph.tensors.iter().map(|t| graph.defines_param(&t.name)).collect();
-    remove_dead(graph, &mut main, &mut live, &mut folded);
+    let live: Vec<bool> = graph.tensors.iter().map(|t| graph.defines_param(&t.name)).collect();
+    let mut needs = Needs { touched: live.clone(), live };
+    remove_dead(graph, &mut main, &mut needs, &mut folded);
     graph.main = main;
     compact(graph);
     Ok(folded)
@@ -155,26 +156,76 @@ fn evaluate(graph: &mut Graph, node: &Node) -> Result<bool> {
 /// Operators whose first result may be left out; the others need it for the sake of what they say about the rest.
 const FIRST_IS_OPTIONAL: [&str; 7] = ["GRU", "If", "LSTM", "Loop", "RNN", "Scan", "Split"];
 
+/// What the nodes that stay need, by tensor.
+struct Needs {
+    /// Somebody has to write it.
+    live: Vec<bool>,
+    /// It occurs; perhaps its contents are known.
+    touched: Vec<bool>,
+}
+
+impl Needs {
+    /// Is the tensor read, or, where a loop collects it, its length? The length is that of the steps that ran, which
+    /// the program counts with what it collects.
+    fn has(&self, graph: &Graph, node: &Node, n: usize, id: TensorId) -> bool {
+        let collected = node.op == "Loop" && n + 2 >= node.inputs.len();
+        let length = graph.tensor(id).shape.first().and_then(Aff::as_param).filter(|_| collected);
+        let counted = length.filter(|p| matches!(graph.params.get(*p).def, ParamDef::Value { .. }));
+        self.live[id.0 as usize] || counted.is_some_and(|param| self.mention(graph, param))
+    }
+
+    fn mention(&self, graph: &Graph, param: ParamId) -> bool {
+        let touched = graph.tensors.iter().zip(&self.touched).filter(|(_, touched)| **touched);
+        let mut affs = touched.flat_map(|(t, _)| t.shape.iter().chain(t.symbolic.iter().flatten()));
+        affs.any(|aff| follows(&graph.params, aff, param))
+    }
+
+    fn touch(&mut self, node: &Node) {
+        let tensors = node.inputs.iter().chain(&node.outputs).flatten();
+        tensors.for_each(|id| self.touched[id.0 as usize] = true);
+    }
+}
+
+/// Does `aff` follow from a parameter?
+fn follows(params: &Params, aff: &Aff, from: ParamId) -> bool {
+    let mut found = false;
+    aff.visit_params(&mut |id| {
+        found |= id == from
+            || match &params.get(id).def {
+                ParamDef::Mul(a, b) | ParamDef::FloorDiv(a, b) | ParamDef::Max(a, b) | ParamDef::Min(a, b) => {
+                    follows(params, a, from) || follows(params, b, from)
+                }
+                ParamDef::Input { .. } | ParamDef::Content { .. } | ParamDef::Value { .. } => false,
+            };
+    });
+    found
+}
+
 /// Keeps the nodes whose results are needed. Known contents need no producer, except where they leave the
 /// block: an output is always written.
-fn remove_dead(graph: &mut Graph, block: &mut Block, live: &mut [bool], folded: &mut Folded) {
-    block.outputs.iter().for_each(|id| live[id.0 as usize] = true);
+fn remove_dead(graph: &mut Graph, block: &mut Block, needs: &mut Needs, folded: &mut Folded) {
+    for id in &block.outputs {
+        (needs.live[id.0 as usize], needs.touched[id.0 as usize]) = (true, true);
+    }
     let before = block.nodes.len();
     let mut kept = Vec::with_capacity(before);
     for mut node in std::mem::take(&mut block.nodes).into_iter().rev() {
-        if !node.outputs.iter().flatten().any(|id| live[id.0 as usize]) {
+        let needed: Vec<bool> =
+            node.outputs.iter().enumerate().map(|(n, o)| o.is_some_and(|id| needs.has(graph, &node, n, id))).collect();
+        if !needed.contains(&true) {
             continue;
         }
         let first = usize::from(!FIRST_IS_OPTIONAL.contains(&node.op.as_str()));
-        node.outputs.iter_mut().skip(first).for_each(|o| *o = o.filter(|id| live[id.0 as usize]));
+        node.outputs.iter_mut().zip(&needed).skip(first).for_each(|(o, needed)| *o = o.filter(|_| *needed));
+        needs.touch(&node);
         for attribute in node.attributes.values_mut() {
             if let Attribute::Block(inner) = attribute {
-                remove_dead(graph, inner, live, folded);
+                remove_dead(graph, inner, needs, folded);
             }
         }
         for id in node.inputs.iter().flatten() {
             let tensor = graph.tensor(*id);
-            live[id.0 as usize] |= tensor.constant.is_none() && tensor.symbolic.is_none();
+            needs.live[id.0 as usize] |= tensor.constant.is_none() && tensor.symbolic.is_none();
         }
         own_result(graph, &node);
         kept.push(node);

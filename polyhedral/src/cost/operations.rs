@@ -8,9 +8,9 @@ pub fn operations(value: &Expr) -> f64 {
     let own = match value {
         Expr::Const(_) | Expr::Index(_) | Expr::Load(_) => 0.0,
         Expr::Unary(UnaryOp::Neg | UnaryOp::Abs | UnaryOp::Not | UnaryOp::Floor | UnaryOp::Ceil, _) => 0.5,
-        Expr::Unary(..) => 12.0,
-        Expr::Binary(BinaryOp::Div | BinaryOp::Mod | BinaryOp::Rem, ..) => 6.0,
-        Expr::Binary(BinaryOp::Pow, ..) => 30.0,
+        Expr::Unary(..) => 20.0,
+        Expr::Binary(BinaryOp::Div | BinaryOp::Mod | BinaryOp::Rem, ..) => 8.0,
+        Expr::Binary(BinaryOp::Pow, ..) => 40.0,
         Expr::Binary(..) | Expr::Select(..) | Expr::Cast(..) => 0.5,
     };
     own + value.children().into_iter().map(operations).sum::<f64>()
