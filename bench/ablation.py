@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Writes docs/ablation.md: what every pass is worth on every model, as `sirius ablate` counts and times it.
 
-    ablation.py SIRIUS MODEL_DIR [MODEL_DIR ...] [--seconds 1] [--keep DIR] [--pin CPU] > docs/ablation.md
+    ablation.py SIRIUS MODEL_DIR [MODEL_DIR ...] [--seconds 1] [--keep DIR] [--pin CPU] [--brief NAME ...]
+        > docs/ablation.md
 
 MODEL_DIR holds model.onnx and test_data_set_0/input_*.pb (the ONNX test layout). `--keep DIR` keeps each model's rows
 in DIR/NAME.json, and takes those that are there already instead of measuring again. `--pin` takes the times
-on that processor and keeps other work off it meanwhile (it needs the right to do so). Only the standard library is
-needed; docs/counting.md says what the figures mean.
+on that processor and keeps other work off it meanwhile (it needs the right to do so). Of the models named by `--brief`
+only all passes and unfused are measured. Only the standard library is needed; docs/counting.md says what the figures mean.
 """
 import argparse, json, os, subprocess, sys
 
@@ -29,6 +30,8 @@ def measure(args, model):
             return name, [json.loads(line) for line in f]
     command = [args.sirius, "ablate", os.path.join(model, "model.onnx"), "--data", model, "--json",
                "--seconds", str(args.seconds)]
+    if name in args.brief:
+        command += ["--only", "all passes", "--only", "unfused"]
     lines = run(command, args.pin)
     if kept:
         os.makedirs(args.keep, exist_ok=True)
@@ -99,6 +102,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--keep")
     parser.add_argument("--pin", type=int, metavar="CPU")
+    parser.add_argument("--brief", nargs="*", default=[], metavar="NAME")
     args = parser.parse_args()
     models = [measure(args, model) for model in args.models]
     print(HEAD, end="")

@@ -38,7 +38,7 @@ pub fn save_certificate(certificate: &Certificate, constants: &[ConstantData], p
     // What an earlier compilation left is about other constants.
     match std::fs::remove_file(side_file(path)) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            return Err(Error::environment("E611", format!("cannot replace {}: {e}", side_file(path).display())));
+            Err(Error::environment("E611", format!("cannot replace {}: {e}", side_file(path).display())))
         }
         _ => save(&text, &pool, path),
     }

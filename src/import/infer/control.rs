@@ -372,10 +372,9 @@ impl Context<'_> {
         let name = format!("{}_trips", identifier(&node.name));
         let (_, asked) = self.known_range(&name);
         let longest = declared.and_then(|count| self.range(&count).1).map(|n| n.clamp(0, self.limits.room));
-        let longest = Some(longest.unwrap_or(self.limits.room));
+        let longest = longest.unwrap_or(self.limits.room);
         let def = ParamDef::Value { array: name.clone() };
-        let hint = longest.unwrap_or(16).min(16);
-        let max = [longest, asked].into_iter().flatten().min();
+        let (hint, max) = (longest.min(16), Some(asked.map_or(longest, |most| most.min(longest))));
         Ok(Aff::param(self.graph.params.push(Param { name, def, min: 0, max, hint })))
     }
 
