@@ -3,6 +3,10 @@
 //! `SIRIUS_MODELS` names folders of models as in `real_models`; `SIRIUS_CASES` keeps the models whose names contain one of
 //! its words. Without them only the tiny committed model is used.
 
+#[path = "common/named_models.rs"]
+mod named_models;
+
+use named_models::named_models;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -109,28 +113,17 @@ fn what_is_not_decided_is_not_called_wrong() {
 
 #[test]
 fn certificates_of_real_models_hold() {
-    let Ok(folders) = std::env::var("SIRIUS_MODELS") else { return };
-    let words: Vec<String> =
-        std::env::var("SIRIUS_CASES").unwrap_or_default().split_whitespace().map(String::from).collect();
     let mut wrong = Vec::new();
-    for folder in folders.split(':') {
-        let mut models: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
-        models.sort();
-        for model in models.iter().filter(|m| m.join("model.onnx").exists()) {
-            let name = model.file_name().unwrap().to_string_lossy().to_string();
-            if !words.is_empty() && !words.iter().any(|w| name.contains(w)) {
-                continue;
-            }
-            for threads in ["1", "4"] {
-                let dir = tempfile::tempdir().unwrap();
-                let file = certificate(&model.join("model.onnx"), dir.path(), &["-O1", "--threads", threads]);
-                let (start, bytes) = (Instant::now(), std::fs::metadata(&file).unwrap().len());
-                let (code, said) = verify(&file, &[]);
-                let seconds = start.elapsed().as_secs_f64();
-                println!("{name}, {threads} threads: {bytes} bytes, {seconds:.1} s, {}", said.trim());
-                if code != Some(0) {
-                    wrong.push(format!("{name}, {threads} threads: {said}"));
-                }
+    for (name, model) in named_models() {
+        for threads in ["1", "4"] {
+            let dir = tempfile::tempdir().unwrap();
+            let file = certificate(&model.join("model.onnx"), dir.path(), &["-O1", "--threads", threads]);
+            let (start, bytes) = (Instant::now(), std::fs::metadata(&file).unwrap().len());
+            let (code, said) = verify(&file, &[]);
+            let seconds = start.elapsed().as_secs_f64();
+            println!("{name}, {threads} threads: {bytes} bytes, {seconds:.1} s, {}", said.trim());
+            if code != Some(0) {
+                wrong.push(format!("{name}, {threads} threads: {said}"));
             }
         }
     }

@@ -3,9 +3,12 @@
 //! `SIRIUS_MODELS` names folders of models as in `real_models`; `SIRIUS_CASES` keeps the models whose names contain one of
 //! its words. Without them only a small graph is used.
 
+#[path = "common/named_models.rs"]
+mod named_models;
 #[path = "common/schema.rs"]
 mod schema;
 
+use named_models::named_models;
 use schema::fits;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -113,21 +116,11 @@ fn explain_without_nodes_is_the_report_as_text() {
 
 #[test]
 fn real_models_have_a_reason_for_every_pair() {
-    let Ok(folders) = std::env::var("SIRIUS_MODELS") else { return };
-    let cases = std::env::var("SIRIUS_CASES").unwrap_or_default();
-    let words: Vec<&str> = cases.split_whitespace().collect();
     let mut wrong = Vec::new();
-    for folder in folders.split(':') {
-        let mut models: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
-        models.sort();
-        for model in models.iter().filter(|m| m.join("model.onnx").exists()) {
-            let name = model.file_name().unwrap().to_string_lossy().to_string();
-            if words.is_empty() || words.iter().any(|w| name.contains(w)) {
-                let found = report(&model.join("model.onnx"), &["-O1"]);
-                println!("{name}: {} pairs", found["pairs"].as_array().unwrap().len());
-                wrong.extend(incomplete(&found).into_iter().map(|what| format!("{name}: {what}")));
-            }
-        }
+    for (name, model) in named_models() {
+        let found = report(&model.join("model.onnx"), &["-O1"]);
+        println!("{name}: {} pairs", found["pairs"].as_array().unwrap().len());
+        wrong.extend(incomplete(&found).into_iter().map(|what| format!("{name}: {what}")));
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }

@@ -85,6 +85,12 @@ impl Params {
         self.0.iter().position(|p| p.name == name).map(|i| ParamId(i as u32))
     }
 
+    /// The first parameter that takes its value from the array `name`.
+    pub fn of_array(&self, name: &str) -> Option<ParamId> {
+        let reads = |p: &Param| matches!(&p.def, ParamDef::Value { array } if array == name);
+        self.iter().find(|(_, p)| reads(p)).map(|(id, _)| id)
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (ParamId, &Param)> {
         self.0.iter().enumerate().map(|(i, p)| (ParamId(i as u32), p))
     }
@@ -104,22 +110,27 @@ impl Params {
 
     /// Does a parameter take its value from the array `name`? The artifact reads such arrays after the run, too.
     pub fn read_array(&self, name: &str) -> bool {
-        self.iter().any(|(_, p)| matches!(&p.def, ParamDef::Value { array } if array == name))
+        self.of_array(name).is_some()
+    }
+
+    /// Does `aff` depend on a parameter of this kind, itself or through what its parameters are made of?
+    pub fn follows(&self, aff: &Aff, kind: &dyn Fn(ParamId) -> bool) -> bool {
+        let mut found = false;
+        aff.visit_params(&mut |id| {
+            found |= kind(id)
+                || match &self.get(id).def {
+                    ParamDef::Mul(a, b) | ParamDef::FloorDiv(a, b) | ParamDef::Max(a, b) | ParamDef::Min(a, b) => {
+                        self.follows(a, kind) || self.follows(b, kind)
+                    }
+                    ParamDef::Input { .. } | ParamDef::Content { .. } | ParamDef::Value { .. } => false,
+                }
+        });
+        found
     }
 
     /// Does `aff` depend on what the program computes?
     pub fn is_computed(&self, aff: &Aff) -> bool {
-        let mut found = false;
-        aff.visit_params(&mut |id| {
-            found |= match &self.get(id).def {
-                ParamDef::Value { .. } => true,
-                ParamDef::Input { .. } | ParamDef::Content { .. } => false,
-                ParamDef::Mul(a, b) | ParamDef::FloorDiv(a, b) | ParamDef::Max(a, b) | ParamDef::Min(a, b) => {
-                    self.is_computed(a) || self.is_computed(b)
-                }
-            }
-        });
-        found
+        self.follows(aff, &|id| matches!(self.get(id).def, ParamDef::Value { .. }))
     }
 
     /// Does `aff` have a largest value once the inputs' shapes are known? Not where it counts what only the run finds,

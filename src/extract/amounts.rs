@@ -170,8 +170,8 @@ pub fn open_extents(b: &mut Builder, node: &Node) -> Vec<OpenExtent> {
     let all: Vec<(usize, usize)> = ranks.flat_map(|(n, rank)| (0..rank).map(move |d| (n, d))).collect();
     let mut open = Vec::new();
     for (output, d) in all {
-        let def = ParamDef::Value { array: node.extent_name(output, d) };
-        let Some((id, param)) = b.graph.params.iter().find(|(_, p)| p.def == def) else { continue };
+        let Some(id) = b.graph.params.of_array(&node.extent_name(output, d)) else { continue };
+        let param = b.graph.params.get(id);
         let Some(extent) = node.output(output).map(|tensor| b.shape(tensor)[d].clone()) else { continue };
         let most = match extent.as_param().map(|p| &b.graph.params.get(p).def) {
             Some(ParamDef::Min(_, most)) => most.clone(),

@@ -100,17 +100,14 @@ fn bind_plane(builder: &mut Builder, tensor: TensorId, state: ArrayId, t: &Expr)
 
 /// The extents of carried value `k` that change, each with an array over time.
 fn sizes(builder: &mut Builder, node: &Node, k: usize, input: TensorId, planes: &Aff) -> Vec<Size> {
-    let param = |builder: &Builder, array: String| {
-        let def = ParamDef::Value { array };
-        builder.graph.params.iter().find(|(_, p)| p.def == def).map(|(id, _)| id)
-    };
     let mut sizes = Vec::new();
     for d in 0..builder.shape(input).len() {
-        let Some(inside) = param(builder, node.carried_name(k, d)) else { continue };
+        let Some(inside) = builder.graph.params.of_array(&node.carried_name(k, d)) else { continue };
         let known = builder.graph.params.get(inside);
         let (name, most) = (format!("{}_over_time", known.name), known.max.unwrap_or(0));
         let over_time = builder.temp(&name, DType::I64, vec![planes.clone()]);
-        sizes.push(Size { d, most, over_time, inside, after: param(builder, node.extent_name(k, d)) });
+        let after = builder.graph.params.of_array(&node.extent_name(k, d));
+        sizes.push(Size { d, most, over_time, inside, after });
     }
     sizes
 }

@@ -150,9 +150,9 @@ pub fn extract_loop(builder: &mut Builder, node: &Node) -> Result<()> {
 /// workspace has a size before the loop has run; a loop that wants more reports a length that the artifact refuses.
 fn collected_trips(builder: &Builder, node: &Node) -> (Aff, Option<i64>) {
     let declared = node.input(0).and_then(|t| builder.graph.tensor(t).ints()).and_then(|v| v.first().copied());
-    let length = declared_trips(builder, node).map(|array| ParamDef::Value { array });
-    let known = builder.program.params.iter().find(|(_, p)| Some(&p.def) == length.as_ref());
-    let room = known.and_then(|(_, p)| p.max).unwrap_or(ROOM);
+    let params = &builder.program.params;
+    let length = declared_trips(builder, node).and_then(|name| params.of_array(&name));
+    let room = length.and_then(|id| params.get(id).max).unwrap_or(ROOM);
     match declared {
         Some(n) if n <= room => (Aff::constant(n.max(0)), None),
         _ => (Aff::constant(room), Some(room)),
@@ -219,8 +219,7 @@ impl Count {
                 Expr::select(cut, Expr::int(-1 - limit), steps)
             }
         };
-        let length = ParamDef::Value { array: name.clone() };
-        let known = builder.program.params.iter().find(|(_, p)| p.def == length).map(|(id, _)| id);
+        let known = builder.program.params.of_array(&name);
         if let Some(id) = known.filter(|_| builder.depth() > 0) {
             return amounts::demand(builder, id, value);
         }
@@ -270,9 +269,7 @@ fn trip_count(builder: &mut Builder, node: &Node) -> Result<Aff> {
         Some(starts) => Expr::select(starts, count, Expr::int(0)),
         None => count,
     };
-    let name = declared_trips(builder, node);
-    let def = name.map(|array| ParamDef::Value { array });
-    let known = builder.program.params.iter().find(|(_, p)| Some(&p.def) == def.as_ref()).map(|(id, _)| id);
+    let known = declared_trips(builder, node).and_then(|name| builder.program.params.of_array(&name));
     if let Some(id) = known {
         amounts::demand(builder, id, Expr::binary(BinaryOp::Max, count, Expr::int(0)));
         return Ok(Aff::param(id));

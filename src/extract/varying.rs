@@ -42,21 +42,7 @@ impl Builder<'_> {
 
     /// Does `aff` change from step to step?
     pub fn varies(&self, aff: &Aff) -> bool {
-        let mut found = false;
-        if !self.varying.is_empty() {
-            aff.visit_params(&mut |p| found |= self.is_varying(p));
-        }
-        found
-    }
-
-    fn is_varying(&self, id: ParamId) -> bool {
-        self.varying.contains_key(&id)
-            || match &self.program.params.get(id).def {
-                ParamDef::Mul(a, b) | ParamDef::FloorDiv(a, b) | ParamDef::Max(a, b) | ParamDef::Min(a, b) => {
-                    self.varies(a) || self.varies(b)
-                }
-                _ => false,
-            }
+        !self.varying.is_empty() && self.program.params.follows(aff, &|p| self.varying.contains_key(&p))
     }
 
     /// `expr` without parameters that vary.
@@ -83,7 +69,7 @@ impl Builder<'_> {
         let known = Cell::new(true);
         let replaced = aff.substitute_params(&|p| match self.varying.get(&p).map(Expr::as_aff) {
             Some(Some(value)) => value,
-            None if !self.is_varying(p) => Aff::param(p),
+            None if !self.varies(&Aff::param(p)) => Aff::param(p),
             _ => {
                 known.set(false);
                 Aff::constant(0)
@@ -96,7 +82,7 @@ impl Builder<'_> {
         let (mut fixed, mut sum) = (Aff::constant(aff.offset()), None);
         for (term, factor) in aff.terms() {
             let part = match term {
-                Term::Param(p) if self.is_varying(*p) => self.value(*p),
+                Term::Param(p) if self.varies(&Aff::param(*p)) => self.value(*p),
                 Term::FloorDiv(a, d) if self.varies(a) => quotient(self.spelled(a), Expr::int(*d)),
                 Term::Param(p) => {
                     fixed = fixed + Aff::param(*p) * *factor;
@@ -164,7 +150,7 @@ impl Builder<'_> {
     }
 
     fn end_of(&mut self, id: ParamId, end: End) -> Option<Aff> {
-        if !self.is_varying(id) {
+        if !self.varies(&Aff::param(id)) {
             return Some(Aff::param(id));
         }
         let param = self.program.params.get(id).clone();

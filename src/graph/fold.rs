@@ -7,7 +7,7 @@
 use super::compact::compact;
 use super::{Attribute, Block, Graph, Node, Tensor, TensorId, interp};
 use crate::run::value::Value;
-use sirius_polyhedral::{Aff, ConstantData, DType, ParamDef, ParamId, Params, Result};
+use sirius_polyhedral::{Aff, ConstantData, DType, ParamDef, ParamId, Result};
 use std::collections::HashSet;
 
 /// Results up to this size are always folded.
@@ -177,28 +177,13 @@ impl Needs {
     fn mention(&self, graph: &Graph, param: ParamId) -> bool {
         let touched = graph.tensors.iter().zip(&self.touched).filter(|(_, touched)| **touched);
         let mut affs = touched.flat_map(|(t, _)| t.shape.iter().chain(t.symbolic.iter().flatten()));
-        affs.any(|aff| follows(&graph.params, aff, param))
+        affs.any(|aff| graph.params.follows(aff, &|id| id == param))
     }
 
     fn touch(&mut self, node: &Node) {
         let tensors = node.inputs.iter().chain(&node.outputs).flatten();
         tensors.for_each(|id| self.touched[id.0 as usize] = true);
     }
-}
-
-/// Does `aff` follow from a parameter?
-fn follows(params: &Params, aff: &Aff, from: ParamId) -> bool {
-    let mut found = false;
-    aff.visit_params(&mut |id| {
-        found |= id == from
-            || match &params.get(id).def {
-                ParamDef::Mul(a, b) | ParamDef::FloorDiv(a, b) | ParamDef::Max(a, b) | ParamDef::Min(a, b) => {
-                    follows(params, a, from) || follows(params, b, from)
-                }
-                ParamDef::Input { .. } | ParamDef::Content { .. } | ParamDef::Value { .. } => false,
-            };
-    });
-    found
 }
 
 /// Keeps the nodes whose results are needed. Known contents need no producer, except where they leave the

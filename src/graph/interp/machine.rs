@@ -145,8 +145,7 @@ impl<'g> Machine<'g> {
     /// Binds the parameters that are extents of a tensor with this shape; `name` gives theirs.
     pub fn bind_extents(&mut self, shape: &[usize], name: impl Fn(usize) -> String) {
         for (d, &extent) in shape.iter().enumerate() {
-            let def = ParamDef::Value { array: name(d) };
-            if let Some((id, _)) = self.graph.params.iter().find(|(_, p)| p.def == def) {
+            if let Some(id) = self.graph.params.of_array(&name(d)) {
                 self.params[id.0 as usize] = Some(extent as i64);
             }
         }

@@ -12,7 +12,7 @@ use super::site::Site;
 use super::table::Rule;
 use crate::graph::{Attribute, CHOSEN, EXPECT, Node, OWN, Tensor, TensorId};
 use indexmap::IndexMap;
-use sirius_polyhedral::{Aff, DType, Error, ParamDef};
+use sirius_polyhedral::{Aff, DType, Error};
 
 /// Operands are trimmed this often: once for two, once more for every further one that must agree.
 const ROUNDS: usize = 8;
@@ -146,20 +146,5 @@ impl Context<'_> {
             true => Ok(None),
             false => self.contents_of(&format!("{key}_needs"), needs).map(Some),
         }
-    }
-
-    /// Does the program itself compute what `aff` follows from?
-    pub fn is_computed(&self, aff: &Aff) -> bool {
-        let mut found = false;
-        aff.visit_params(&mut |id| {
-            found |= match &self.graph.params.get(id).def {
-                ParamDef::Value { .. } => true,
-                ParamDef::Input { .. } | ParamDef::Content { .. } => false,
-                ParamDef::Mul(a, b) | ParamDef::FloorDiv(a, b) | ParamDef::Max(a, b) | ParamDef::Min(a, b) => {
-                    self.is_computed(a) || self.is_computed(b)
-                }
-            }
-        });
-        found
     }
 }

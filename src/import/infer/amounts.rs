@@ -215,36 +215,16 @@ impl Context<'_> {
         Ok(scalar)
     }
 
-    /// Is `param` an amount, or made from one?
-    fn is_amount(&self, param: ParamId) -> bool {
-        match &self.graph.params.get(param).def {
-            ParamDef::Input { .. } => false,
-            ParamDef::Content { .. } | ParamDef::Value { .. } => true,
-            ParamDef::Mul(a, b) | ParamDef::FloorDiv(a, b) | ParamDef::Max(a, b) | ParamDef::Min(a, b) => {
-                self.uses_amount(a) || self.uses_amount(b)
-            }
-        }
-    }
-
+    /// Does `aff` depend on an amount?
     pub fn uses_amount(&self, aff: &Aff) -> bool {
-        let mut found = false;
-        aff.visit_params(&mut |p| found |= self.is_amount(p));
-        found
+        let params = &self.graph.params;
+        params.follows(aff, &|p| matches!(params.get(p).def, ParamDef::Content { .. } | ParamDef::Value { .. }))
     }
 
     /// Does `aff` change from step to step of the loop whose body has the parameters from number `first` on?
     pub fn is_local(&self, aff: &Aff, first: usize) -> bool {
-        let mut found = false;
-        aff.visit_params(&mut |p| {
-            found |= match &self.graph.params.get(p).def {
-                ParamDef::Value { .. } => p.0 as usize >= first,
-                ParamDef::Mul(a, b) | ParamDef::FloorDiv(a, b) | ParamDef::Max(a, b) | ParamDef::Min(a, b) => {
-                    self.is_local(a, first) || self.is_local(b, first)
-                }
-                ParamDef::Input { .. } | ParamDef::Content { .. } => false,
-            }
-        });
-        found
+        let params = &self.graph.params;
+        params.follows(aff, &|p| p.0 as usize >= first && matches!(params.get(p).def, ParamDef::Value { .. }))
     }
 
     /// An extent must be at least 0, and the workspace needs an upper bound for it before the run.
@@ -299,7 +279,7 @@ impl Context<'_> {
                 Term::Iter(_) => return None,
             };
             let part = match term {
-                _ if !self.uses_computed(&atom) => atom,
+                _ if !self.graph.params.is_computed(&atom) => atom,
                 Term::Param(p) if *factor > 0 => self.limit_of(*p)?,
                 _ if *factor > 0 => self.range(&atom).1?.into(),
                 _ => self.range(&atom).0?.into(),
@@ -329,11 +309,6 @@ impl Context<'_> {
             ParamDef::FloorDiv(a, _) => self.limit(&a),
             _ => None,
         }
-    }
-
-    /// Does `aff` depend on what the program computes?
-    fn uses_computed(&self, aff: &Aff) -> bool {
-        self.is_local(aff, 0)
     }
 
     /// A computed parameter that leaves `aff` without an upper bound in the caller's dimensions.

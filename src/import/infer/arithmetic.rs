@@ -198,7 +198,7 @@ impl Context<'_> {
         let difference = self.simplify(&(a.clone() - b.clone()));
         match self.fact_for_zero(&difference).into_iter().next() {
             Some(fact) => Err(Stop::Restart(fact)),
-            None if self.is_computed(&difference) => {
+            None if self.graph.params.is_computed(&difference) => {
                 self.unequal.push((a.clone(), b.clone()));
                 Ok(self.min(a, b))
             }
@@ -213,7 +213,7 @@ impl Context<'_> {
 
     /// The run checks that `difference` is 0. A branch may ask for what need not hold outside.
     pub fn require_zero(&mut self, difference: &Aff) {
-        if self.is_computed(difference) {
+        if self.graph.params.is_computed(difference) {
             self.unequal.push((difference.clone(), Aff::constant(0)));
             return;
         }
