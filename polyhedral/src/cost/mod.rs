@@ -15,6 +15,7 @@
 //! |---|---|---|---|
 //! | `operations` | arithmetic of a value | vector operations | `vector`, `time` |
 //! | `vector` | a tile nest with its best vector loop, all data near | cycles | `layout`, `split-dims`, `tile`, `explain` |
+//! | `merging` | two nests with loops of their own and with loops in common | cycles | `fuse` |
 //! | `register_tile` | the innermost loop of a register tile | multiply-adds / 100 | `tile` |
 //! | `reuse` | bytes that a part touches, and what a byte costs that was touched so long ago | bytes, cycles per byte | `fuse-tiles` |
 //! | `time` | statements on one worker | nanoseconds | `team` |
@@ -22,6 +23,7 @@
 
 pub mod footprint;
 pub mod levels;
+pub mod merging;
 pub mod operations;
 pub mod overhead;
 pub mod register_tile;
@@ -38,6 +40,19 @@ pub use values::Values;
 
 use crate::program::Role;
 use serde::{Deserialize, Serialize};
+
+/// Cycles of two nests, as far as they depend on whether they share loops.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cycles {
+    pub apart: f64,
+    pub fused: f64,
+}
+
+impl Cycles {
+    pub fn gain(self) -> f64 {
+        self.apart - self.fused
+    }
+}
 
 /// Whose memory an array is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -7,6 +7,7 @@
 use super::axis::{Axis, Ratio, axes, blocks, ratio};
 use super::group;
 use crate::aff::gcd;
+use crate::cost::Cycles;
 use crate::cost::overhead::LOOP_CYCLES;
 use crate::cost::reuse::{Footprint, cycles_per_byte, fixed_around, footprint, total};
 use crate::machine::Machine;
@@ -36,19 +37,6 @@ pub struct Choice {
     /// Bytes that flow.
     pub flow: f64,
     pub cycles: Cycles,
-}
-
-/// Cycles for the bytes that two nests touch, as far as they depend on whether the nests run block by block.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Cycles {
-    pub apart: f64,
-    pub fused: f64,
-}
-
-impl Cycles {
-    pub fn gain(self) -> f64 {
-        self.apart - self.fused
-    }
 }
 
 /// Why two nests do not run block by block.

@@ -1,20 +1,24 @@
-//! `fuse`: merge neighbouring loop nests that produce and consume the same elements.
+//! `fuse`: merge neighbouring loop nests that touch the same elements.
 //!
 //! Rewrite: `for i { A }  ...  for i { B }` becomes `for i { A; B }`, for as many outer loops as possible.
 //! Legal when every element that `B` reads from `A` is produced in the same iteration of the merged loops
 //! (dependence distance zero, proved here from the subscripts and again by the legality checker), and when
 //! nothing between the two nests has to run after `A` and before `B`. Wanted when `B` reads what `A` wrote:
-//! the element is then still in a register or in the first-level cache, and its array can shrink.
+//! the element is then still in a register or in the first-level cache, and its array can shrink. Wanted too between
+//! *siblings*, which read the same elements: these come from memory once.
 //! Declined when only some of the parallel loops of a reduction would merge: its register tile would then be cut
-//! to single rows, and the merged loops could no longer become its vector loop. Distance zero also keeps the merged loops parallel.
+//! to single rows, and the merged loops could no longer become its vector loop. Where any other nests would share only some of
+//! their parallel loops, the cost model is asked (see [`crate::cost::merging`]): the loops that are left may make worse vectors. Distance
+//! zero also keeps the merged loops parallel.
 //! Source: loop fusion by dependence distance (Kennedy and McKinley, 1993).
 
 use super::group::{self, reads, writes};
 use crate::aff::Aff;
+use crate::cost::merging::Merging;
 use crate::error::Result;
 use crate::expr::{Access, Expr};
 use crate::pass::{Pass, PassContext};
-use crate::program::Program;
+use crate::program::{ArrayId, Program};
 use crate::schedule_tree::{Band, Mark, Node};
 use crate::script::merge;
 use indexmap::IndexMap;
@@ -33,20 +37,26 @@ impl Pass for Fuse {
 
     fn run(&self, program: &mut Program, context: &mut PassContext) -> Result<()> {
         let mut roots = std::mem::take(&mut program.schedule.roots);
-        fuse_list(self.name(), program, &mut roots, context);
+        fuse_list(program, &mut roots, &mut Vec::new(), context);
         program.schedule.roots = roots;
         Ok(())
     }
 }
 
-/// Fuses within one list of nodes, then inside every band of it that was not a target (host loops).
-fn fuse_list(pass: &'static str, program: &Program, nodes: &mut Vec<Node>, context: &mut PassContext) {
+const NAME: &str = "fuse";
+
+/// Nests further apart gain nothing from the cache, and every candidate costs a scan.
+const REACH: usize = 24;
+
+/// Fuses within one list of nodes inside the bands `around`, then inside every band of it that was not a target (host
+/// loops). The program's own tree is empty meanwhile.
+fn fuse_list(program: &mut Program, nodes: &mut Vec<Node>, around: &mut Vec<Band>, context: &mut PassContext) {
     let mut at = 0;
     while at < nodes.len() {
-        while let Some((from, depth)) = best_consumer(program, nodes, at) {
+        while let Some((from, depth)) = best_partner(program, nodes, at, around, context) {
             let consumer = nodes.remove(from);
             let subject = first_origin(program, &consumer);
-            context.applied(pass, &subject, format!("{depth} loops merged into {}", first_origin(program, &nodes[at])));
+            context.applied(NAME, &subject, format!("{depth} loops merged into {}", first_origin(program, &nodes[at])));
             // `fusable_depth` has counted the loops.
             let _ = merge(&mut nodes[at], consumer, depth);
         }
@@ -54,7 +64,9 @@ fn fuse_list(pass: &'static str, program: &Program, nodes: &mut Vec<Node>, conte
     }
     for node in nodes {
         if let Node::Band(band) = node {
-            fuse_list(pass, program, &mut band.body, context);
+            around.push(Band { members: band.members.clone(), mark: band.mark, body: vec![] });
+            fuse_list(program, &mut band.body, around, context);
+            around.pop();
         }
     }
 }
@@ -63,26 +75,40 @@ fn first_origin(program: &Program, node: &Node) -> crate::Origin {
     node.statements().first().map(|s| program.statement(*s).origin.clone()).unwrap_or_default()
 }
 
-/// The next consumer of the nest `at` that can be merged into it, and how many loops.
-fn best_consumer(program: &Program, nodes: &[Node], at: usize) -> Option<(usize, usize)> {
+/// The next nest that can be merged into the nest `at`, and how many loops: a consumer, or else a sibling.
+fn best_partner(
+    program: &mut Program,
+    nodes: &[Node],
+    at: usize,
+    around: &[Band],
+    context: &mut PassContext,
+) -> Option<(usize, usize)> {
     let produced = writes(program, &nodes[at]);
+    let own = reads(program, &nodes[at]);
     let mut between = HashSet::new();
-    for (from, node) in nodes.iter().enumerate().skip(at + 1) {
+    let mut siblings = Vec::new();
+    for (from, node) in nodes.iter().enumerate().skip(at + 1).take(REACH) {
         let needs = reads(program, node);
-        let touches = writes(program, node).iter().any(|a| produced.contains(a));
-        if needs.iter().any(|a| produced.contains(a)) && needs.is_disjoint(&between) && !touches {
-            let depth = fusable_depth(program, &nodes[at], node);
-            if depth > 0 {
-                return Some((from, depth));
+        let made = writes(program, node);
+        if needs.is_disjoint(&between) && made.is_disjoint(&produced) {
+            let flows: Vec<ArrayId> = needs.intersection(&produced).copied().collect();
+            if !flows.is_empty() {
+                let depth = fusable_depth(program, &nodes[at], node);
+                let pair = Merging { nodes: [&nodes[at], node], depth, around };
+                if depth > 0 && (pair.is_whole(program) || pair.by_flow(program, &flows, context.machine).gain() >= 0.0) {
+                    return Some((from, depth));
+                }
+            } else if made.is_disjoint(&own) && !needs.is_disjoint(&own) {
+                siblings.push(from);
             }
         }
-        between.extend(writes(program, node));
-        // A nest far away gains nothing from the cache, and every candidate costs a scan.
-        if from > at + 24 {
-            break;
-        }
+        between.extend(made);
     }
-    None
+    siblings.into_iter().find_map(|from| {
+        let depth = sibling_depth(program, &nodes[at], &nodes[from]);
+        let pair = Merging { nodes: [&nodes[at], &nodes[from]], depth, around };
+        (depth > 0 && pair.by_reads(program, context.machine).gain() > 0.0).then_some((from, depth))
+    })
 }
 
 /// The number of outer loops that may be merged, 0 when fusion is not possible or not wanted.
@@ -100,6 +126,14 @@ fn fusable_depth(program: &Program, a: &Node, b: &Node) -> usize {
     let cuts_tile = contraction && (depth < whole(a) || depth < whole(b));
     let cuts_window = |node: &Node| depth < whole(node) && group::has_reduction(program, node);
     if cuts_tile || cuts_window(a) || cuts_window(b) { 0 } else { depth }
+}
+
+/// The same of two nests between which nothing flows. Register tiles want the registers for themselves.
+fn sibling_depth(program: &Program, a: &Node, b: &Node) -> usize {
+    let depth = fusable_depth(program, a, b);
+    let whole = [a, b].map(|node| group::parallel_depth(program, node));
+    let contraction = [a, b].iter().any(|node| group::is_contraction(program, node));
+    if contraction || whole[0] != whole[1] || depth < whole[0] { 0 } else { whole[0] }
 }
 
 /// The chain of sequential bands at the top of a nest.

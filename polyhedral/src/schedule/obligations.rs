@@ -8,7 +8,8 @@
 //!
 //! Cost: dependences of the program once; for a pair that the cost model does not decide, one check of its two nodes.
 
-use super::blocks::{Choice, Cycles, Declined, Pair};
+use super::blocks::{Choice, Declined, Pair};
+use crate::cost::Cycles;
 use super::fuse_tiles::{Meeting, Touched, fusable, in_registers, lists, meetings};
 use super::group;
 use crate::error::Result;

@@ -1,0 +1,115 @@
+//! What it costs and saves to give two nests their outer loops in common: the model behind `fuse`.
+//!
+//! Vector loops may become longer to choose from or shorter (`vector`); what both touch stays near (`reuse`). Cycles at the
+//! parameters' typical values.
+
+use super::Cycles;
+use super::reuse::{Footprint, cycles_per_byte, footprint, total};
+use super::vector;
+use crate::aff::Aff;
+use crate::expr::{Access, Expr};
+use crate::machine::Machine;
+use crate::program::{ArrayId, Program, StatementId};
+use crate::schedule::group;
+use crate::schedule_tree::{Band, Node};
+use crate::script::merge;
+use indexmap::IndexMap;
+use std::collections::{BTreeSet, HashSet};
+
+/// Two nests of a list that would share their `depth` outer loops, inside the bands `around` (whose own bodies are empty).
+pub struct Merging<'a> {
+    pub nodes: [&'a Node; 2],
+    pub depth: usize,
+    pub around: &'a [Band],
+}
+
+impl Merging<'_> {
+    /// Do they share all their parallel loops? What flows is then in a register, which no figure here says.
+    pub fn is_whole(&self, program: &Program) -> bool {
+        self.nodes.iter().all(|node| group::parallel_depth(program, node) <= self.depth)
+    }
+
+    /// The second reads the arrays `flows` that the first writes. The program's tree is taken apart meanwhile, and left empty.
+    pub fn by_flow(&self, program: &mut Program, flows: &[ArrayId], machine: &Machine) -> Cycles {
+        // Written and read.
+        self.cycles(program, flows, 2.0, machine)
+    }
+
+    /// Both read the same elements, once less when merged. The program's tree as above.
+    pub fn by_reads(&self, program: &mut Program, machine: &Machine) -> Cycles {
+        let shared = self.shared(program);
+        self.cycles(program, &shared, 1.0, machine)
+    }
+
+    fn cycles(&self, program: &mut Program, near: &[ArrayId], times: f64, machine: &Machine) -> Cycles {
+        let loops = self.loops();
+        let statements: Vec<StatementId> = self.nodes.iter().flat_map(|n| n.statements()).collect();
+        let outer = |s: StatementId, d: usize| {
+            self.around.iter().any(|b| b.members.get(&s).and_then(Aff::as_iter) == Some(d))
+        };
+        let inner = |s: StatementId, d: usize| loops.iter().any(|members| members.get(&s) == Some(&d));
+        let whole = footprint(program, &statements, &HashSet::new(), &|s, d| outer(s, d).then_some(1));
+        let step = footprint(program, &statements, &HashSet::new(), &|s, d| (outer(s, d) || inner(s, d)).then_some(1));
+        let bytes: f64 = near.iter().map(|a| whole.get(a).copied().unwrap_or(0.0)).sum();
+        let moved = |all: &Footprint| times * bytes * cycles_per_byte(total(all), machine);
+        let mut first = self.nodes[0].clone();
+        let apart = vec![first.clone(), self.nodes[1].clone()];
+        let merged = match merge(&mut first, self.nodes[1].clone(), self.depth) {
+            Some(()) => vec![first],
+            None => apart.clone(),
+        };
+        let mut vectors = |nodes: Vec<Node>| self.vector_cycles(program, nodes, machine);
+        Cycles { apart: vectors(apart) + moved(&whole), fused: vectors(merged) + moved(&step) }
+    }
+
+    fn vector_cycles(&self, program: &mut Program, nodes: Vec<Node>, machine: &Machine) -> f64 {
+        let own: HashSet<StatementId> = nodes.iter().flat_map(Node::statements).collect();
+        let wrap = |body: Vec<Node>, band: &Band| {
+            let members = band.members.iter().filter(|(s, _)| own.contains(s)).map(|(s, v)| (*s, v.clone())).collect();
+            vec![Node::Band(Band { members, mark: band.mark, body })]
+        };
+        program.schedule.roots = self.around.iter().rev().fold(nodes, wrap);
+        let cycles = vector::cycles(program, machine);
+        program.schedule.roots.clear();
+        cycles
+    }
+
+    /// The iterator of every statement in each of the shared loops; loops that are no iterators are left out.
+    fn loops(&self) -> Vec<IndexMap<StatementId, usize>> {
+        let mut out = vec![IndexMap::new(); self.depth];
+        for node in self.nodes {
+            let mut node = node;
+            for loops in &mut out {
+                let Node::Band(band) = node else { break };
+                loops.extend(band.members.iter().filter_map(|(s, v)| Some((*s, v.as_iter()?))));
+                let Some(next) = band.body.first() else { break };
+                node = next;
+            }
+        }
+        out
+    }
+
+    /// The arrays of which both nests read the same elements in one iteration of the shared loops, as far as subscripts tell:
+    /// loops inside count as one.
+    fn shared(&self, program: &Program) -> Vec<ArrayId> {
+        let loops = self.loops();
+        let reads = |node: &Node| -> BTreeSet<(ArrayId, Vec<String>)> {
+            let mut out = BTreeSet::new();
+            for s in node.statements() {
+                let place = |d: usize| loops.iter().position(|l| l.get(&s) == Some(&d)).unwrap_or(self.depth);
+                let subscript = |e: &Expr| match e {
+                    Expr::Index(aff) => format!("{:?}", aff.substitute(&|d| Aff::iter(place(d)))),
+                    other => format!("{other:?}"),
+                };
+                let mut note = |a: &Access| {
+                    out.insert((a.array, a.index.iter().map(subscript).collect()));
+                };
+                program.statement(s).visit_reads(&mut note);
+            }
+            out
+        };
+        let [first, second] = self.nodes.map(reads);
+        let both: BTreeSet<ArrayId> = first.intersection(&second).map(|(array, _)| *array).collect();
+        both.into_iter().collect()
+    }
+}
