@@ -44,9 +44,8 @@ impl Merging<'_> {
     fn cycles(&self, program: &mut Program, near: &[ArrayId], times: f64, machine: &Machine) -> Cycles {
         let loops = self.loops();
         let statements: Vec<StatementId> = self.nodes.iter().flat_map(|n| n.statements()).collect();
-        let outer = |s: StatementId, d: usize| {
-            self.around.iter().any(|b| b.members.get(&s).and_then(Aff::as_iter) == Some(d))
-        };
+        let outer =
+            |s: StatementId, d: usize| self.around.iter().any(|b| b.members.get(&s).and_then(Aff::as_iter) == Some(d));
         let inner = |s: StatementId, d: usize| loops.iter().any(|members| members.get(&s) == Some(&d));
         let whole = footprint(program, &statements, &HashSet::new(), &|s, d| outer(s, d).then_some(1));
         let step = footprint(program, &statements, &HashSet::new(), &|s, d| (outer(s, d) || inner(s, d)).then_some(1));

@@ -75,6 +75,26 @@ pub fn ratio(program: &Program, producer: &Axis, consumer: &Axis, flows: &[Array
     found
 }
 
+/// Do blocks of `factors` iterations of both loops read the same elements of `array`? Then its elements decide both by one rule.
+pub fn read_together(program: &Program, loops: [&Axis; 2], factors: [i64; 2], array: ArrayId) -> bool {
+    let rules = |axis: &Axis| -> Option<Vec<Vec<Rule>>> {
+        let band = transform::band_at(&program.schedule, &axis.path)?;
+        let mut all = Vec::new();
+        for (reader, value) in &band.members {
+            let d = value.as_iter()?;
+            program.statement(*reader).visit_reads(&mut |access| {
+                if access.array == array {
+                    all.push(owner::rules(program, *reader, access, d));
+                }
+            });
+        }
+        Some(all)
+    };
+    let [Some(first), Some(second)] = loops.map(rules) else { return false };
+    let same = |a: &[Rule], b: &[Rule]| meeting(a, b).any(|r| r.first * factors[1] == r.second * factors[0]);
+    first.iter().all(|a| second.iter().all(|b| same(a, b)))
+}
+
 /// All ways in which a rule of the writer and one of the reader can be made equal.
 fn meeting<'a>(written: &'a [Rule], read: &'a [Rule]) -> impl Iterator<Item = Ratio> + 'a {
     let same = |w: &Rule, r: &Rule| w.dim == r.dim && w.low == r.low;

@@ -1,10 +1,11 @@
 //! What it costs or saves to run two nests block by block: the model behind `fuse-tiles`.
 //!
-//! The bytes that flow come closer, for a block of both nests touches less than all of both; what does not depend on
+//! The bytes that flow come closer, for a block of both nests touches less than all of both; so does what both read in the
+//! same block (the rows that three projections share); what does not depend on
 //! the block (weights) is read again in every block; every block costs a loop iteration. Cycles at the parameters'
 //! typical values.
 
-use super::axis::{Axis, Ratio, axes, blocks, ratio};
+use super::axis::{self, Axis, Ratio, axes, blocks, ratio};
 use super::group;
 use crate::aff::gcd;
 use crate::cost::Cycles;
@@ -155,6 +156,10 @@ impl Pair<'_> {
         let flow: f64 = self.flows.iter().map(|a| whole[0].get(a).copied().unwrap_or(0.0)).sum();
         let mut cycles =
             Cycles { apart: 2.0 * flow * apart, fused: 2.0 * flow * together + count as f64 * LOOP_CYCLES };
+        for array in self.siblings(whole, loops, factors) {
+            cycles.apart += whole[0][&array] * apart;
+            cycles.fused += whole[0][&array] * together;
+        }
         for n in 0..2 {
             for (array, bytes) in whole[n].iter().filter(|(a, _)| !self.flows.contains(a)) {
                 if block[n][array] > 0.99 * bytes {
@@ -169,6 +174,17 @@ impl Pair<'_> {
             }
         }
         Choice { loops: loops.map(Axis::clone), factors, count, flow, cycles }
+    }
+
+    /// Arrays that only both read, the same elements in the same block: they are fetched once.
+    fn siblings(&self, whole: &[Footprint; 2], loops: [&Axis; 2], factors: [i64; 2]) -> Vec<ArrayId> {
+        let written = |n: usize| {
+            let band = transform::band_at(&self.program.schedule, &self.tops[n]);
+            band.into_iter().flat_map(|b| b.members.keys()).map(|s| self.program.statement(*s).target.array)
+        };
+        let written: HashSet<ArrayId> = written(0).chain(written(1)).collect();
+        let both = whole[0].keys().filter(|a| whole[1].contains_key(*a) && !written.contains(*a));
+        both.filter(|a| axis::read_together(self.program, loops, factors, **a)).copied().collect()
     }
 
     /// What nest `n` touches in one run of the list, or in one block.

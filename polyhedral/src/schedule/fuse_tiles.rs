@@ -8,7 +8,8 @@
 //!
 //! Legal when, in both nests, the element that flows decides the block (see `axis`): then no dependence leaves it.
 //! Parallel loops may be strip-mined and moved outermost. Wanted when the bytes that flow come closer (see `cost::reuse`) by
-//! more than it costs to read again, in every block, what does not depend on the block (weights).
+//! more than it costs to read again, in every block, what does not depend on the block (weights). *Siblings*, between which
+//! nothing flows, are fused by the same rule where both read the same elements in the same block.
 //! Source: post-tiling fusion, Zhao and Di (MICRO 2020); cost by reuse distance, Mattson et al. (1970).
 
 use super::axis::Axis;
@@ -107,7 +108,7 @@ struct Plan {
     choice: Choice,
 }
 
-/// The producers of node `at` that it may be fused with: their places, whether the consumer moves up to the producer,
+/// The producers and siblings of node `at` that it may be fused with: their places, whether the consumer moves up to the producer,
 /// and the pair.
 fn candidates<'p>(
     program: &'p Program,
@@ -118,7 +119,8 @@ fn candidates<'p>(
     let nodes = children(&program.schedule, parent);
     let from = at.saturating_sub(REACH);
     let uses: Vec<Touched> = nodes[from..=at].iter().map(|node| Touched::of(program, node)).collect();
-    let meetings = meetings(&uses, at - from).into_iter().filter(|m| !m.flows.is_empty());
+    let near = |m: &Meeting| !m.flows.is_empty() || !uses[m.first].reads.is_disjoint(&uses[at - from].reads);
+    let meetings = meetings(&uses, at - from).into_iter().filter(near);
     let candidates = meetings.filter_map(|Meeting { first, flows, up }| {
         let (producer, up) = (from + first, up?);
         let fusable = fusable(program, &nodes[producer], &nodes[at], &flows);

@@ -9,9 +9,9 @@
 //! Cost: dependences of the program once; for a pair that the cost model does not decide, one check of its two nodes.
 
 use super::blocks::{Choice, Declined, Pair};
-use crate::cost::Cycles;
 use super::fuse_tiles::{Meeting, Touched, fusable, in_registers, lists, meetings};
 use super::group;
+use crate::cost::Cycles;
 use crate::error::Result;
 use crate::legality::{LegalityCache, Violation};
 use crate::machine::Machine;
