@@ -7,6 +7,7 @@ use crate::compile::{CompileOptions, compile};
 use crate::report::{progress::Progress, render, session::Session};
 use crate::run::Loaded;
 use crate::run::count::{Counts, Depth};
+use crate::run::limits::Limits;
 use serde::Serialize;
 use sirius_lowering::count::Counting;
 use sirius_polyhedral::{Error, Result, pipeline};
@@ -55,6 +56,8 @@ struct Row {
     behind_l2_bytes: u64,
     operations: u64,
     workspace_bytes: Option<u64>,
+    /// What these operations and bytes take on this core at least, region by region; `null` as below.
+    limit_us: Option<f64>,
     /// `null` where no time was asked for.
     median_us: Option<f64>,
     min_us: Option<f64>,
@@ -65,6 +68,7 @@ struct Row {
 
 pub fn command(args: &AblateArgs) -> Outcome {
     let progress = Progress::start();
+    let limits = (args.seconds > 0.0).then(|| Limits::measure(caches(args)));
     let mut kinds: Vec<Kind> = Vec::new();
     let mut rows: Vec<Row> = Vec::new();
     for variant in variants(&args.only)? {
@@ -81,7 +85,7 @@ pub fn command(args: &AblateArgs) -> Outcome {
             }
             None => {
                 let case = first_case(args, &made.loaded)?;
-                let row = count(args, &variant, &made, &case)?;
+                let row = count(args, &variant, &made, &case, limits)?;
                 kinds.push(Kind { made, case, rows: vec![rows.len()] });
                 row
             }
@@ -170,10 +174,17 @@ fn first_case(args: &AblateArgs, loaded: &Loaded) -> Result<Case> {
 }
 
 /// Counts with one thread, and barriers with two.
-fn count(args: &AblateArgs, variant: &Variant, made: &Made, case: &Case) -> Result<Row> {
+fn count(args: &AblateArgs, variant: &Variant, made: &Made, case: &Case, limits: Option<Limits>) -> Result<Row> {
     let counting = CompileOptions { counting: Counting::On, ..options(args, variant) };
     let one = make_as(&counting, args)?.loaded.count(&case.inputs, Depth::Everything)?;
-    Ok(row(variant, made, case, &one, barriers(args, variant, case)?))
+    let limit_us = limits.map(|l| l.nanoseconds(&one.phases) / 1e3);
+    Ok(Row { limit_us, ..row(variant, made, case, &one, barriers(args, variant, case)?) })
+}
+
+/// Bytes of the caches that the code is made for.
+fn caches(args: &AblateArgs) -> [usize; 3] {
+    let machine = args.compiler.options().target.machine;
+    [machine.l1_bytes, machine.l2_bytes, machine.l3_bytes]
 }
 
 /// The passes decide anew for two threads, so this is asked of every variant.
@@ -201,6 +212,7 @@ fn row(variant: &Variant, made: &Made, case: &Case, counts: &Counts, barriers: u
         behind_l2_bytes: behind_l2,
         operations: counts.operations,
         workspace_bytes: dims.and_then(|d| made.loaded.workspace_bytes(&d)).map(|b| b as u64),
+        limit_us: None,
         median_us: None,
         min_us: None,
         compile_s: made.time.as_secs_f64(),
@@ -251,6 +263,7 @@ fn text(rows: &[Row]) -> String {
         "written",
         "behind L2",
         "workspace",
+        "limit us",
         "median us",
         "min us",
         "compile s",
@@ -262,9 +275,9 @@ fn text(rows: &[Row]) -> String {
         let bytes = [r.loaded_bytes, r.stored_bytes, r.read_bytes, r.written_bytes, r.behind_l2_bytes];
         let bytes = bytes.map(super::compile::size);
         let workspace = r.workspace_bytes.map_or("-".into(), super::compile::size);
-        let [median, min] = [r.median_us, r.min_us].map(|t| t.map_or("-".into(), |t| format!("{t:.1}")));
+        let [limit, median, min] = [r.limit_us, r.median_us, r.min_us].map(|t| t.map_or("-".into(), |t| format!("{t:.1}")));
         let same_as = r.same_as.clone().unwrap_or_default();
-        let rest = [workspace, median, min, format!("{:.2}", r.compile_s), same_as];
+        let rest = [workspace, limit, median, min, format!("{:.2}", r.compile_s), same_as];
         [r.variant.clone()].into_iter().chain(counts).chain(bytes).chain(rest).collect()
     }));
     render::table(&table)

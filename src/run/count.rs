@@ -58,6 +58,17 @@ pub struct Counts {
     pub barriers: u64,
     /// Between the first level of cache and the second, the second and the third, the third and memory, from cold.
     pub moved: Vec<Moved>,
+    /// Region by region; what comes before the first is none's.
+    pub phases: Vec<Phase>,
+}
+
+/// What one region did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Phase {
+    /// Floating-point operations.
+    pub operations: u64,
+    /// Bytes, both ways, between the levels of [`Counts::moved`].
+    pub moved: [u64; 3],
 }
 
 impl Counts {
@@ -91,6 +102,8 @@ pub struct Counter {
     memory: Memory,
     /// The streams of the present loop; kept for their memory.
     streams: Vec<Stream>,
+    /// What had been done when the present region began.
+    begun: Phase,
 }
 
 impl Counter {
@@ -100,11 +113,24 @@ impl Counter {
             counts: Counts { arrays: vec![Bytes::default(); info.arrays.len()], ..Counts::default() },
             memory: Memory::new(info.caches),
             streams: Vec::new(),
+            begun: Phase::default(),
         }
     }
 
-    pub fn finish(self) -> Counts {
+    pub fn finish(mut self) -> Counts {
+        self.end_region();
         Counts { moved: self.memory.moved(), ..self.counts }
+    }
+
+    /// Notes what the region did that ends here, if any has begun.
+    fn end_region(&mut self) {
+        let mut now = Phase { operations: self.counts.operations, moved: [0; 3] };
+        now.moved.iter_mut().zip(self.memory.moved()).for_each(|(sum, m)| *sum = m.filled + m.written_back);
+        let before = std::mem::replace(&mut self.begun, now);
+        if self.counts.regions > 0 {
+            let moved = std::array::from_fn(|level| now.moved[level] - before.moved[level]);
+            self.counts.phases.push(Phase { operations: now.operations - before.operations, moved });
+        }
     }
 
     fn access(&mut self, access: Access) {
@@ -161,6 +187,7 @@ impl Counter {
             Event::Operations => self.counts.operations += number as u64,
             Event::Loop => self.counts.loops += 1,
             Event::Region if number == 0 => {
+                self.end_region();
                 self.counts.regions += 1;
                 self.memory.next_region();
             }
@@ -331,6 +358,18 @@ mod tests {
         c.event(Event::Store, 1, at(64 - 8), 4, 0b1111);
         let counts = c.finish();
         assert_eq!((counts.arrays[1].written, counts.moved[2].filled), (16, 128));
+    }
+
+    #[test]
+    fn regions_are_phases() {
+        let mut c = counter();
+        for operations in [3, 5] {
+            c.event(Event::Region, 0, std::ptr::null(), 0, 0);
+            c.event(Event::Load, 0, at(4096), 4, 1);
+            c.event(Event::Operations, operations, std::ptr::null(), 0, 0);
+        }
+        let phase = |operations, moved| Phase { operations, moved: [moved; 3] };
+        assert_eq!(c.finish().phases, [phase(3, 64), phase(5, 0)]);
     }
 
     /// A loop in one report is the same as its events one by one: strided and overlapping, up and down, in lines and

@@ -1,5 +1,5 @@
-//! From artifact and files to results: tensors, their files, the comparison of results, and
-//! counts of what a run did.
+//! From artifact and files to results: tensors, their files, the comparison of results, counts of
+//! what a run did, and what the machine could do.
 
 pub mod bind;
 pub mod cache;
@@ -7,6 +7,7 @@ pub mod compare;
 pub mod count;
 pub mod footprint;
 pub mod formula;
+pub mod limits;
 pub mod load;
 pub mod npy;
 pub mod pb;
