@@ -9,6 +9,7 @@ use crate::classical::reroll::Reroll;
 use crate::classical::sink::Sink;
 use crate::error::{Error, Result};
 use crate::pass::Pass;
+use crate::schedule::barriers::Barriers;
 use crate::schedule::contract::Contract;
 use crate::schedule::distribute::Distribute;
 use crate::schedule::fuse::Fuse;
@@ -58,9 +59,11 @@ pub const PIPELINE: &[&dyn Pass] = &[
     &Dce,
     // Lifetimes are those of the final tree.
     &PlanMemory,
-    // Last: blocks are what workers share, and memory that is used again makes them wait. (Does nothing for a GPU
-    // or one thread.)
+    // On the final loops and memory: blocks are what workers share, and memory that is used again makes them wait. (Does
+    // nothing for a GPU or one thread.)
     &Team,
+    // After team, which makes everybody wait for everybody.
+    &Barriers,
 ];
 
 /// The passes of an optimization level: 0 only what is required, 1 to 3 everything.

@@ -46,17 +46,7 @@ schedule {
 ";
 
 fn machine(threads: usize) -> Machine {
-    Machine {
-        vector_bytes: 64,
-        vector_registers: 32,
-        l1_bytes: 32 << 10,
-        l2_bytes: 1 << 20,
-        l3_bytes: 32 << 20,
-        threads,
-        barrier_ns: 0.001,
-        gpu: false,
-        numeric: crate::Numeric::Contract,
-    }
+    Machine { threads, barrier_ns: 0.001, ..crate::testing::machine() }
 }
 
 fn context(machine: &Machine) -> crate::PassContext<'_> {
