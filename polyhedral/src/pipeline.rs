@@ -5,6 +5,7 @@ use crate::classical::dce::Dce;
 use crate::classical::fold::Fold;
 use crate::classical::forward::Forward;
 use crate::classical::hoist::Hoist;
+use crate::classical::predicates::Predicates;
 use crate::classical::reroll::Reroll;
 use crate::classical::sink::Sink;
 use crate::error::{Error, Result};
@@ -36,6 +37,9 @@ pub const PIPELINE: &[&dyn Pass] = &[
     &Sink,
     // Before fuse: what is substituted needs no loop of its own.
     &Forward,
+    // After sink and forward, which bring conditions to where the domain of a reader decides them; before all that judges
+    // nests by what they compute.
+    &Predicates,
     // Before fuse and tile: both see loops only where subscripts are linear.
     &SplitDims,
     // Before fuse, which would tie to a loop what should leave it.
