@@ -3,40 +3,22 @@
 //! The models are those of the test `models`: committed, fetched, and in the folders that `SIRIUS_MODELS` names.
 //! `SIRIUS_CASES` keeps the models whose names contain one of its words.
 
+#[path = "common/named_models.rs"]
+mod named_models;
+
+use named_models::named_models;
 use sirius::compile::{CompileOptions, compile};
 use sirius::report::session::Session;
 use sirius::run::{Loaded, pb};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 #[test]
 fn every_number_of_workers_gives_the_same_bits() {
-    let words: Vec<String> =
-        std::env::var("SIRIUS_CASES").unwrap_or_default().split_whitespace().map(String::from).collect();
-    let mut checked = 0;
-    for model in folders().iter().flat_map(|f| models(f)) {
-        let name = model.file_name().unwrap().to_string_lossy().to_string();
-        if words.is_empty() || words.iter().any(|w| name.contains(w)) {
-            check(&name, &model);
-            checked += 1;
-        }
-    }
-    assert!(checked > 0 || !words.is_empty(), "the committed models are gone");
-}
-
-fn folders() -> Vec<PathBuf> {
-    let own = ["models/fetched", "models/tiny/contrib", "models/tiny/resize"];
-    let own = own.map(|folder| Path::new(env!("CARGO_MANIFEST_DIR")).join(folder));
-    let named = std::env::var("SIRIUS_MODELS").unwrap_or_default();
-    own.into_iter().chain(named.split(':').filter(|f| !f.is_empty()).map(PathBuf::from)).collect()
-}
-
-/// The models of a folder that come with data, in order of name.
-fn models(folder: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
-    let mut models: Vec<PathBuf> = entries.map(|e| e.unwrap().path()).collect();
-    models.retain(|m| m.join("model.onnx").exists() && m.join("test_data_set_0").exists());
-    models.sort();
-    models
+    let all = named_models(&["models/fetched", "models/tiny/contrib", "models/tiny/resize"]);
+    let with_data: Vec<_> = all.iter().filter(|(_, model)| model.join("test_data_set_0").exists()).collect();
+    let some_are_left_out = std::env::var("SIRIUS_CASES").is_ok_and(|words| !words.trim().is_empty());
+    assert!(!with_data.is_empty() || some_are_left_out, "the committed models are gone");
+    with_data.into_iter().for_each(|(name, model)| check(name, model));
 }
 
 fn check(name: &str, model: &Path) {

@@ -26,6 +26,7 @@ pub mod driver;
 pub mod dtype;
 pub mod error;
 pub mod expr;
+pub mod facts;
 pub mod guards;
 pub mod isl;
 pub mod legality;

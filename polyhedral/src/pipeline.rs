@@ -5,10 +5,12 @@ use crate::classical::dce::Dce;
 use crate::classical::fold::Fold;
 use crate::classical::forward::Forward;
 use crate::classical::hoist::Hoist;
+use crate::classical::predicates::Predicates;
 use crate::classical::reroll::Reroll;
 use crate::classical::sink::Sink;
 use crate::error::{Error, Result};
 use crate::pass::Pass;
+use crate::schedule::barriers::Barriers;
 use crate::schedule::contract::Contract;
 use crate::schedule::distribute::Distribute;
 use crate::schedule::fuse::Fuse;
@@ -35,6 +37,9 @@ pub const PIPELINE: &[&dyn Pass] = &[
     &Sink,
     // Before fuse: what is substituted needs no loop of its own.
     &Forward,
+    // After sink and forward, which bring conditions to where the domain of a reader decides them; before all that judges
+    // nests by what they compute.
+    &Predicates,
     // Before fuse and tile: both see loops only where subscripts are linear.
     &SplitDims,
     // Before fuse, which would tie to a loop what should leave it.
@@ -58,9 +63,11 @@ pub const PIPELINE: &[&dyn Pass] = &[
     &Dce,
     // Lifetimes are those of the final tree.
     &PlanMemory,
-    // Last: blocks are what workers share, and memory that is used again makes them wait. (Does nothing for a GPU
-    // or one thread.)
+    // On the final loops and memory: blocks are what workers share, and memory that is used again makes them wait. (Does
+    // nothing for a GPU or one thread.)
     &Team,
+    // After team, which makes everybody wait for everybody.
+    &Barriers,
 ];
 
 /// The passes of an optimization level: 0 only what is required, 1 to 3 everything.

@@ -157,18 +157,7 @@ mod tests {
     use crate::testing::*;
 
     fn script() -> Script {
-        let machine = Machine {
-            vector_bytes: 64,
-            vector_registers: 32,
-            l1_bytes: 32 << 10,
-            l2_bytes: 1 << 20,
-            l3_bytes: 32 << 20,
-            threads: 1,
-            barrier_ns: 200.0,
-            gpu: false,
-            numeric: crate::Numeric::Contract,
-        };
-        Script::new(recurrence(10, 3), machine).unwrap()
+        Script::new(recurrence(10, 3), machine()).unwrap()
     }
 
     #[test]

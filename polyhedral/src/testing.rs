@@ -5,6 +5,7 @@ use crate::dtype::DType;
 use crate::error::Origin;
 use crate::expr::{Access, BinaryOp, Expr, UnaryOp};
 use crate::loop_nest::{Condition, LoopNest, Nest};
+use crate::machine::Machine;
 use crate::param::{Param, ParamDef, ParamId};
 use crate::program::{Array, ArrayId, Program, Role, Statement, StatementId, StatementKind};
 use crate::schedule_tree::{Band, Mark, Node};
@@ -15,6 +16,21 @@ pub fn i(n: usize) -> Aff {
 
 pub fn c(value: i64) -> Aff {
     Aff::constant(value)
+}
+
+/// A machine with fixed numbers and one thread: what a pass does in a test must not depend on where the test runs.
+pub fn machine() -> Machine {
+    Machine {
+        vector_bytes: 64,
+        vector_registers: 32,
+        l1_bytes: 32 << 10,
+        l2_bytes: 1 << 20,
+        l3_bytes: 32 << 20,
+        threads: 1,
+        barrier_ns: 200.0,
+        gpu: false,
+        numeric: crate::Numeric::Contract,
+    }
 }
 
 /// A named input dimension, at least 1.

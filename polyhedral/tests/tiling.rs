@@ -1,5 +1,8 @@
 //! Fusion, tiling and contraction of a matrix product with an epilogue, on programs built by hand.
 
+#[allow(dead_code, reason = "shared with other tests")]
+mod support;
+
 use indexmap::IndexMap;
 use sirius_polyhedral::classical::forward::Forward;
 use sirius_polyhedral::schedule::{contract::Contract, fuse::Fuse, plan_memory::PlanMemory, tile::Tile};
@@ -12,17 +15,7 @@ struct Product {
 }
 
 fn machine() -> Machine {
-    Machine {
-        vector_bytes: 64,
-        vector_registers: 32,
-        l1_bytes: 32 << 10,
-        l2_bytes: 1 << 20,
-        l3_bytes: 32 << 20,
-        threads: 1,
-        barrier_ns: 200.0,
-        gpu: false,
-        numeric: Numeric::Contract,
-    }
+    Machine { threads: 1, ..support::machine(false) }
 }
 
 fn statement(extents: &[i64], kind: StatementKind, target: (ArrayId, &[usize]), value: Expr) -> Statement {

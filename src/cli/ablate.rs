@@ -20,7 +20,8 @@ use tempfile::TempDir;
 const UNFUSED: [&str; 10] =
     ["dce", "cse", "fold", "reroll", "sink", "forward", "distribute", "fuse", "fuse-tiles", "hoist"];
 
-/// Passes that do nothing for one thread of this processor.
+/// Passes that do nothing for one thread of this processor, and need two to be worth a row. `barriers` has one: barriers
+/// are counted with two threads.
 const ELSEWHERE: [&str; 2] = ["map-gpu", "team"];
 
 /// Rounds in which the variants are timed in turn, so that all meet the same weather.

@@ -15,7 +15,7 @@ use crate::schedule_tree::{Mark, Node};
 use std::collections::{BTreeSet, HashMap};
 
 /// Passes that change what statements compute.
-const CLASSICAL: [&str; 3] = ["cse", "fold", "forward"];
+const CLASSICAL: [&str; 4] = ["cse", "fold", "forward", "predicates"];
 /// Passes that make one instance or statement of several: what is before and after each is a stage.
 const MERGING: [&str; 2] = ["reroll", "hoist"];
 /// Leaves out statements, as every step may.

@@ -5,5 +5,6 @@ pub mod dce;
 pub mod fold;
 pub mod forward;
 pub mod hoist;
+pub mod predicates;
 pub mod reroll;
 pub mod sink;

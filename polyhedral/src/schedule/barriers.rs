@@ -1,26 +1,84 @@
-//! Where the workers of a thread team wait for each other: the last step of `team`, not a pass of its own.
+//! `barriers`: leave out the barriers of a thread team that no dependence needs.
 //!
-//! Between two nodes of a list no barrier is needed when everything they both touch (and one of them writes) is
-//! touched by the same worker: the element decides the iteration of the shared loop by the same rule on both sides
-//! (see `owner`), or both sides belong to worker 0. Different arrays in one slot of the workspace count as the same
-//! memory. A barrier at the head of a loop's body serves the next iteration. Greedy: a barrier goes in front of the
-//! first node that needs one, and everything before it is forgotten, which gives the fewest for a list. The
-//! legality checker proves the result from exact dependences.
+//! Rewrite: a band marked `Barrier` gives way to what is in it. Legal between two nodes of a list when everything they
+//! both touch (and one of them writes) is touched by the same worker: the element decides the iteration of the shared
+//! loop by the same rule on both sides (see `owner`), or both sides belong to worker 0. Different arrays in one slot of
+//! the workspace count as the same memory. A barrier at the head of a loop's body serves the next iteration. Always
+//! wanted: a barrier costs what it costs, and holds up all workers for the slowest.
+//!
+//! Greedy: of the barriers of a list the first stays that stands before a node which needs one, and everything before it
+//! is forgotten; that gives the fewest. None is added: a program that lacks one stays wrong. The legality checker
+//! proves the result from exact dependences.
 
 use super::owner::{self, Rule};
 use crate::aff::Aff;
 use crate::deps::parameter_arrays;
+use crate::error::{Origin, Result};
 use crate::expr::Access;
+use crate::pass::{Pass, PassContext};
 use crate::program::{ArrayId, Placement, Program, StatementId, StatementKind};
-use crate::schedule_tree::{Band, Mark, Node};
+use crate::schedule_tree::{Band, Mark, Node, Schedule};
 use std::collections::HashMap;
 
-/// Puts barriers into a program with shared loops for `size` workers, but without barriers; how many?
-pub fn place(program: &mut Program, size: u32) -> usize {
-    let mut placer = Placer { program, size: i64::from(size), placed: 0 };
-    let (roots, placed) = (placer.roots(), placer.placed);
-    program.schedule.roots = roots;
-    placed
+pub struct Barriers;
+
+impl Pass for Barriers {
+    fn name(&self) -> &'static str {
+        "barriers"
+    }
+
+    fn summary(&self) -> &'static str {
+        "leave out barriers of a thread team that no dependence needs (CPU targets)"
+    }
+
+    fn run(&self, program: &mut Program, context: &mut PassContext) -> Result<()> {
+        let (size, before) = (program.schedule.team(), count(&program.schedule));
+        if size < 2 || before == 0 {
+            return Ok(());
+        }
+        program.schedule.roots = Sieve { program, size: i64::from(size) }.roots();
+        let (removed, subject) =
+            (before - count(&program.schedule), Origin { node: program.name.clone(), op: "model".into() });
+        match removed {
+            0 => context.missed(self.name(), &subject, format!("all {before} barriers are needed")),
+            _ => context.applied(self.name(), &subject, format!("{removed} of {before} barriers removed")),
+        }
+        Ok(())
+    }
+}
+
+/// Barriers in the tree, each counted once, however often it is met.
+pub fn count(schedule: &Schedule) -> usize {
+    fn below(node: &Node) -> usize {
+        let Node::Band(band) = node else { return 0 };
+        usize::from(band.mark == Mark::Barrier) + band.body.iter().map(below).sum::<usize>()
+    }
+    schedule.roots.iter().map(below).sum()
+}
+
+/// All workers wait for each other, then go through `body`.
+pub fn barrier(body: Vec<Node>) -> Node {
+    let members = body.iter().flat_map(Node::statements).map(|s| (s, Aff::constant(0))).collect();
+    Node::Band(Band { members, mark: Mark::Barrier, body })
+}
+
+/// A node of a list without barriers, and whether one stood before it.
+struct Step {
+    waits: bool,
+    node: Node,
+}
+
+/// A list with its barriers taken apart.
+fn steps(nodes: &[Node]) -> Vec<Step> {
+    let step = |node: &Node| match node {
+        Node::Band(band) if band.mark == Mark::Barrier => {
+            let mut inside = steps(&band.body);
+            inside.iter_mut().take(1).for_each(|first| first.waits = true);
+            inside
+        }
+        other => vec![Step { waits: false, node: other.clone() }],
+    };
+    nodes.iter().flat_map(step).collect()
 }
 
 /// What has been touched since the last barrier, by memory.
@@ -57,48 +115,61 @@ enum Who {
     All,
 }
 
-struct Placer<'a> {
+/// Keeps what is needed.
+struct Sieve<'a> {
     program: &'a Program,
     size: i64,
-    placed: usize,
 }
 
-impl Placer<'_> {
-    fn roots(&mut self) -> Vec<Node> {
-        let mut since = Touches::new();
-        let mut out = Vec::new();
-        for root in &self.program.schedule.roots {
-            let root = self.inside(root);
-            let touches = self.touches(&[&root]);
-            if self.conflict(&since, &touches) {
-                since.clear();
-                out.push(self.barrier(vec![root]));
-            } else {
-                out.push(root);
+impl Sieve<'_> {
+    fn roots(&self) -> Vec<Node> {
+        let groups = self.groups(steps(&self.program.schedule.roots)).into_iter().enumerate();
+        let waiting = groups.flat_map(|(n, mut group)| {
+            // A barrier at the root is around one node: those behind it are behind it without being inside.
+            if n > 0 {
+                let first = group.remove(0);
+                group.insert(0, barrier(vec![first]));
             }
-            add(&mut since, touches);
-        }
-        out
+            group
+        });
+        waiting.collect()
     }
 
-    /// Places barriers in the bodies of the loops that all workers run.
-    fn inside(&mut self, node: &Node) -> Node {
+    /// The loops that all workers run, with fewer barriers in their bodies.
+    fn inside(&self, node: Node) -> Node {
         match node {
-            Node::Band(band) if node.team() > 1 && !matches!(band.mark, Mark::Team(_)) => {
-                let body = band.body.iter().map(|n| self.inside(n)).collect();
-                Node::Band(Band { members: band.members.clone(), mark: band.mark, body: self.body(body) })
+            Node::Band(band) if !matches!(band.mark, Mark::Team(_)) && band.body.iter().any(|n| n.team() > 1) => {
+                Node::Band(Band { body: self.body(&band.body), ..band })
             }
-            other => other.clone(),
+            other => other,
         }
     }
 
     /// The body of a loop: barriers between its nodes, and one at the head where iterations meet.
-    fn body(&mut self, nodes: Vec<Node>) -> Vec<Node> {
-        let (mut groups, mut current) = (Vec::new(), Vec::new());
+    fn body(&self, nodes: &[Node]) -> Vec<Node> {
+        let steps = steps(nodes);
+        let waits = steps.first().is_some_and(|s| s.waits);
+        let groups = self.groups(steps);
+        let touches = |group: Option<&Vec<Node>>| group.map(|g| self.touches(g)).unwrap_or_default();
+        let meets = waits && self.conflict(&touches(groups.last()), &touches(groups.first()));
+        let last = groups.len().saturating_sub(1);
+        // Each barrier is around all that follows it, so that it is there whenever something behind it runs.
+        let mut behind: Vec<Node> = Vec::new();
+        for (n, mut group) in groups.into_iter().enumerate().rev() {
+            group.extend((n < last).then(|| barrier(std::mem::take(&mut behind))));
+            behind = group;
+        }
+        if meets { vec![barrier(behind)] } else { behind }
+    }
+
+    /// The nodes between the barriers that are needed within a list.
+    fn groups(&self, steps: Vec<Step>) -> Vec<Vec<Node>> {
+        let (mut groups, mut current): (Vec<Vec<Node>>, Vec<Node>) = (Vec::new(), Vec::new());
         let mut since = Touches::new();
-        for node in nodes {
-            let touches = self.touches(&[&node]);
-            if self.conflict(&since, &touches) {
+        for Step { waits, node } in steps {
+            let node = self.inside(node);
+            let touches = self.touches(std::slice::from_ref(&node));
+            if waits && !current.is_empty() && self.conflict(&since, &touches) {
                 since.clear();
                 groups.push(std::mem::take(&mut current));
             }
@@ -106,22 +177,7 @@ impl Placer<'_> {
             current.push(node);
         }
         groups.push(current);
-        let head = self.touches(&groups[0].iter().collect::<Vec<_>>());
-        let meets = self.conflict(&since, &head);
-        // Each barrier is around all that follows it, so that it is there whenever something behind it runs.
-        let rest = groups
-            .split_off(1)
-            .into_iter()
-            .rev()
-            .fold(Vec::new(), |behind, group| vec![self.barrier(group.into_iter().chain(behind).collect())]);
-        let all: Vec<Node> = groups.into_iter().flatten().chain(rest).collect();
-        if meets { vec![self.barrier(all)] } else { all }
-    }
-
-    fn barrier(&mut self, body: Vec<Node>) -> Node {
-        self.placed += 1;
-        let members = body.iter().flat_map(Node::statements).map(|s| (s, Aff::constant(0))).collect();
-        Node::Band(Band { members, mark: Mark::Barrier, body })
+        groups
     }
 
     /// Can two workers meet in memory that one of them writes?
@@ -154,7 +210,7 @@ impl Placer<'_> {
         self.program.array(array).fold[rule.dim].is_none_or(|window| rule.block == 1 && window % self.size == 0)
     }
 
-    fn touches(&self, nodes: &[&Node]) -> Touches {
+    fn touches(&self, nodes: &[Node]) -> Touches {
         let mut out = Touches::new();
         for node in nodes {
             let shared = node.team() > 1;

@@ -269,17 +269,7 @@ schedule {
 ";
 
     fn machine() -> Machine {
-        Machine {
-            vector_bytes: 32,
-            vector_registers: 16,
-            l1_bytes: 32 << 10,
-            l2_bytes: 1 << 20,
-            l3_bytes: 32 << 20,
-            threads: 1,
-            barrier_ns: 200.0,
-            gpu: false,
-            numeric: crate::Numeric::Contract,
-        }
+        Machine { vector_bytes: 32, vector_registers: 16, ..crate::testing::machine() }
     }
 
     fn after(passes: &[&str]) -> Program {

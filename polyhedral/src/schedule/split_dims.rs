@@ -6,7 +6,8 @@
 //! packing and register allocation need. Applied when every statement of the loop has the same constant
 //! extent, divisible by `c`, and the vector loops of the root get cheaper by what `layout` thinks of them: a division
 //! along another loop costs nothing, and halves would only make register tiles smaller. Otherwise declined with a
-//! remark. Always legal: the order does not change.
+//! remark. Always legal: the order does not change. This is strength reduction at the level of loops; what is left of
+//! divisions and integer products in machine code takes less than 1 % of the time of real models (docs/counting.md).
 
 use super::tile_nest::nests_below;
 use crate::aff::{Aff, Term};

@@ -6,7 +6,8 @@
 //!    neighbours are shared, so that the barriers are there anyway. The others stay with worker 0. All workers run a
 //!    host loop (time steps) whose body has something to share.
 //! 2. Windows inside shared loops get a plane per worker.
-//! 3. Barriers are placed (see `barriers`).
+//! 3. A barrier is placed in front of every node of a list that all workers run, and at the head of the bodies of their
+//!    host loops: right whatever the nodes touch. `barriers` leaves out what no dependence needs.
 //!
 //! Iterations go round the workers (see [`Mark::Team`]): loops with equal numbers need no barrier between them, and
 //! weights stay in the cache of the worker that uses them in every step. Reductions are never split, so results do
@@ -45,7 +46,8 @@ impl Pass for Team {
             return Ok(());
         }
         if share_list(program, &[], &mut Vec::new(), context) {
-            let placed = barriers::place(program, machine.threads as u32);
+            wait_everywhere(program);
+            let placed = barriers::count(&program.schedule);
             let subject = crate::Origin { node: program.name.clone(), op: "model".into() };
             context.applied(self.name(), &subject, format!("{placed} barriers"));
         }
@@ -223,6 +225,27 @@ fn widen_windows(program: &mut Program, path: &Path, workers: i64) {
     }
 }
 
+// ---- 3. everybody waits for everybody -----------------------------------------------------------------
+
+fn wait_everywhere(program: &mut Program) {
+    let roots = std::mem::take(&mut program.schedule.roots).into_iter().map(wait_inside).enumerate();
+    let waiting = roots.map(|(n, root)| if n == 0 { root } else { barriers::barrier(vec![root]) });
+    program.schedule.roots = waiting.collect();
+}
+
+/// In the bodies of the loops that all workers run. Each barrier is around all that follows it, so that it is there
+/// whenever something behind it runs.
+fn wait_inside(node: Node) -> Node {
+    match node {
+        Node::Band(band) if !matches!(band.mark, Mark::Team(_)) && band.body.iter().any(|n| n.team() > 1) => {
+            let nodes = band.body.into_iter().map(wait_inside).rev();
+            let body = nodes.fold(vec![], |behind, node| vec![barriers::barrier([vec![node], behind].concat())]);
+            Node::Band(Band { body, ..band })
+        }
+        other => other,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -235,17 +258,7 @@ mod tests {
         let x = array(&mut p, "x", &[c(5), n.clone()]);
         let s = statement(&mut p, &[c(5), n], crate::program::StatementKind::Assign, at(x, &[i(0), i(1)]), zero());
         p.schedule.roots = Node::loops_of(s, 0, 2);
-        let machine = Machine {
-            vector_bytes: 64,
-            vector_registers: 32,
-            l1_bytes: 1,
-            l2_bytes: 1,
-            l3_bytes: 1,
-            threads: 2,
-            barrier_ns: 200.0,
-            gpu: false,
-            numeric: crate::Numeric::Contract,
-        };
+        let machine = Machine { threads: 2, ..machine() };
         let of = |path: &[usize]| speedup(&p, transform::band_at(&p.schedule, path).unwrap(), &machine).unwrap();
         assert!((of(&[0]) - 5.0 / 3.0).abs() < 1e-9);
         assert!((of(&[0, 0]) - 1.6).abs() < 1e-9);

@@ -9,6 +9,7 @@
 //! `dependences`: what the base orders, memory location by memory location, the last program orders too.
 //! `storage`: no two values that are alive at once share a cell, a slot or a register; of the lowered program alone.
 
+mod conditions;
 mod constants;
 mod copies;
 mod dependences;

@@ -46,17 +46,7 @@ schedule {
 ";
 
 fn machine(threads: usize) -> Machine {
-    Machine {
-        vector_bytes: 64,
-        vector_registers: 32,
-        l1_bytes: 32 << 10,
-        l2_bytes: 1 << 20,
-        l3_bytes: 32 << 20,
-        threads,
-        barrier_ns: 0.001,
-        gpu: false,
-        numeric: crate::Numeric::Contract,
-    }
+    Machine { threads, barrier_ns: 0.001, ..crate::testing::machine() }
 }
 
 fn context(machine: &Machine) -> crate::PassContext<'_> {
@@ -284,6 +274,42 @@ schedule {
             "{verdict:?}"
         );
     }
+}
+
+/// Choices that indices alone decide in all instances, and one that they do not.
+#[test]
+fn a_choice_goes_where_it_is_decided() {
+    let text = "\
+program masks
+array x: f32[8, 8] input 0
+array y: f32[8, 8] output 0
+inputs x
+outputs y
+S0 [i: 8, j: 8] where 6 - i >= 0: y[i, j] = select(and(i + 1 < 8, j >= 0), x[i + 1, j], 0.0f32)
+S1 [i: 8, j: 8] where i - 7 >= 0: y[i, j] = select(j < 4, select(j < 5, x[i, j], 1.0f32), 2.0f32)
+  if i >= 3
+schedule { for [S0: i, S1: i] { for [S0: j, S1: j] { S0 S1 } } }
+";
+    let program = parse_program(text, &ConstantPool::default()).unwrap();
+    let after = |change: &dyn Fn(&mut crate::Program)| {
+        let mut recorder = Recorder::new(&program);
+        let mut changed = program.clone();
+        let pass = crate::pipeline::find("predicates").unwrap();
+        run_passes(&mut changed, &[pass], &machine(1), DriverOptions::default()).unwrap();
+        assert_ne!(changed, program);
+        change(&mut changed);
+        recorder.after("predicates", &changed);
+        verdict(&recorder.finish("test").unwrap())
+    };
+    let right = after(&|_| {});
+    assert!(right.holds() && right.unproven.is_empty(), "{right:?}");
+    let wrong = after(&|p| {
+        let statement = p.statement_mut(crate::StatementId(1));
+        if let crate::Expr::Select(_, then, _) = statement.value.clone() {
+            statement.value = *then;
+        }
+    });
+    assert!(wrong.findings.iter().any(|f| f.rule == Rule::Values), "{wrong:?}");
 }
 
 /// A sum in registers that is copied back: the copy writes all of it, to its own place, and after the sum.

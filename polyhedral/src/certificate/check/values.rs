@@ -3,8 +3,10 @@
 //! A body of it must be the body of the base with some reads replaced by the body of the only statement that
 //! wrote what they read, at the instance that wrote it. That is right when nothing the substituted body reads is
 //! written again after that instance. A read may also go to another array that holds the same: both are written by
-//! the same statements, save their own name. Arrays that became constants are taken as they are.
+//! the same statements, save their own name. A choice may go where indices alone decide it in all instances. Arrays that
+//! became constants are taken as they are.
 
+use super::conditions::{choices, decided, holds};
 use super::guards::parts;
 use super::same::{mapped, rename};
 use super::*;
@@ -56,9 +58,9 @@ impl Answer {
 
 /// A body as a tree: a function, read or number, and what it is applied to.
 #[derive(Debug, PartialEq)]
-struct Tree<'t> {
-    label: &'t str,
-    children: Vec<Tree<'t>>,
+pub struct Tree<'t> {
+    pub label: &'t str,
+    pub children: Vec<Tree<'t>>,
 }
 
 impl<'t> Tree<'t> {
@@ -93,7 +95,7 @@ impl<'t> Tree<'t> {
     }
 
     /// `#3`, `@3`.
-    fn number(&self, sign: char) -> Option<usize> {
+    pub fn number(&self, sign: char) -> Option<usize> {
         self.label.strip_prefix(sign)?.parse().ok()
     }
 }
@@ -141,6 +143,12 @@ impl<'a, 'c> Matcher<'a, 'c> {
         match (test_a, test_b) {
             (Some(a), Some(b)) => pairs.push((a, b)),
             (None, None) => {}
+            (Some(a), None) => {
+                let Some(test) = Tree::parse(a) else { return Ok(Answer::Unknown) };
+                if decided(self.c, old, &test, &map.range()?)? != Some(true) {
+                    return Ok(Answer::No);
+                }
+            }
             _ => return Ok(Answer::No),
         }
         for (a, b) in pairs {
@@ -179,10 +187,61 @@ impl<'a, 'c> Matcher<'a, 'c> {
             let is = value(new.statement, j)?.intersect_domain(&map.domain()?)?;
             return Ok(Answer::of(was.is_equal(&is)?));
         }
-        if old.tree.label != new.tree.label || old.tree.children.len() != new.tree.children.len() {
-            return Ok(Answer::No);
+        if old.tree.label == new.tree.label && old.tree.children.len() == new.tree.children.len() {
+            let answer = self.children(old, new, map)?;
+            if answer == Answer::Yes {
+                return Ok(answer);
+            }
+            // With what the condition says about its sides.
+            if self.sides(old, new, map)? == Answer::Yes {
+                return Ok(Answer::Yes);
+            }
+            let chosen = self.chosen(old, new, map)?;
+            return Ok(if chosen == Answer::No { answer } else { chosen });
         }
-        self.children(old, new, map)
+        self.chosen(old, new, map)
+    }
+
+    /// Are two choices one, each side in the instances that take it?
+    fn sides(&mut self, old: Term<'_, 'c>, new: Term<'_, 'c>, map: &Map) -> Result<Answer> {
+        let domain = map.range()?;
+        let (test, sides) = match (old.tree.label, old.tree.children.as_slice()) {
+            ("select", [test, ..]) => (test, &[(1, true), (2, false)][..]),
+            ("and", [test, _]) => (test, &[(1, true)][..]),
+            ("or", [test, _]) => (test, &[(1, false)][..]),
+            _ => return Ok(Answer::No),
+        };
+        let Some(holds) = holds(self.c, old.statement, test, &domain)? else { return Ok(Answer::No) };
+        let mut answers =
+            vec![self.terms(Term { tree: test, ..old }, Term { tree: &new.tree.children[0], ..new }, map)?];
+        for (n, taken) in sides {
+            let there = if *taken { holds.clone() } else { domain.subtract(&holds)? };
+            let (a, b) = (&old.tree.children[*n], &new.tree.children[*n]);
+            let within = map.intersect_range(&there)?;
+            answers.push(self.terms(Term { tree: a, ..old }, Term { tree: b, ..new }, &within)?);
+        }
+        Ok(Answer::of(answers.iter().all(|a| *a == Answer::Yes)))
+    }
+
+    /// Is the new term what a choice of the old one always is? Unknown where it is a part, and data decide.
+    fn chosen(&mut self, old: Term<'_, 'c>, new: Term<'_, 'c>, map: &Map) -> Result<Answer> {
+        let domain = map.range()?;
+        let literal = match (new.tree.label, new.tree.children.as_slice()) {
+            ("Int", [value, dtype]) if dtype.label == "Bool" => Some(value.label != "0"),
+            _ => None,
+        };
+        if literal.is_some() && decided(self.c, old.statement, old.tree, &domain)? == literal {
+            return Ok(Answer::Yes);
+        }
+        let mut answer = Answer::No;
+        for (tree, always) in choices(self.c, old.statement, old.tree, &domain)? {
+            match (self.terms(Term { tree, ..old }, new, map)?, always) {
+                (Answer::Yes, Some(true)) => return Ok(Answer::Yes),
+                (Answer::No, _) | (_, Some(false)) => {}
+                _ => answer = Answer::Unknown,
+            }
+        }
+        Ok(answer)
     }
 
     fn children(&mut self, old: Term<'_, 'c>, new: Term<'_, 'c>, map: &Map) -> Result<Answer> {
