@@ -3,7 +3,7 @@
 use crate::cli::args::AblateArgs;
 use crate::cli::data::{self, Case};
 use crate::cli::{Outcome, bench};
-use crate::compile::{CompileOptions, compile};
+use crate::compile::{CompileOptions, compile, target};
 use crate::report::{progress::Progress, render, session::Session};
 use crate::run::Loaded;
 use crate::run::count::{Counts, Depth};
@@ -69,7 +69,7 @@ struct Row {
 
 pub fn command(args: &AblateArgs) -> Outcome {
     let progress = Progress::start();
-    let limits = (args.seconds > 0.0).then(|| Limits::measure(caches(args)));
+    let limits = if args.seconds > 0.0 { Some(limits(args)?) } else { None };
     let mut kinds: Vec<Kind> = Vec::new();
     let mut rows: Vec<Row> = Vec::new();
     for variant in variants(&args.only)? {
@@ -182,10 +182,10 @@ fn count(args: &AblateArgs, variant: &Variant, made: &Made, case: &Case, limits:
     Ok(Row { limit_us, ..row(variant, made, case, &one, barriers(args, variant, case)?) })
 }
 
-/// Bytes of the caches that the code is made for.
-fn caches(args: &AblateArgs) -> [usize; 3] {
-    let machine = args.compiler.options().target.machine;
-    [machine.l1_bytes, machine.l2_bytes, machine.l3_bytes]
+/// Of this core, with the caches that the code is made for.
+fn limits(args: &AblateArgs) -> Result<Limits> {
+    let machine = target(&args.compiler.options())?.machine;
+    Ok(Limits::measure([machine.l1_bytes, machine.l2_bytes, machine.l3_bytes]))
 }
 
 /// The passes decide anew for two threads, so this is asked of every variant.
@@ -276,7 +276,8 @@ fn text(rows: &[Row]) -> String {
         let bytes = [r.loaded_bytes, r.stored_bytes, r.read_bytes, r.written_bytes, r.behind_l2_bytes];
         let bytes = bytes.map(super::compile::size);
         let workspace = r.workspace_bytes.map_or("-".into(), super::compile::size);
-        let [limit, median, min] = [r.limit_us, r.median_us, r.min_us].map(|t| t.map_or("-".into(), |t| format!("{t:.1}")));
+        let [limit, median, min] =
+            [r.limit_us, r.median_us, r.min_us].map(|t| t.map_or("-".into(), |t| format!("{t:.1}")));
         let same_as = r.same_as.clone().unwrap_or_default();
         let rest = [workspace, limit, median, min, format!("{:.2}", r.compile_s), same_as];
         [r.variant.clone()].into_iter().chain(counts).chain(bytes).chain(rest).collect()
