@@ -5,6 +5,7 @@ use crate::classical::dce::Dce;
 use crate::classical::fold::Fold;
 use crate::classical::forward::Forward;
 use crate::classical::hoist::Hoist;
+use crate::classical::online::Online;
 use crate::classical::reroll::Reroll;
 use crate::classical::sink::Sink;
 use crate::error::{Error, Result};
@@ -35,6 +36,8 @@ pub const PIPELINE: &[&dyn Pass] = &[
     &Sink,
     // Before fuse: what is substituted needs no loop of its own.
     &Forward,
+    // After forward: elements are read from one array then. Before all that works on nests: it makes new ones.
+    &Online,
     // Before fuse and tile: both see loops only where subscripts are linear.
     &SplitDims,
     // Before fuse, which would tie to a loop what should leave it.

@@ -5,5 +5,6 @@ pub mod dce;
 pub mod fold;
 pub mod forward;
 pub mod hoist;
+pub mod online;
 pub mod reroll;
 pub mod sink;

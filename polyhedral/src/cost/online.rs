@@ -1,0 +1,166 @@
+//! Is an online reduction wanted, and in which blocks? A pure function of sizes and a machine; bytes and cycles.
+//!
+//! In the plain form the elements of all rows (the scores of an attention) are written, and read again when the extremes
+//! are known: they come from the cache that holds all of them. In the online form a block of some rows and keys is
+//! written and read at once; in return every sum is scaled once for every block of keys, and what belongs to the keys is
+//! read again for every block of rows.
+
+use super::overhead::LOOP_CYCLES;
+use super::reuse::cycles_per_byte;
+use crate::machine::Machine;
+use std::fmt;
+
+/// Sizes at the parameters' typical values.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sizes {
+    /// Of the loop that is cut into blocks of rows.
+    pub rows: i64,
+    pub keys: i64,
+    /// Bytes of one element of a row.
+    pub element: i64,
+    /// Arrays of all rows and keys that the plain form keeps and the online form does not.
+    pub arrays: i64,
+    /// Bytes of all running values of one row.
+    pub state: i64,
+    /// Bytes that the sums and the elements read for every key, and for every row.
+    pub of_key: i64,
+    pub of_row: i64,
+}
+
+/// How many rows and keys are in a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blocks {
+    pub rows: i64,
+    pub keys: i64,
+}
+
+/// Cycles for the bytes that depend on the form.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cycles {
+    pub plain: f64,
+    pub online: f64,
+}
+
+/// Why the plain form stays.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Declined {
+    /// Others read all elements as well: they are kept in any case.
+    Needed,
+    /// All keys are one block.
+    Short { keys: i64, block: i64 },
+    Slower(Cycles),
+}
+
+impl fmt::Display for Declined {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Declined::Needed => f.write_str("all elements are read elsewhere too, so they are kept in any case"),
+            Declined::Short { keys, block } => {
+                write!(f, "the {keys} elements of a typical row are one block of {block}")
+            }
+            Declined::Slower(c) => {
+                write!(f, "blocks would cost {:.0} cycles where whole rows cost {:.0}", c.online, c.plain)
+            }
+        }
+    }
+}
+
+/// Keys of a block: a few vectors.
+const KEYS: [i64; 6] = [256, 128, 64, 32, 16, 8];
+/// Rows for every block size that is tried: multiples of all usual heights of a register tile.
+const ROWS: [i64; 6] = [192, 96, 48, 24, 12, 6];
+
+/// The blocks to use, or why not.
+pub fn blocks(sizes: &Sizes, machine: &Machine) -> Result<Blocks, Declined> {
+    if sizes.arrays == 0 {
+        return Err(Declined::Needed);
+    }
+    let blocks = largest(sizes, machine);
+    if sizes.keys <= blocks.keys {
+        return Err(Declined::Short { keys: sizes.keys, block: blocks.keys });
+    }
+    let cycles = cycles(sizes, blocks, machine);
+    if cycles.online < cycles.plain { Ok(blocks) } else { Err(Declined::Slower(cycles)) }
+}
+
+/// The largest blocks that stay in the second level of cache, of which a part is left to others.
+fn largest(sizes: &Sizes, machine: &Machine) -> Blocks {
+    let all = ROWS.iter().flat_map(|rows| KEYS.iter().map(|keys| Blocks { rows: *rows, keys: *keys }));
+    let fits = |b: &Blocks| 2.0 * bytes(sizes, *b) <= machine.l2_bytes as f64;
+    // What is read again for every block of rows shrinks with rows, what is scaled for every block of keys with keys.
+    let best = all.filter(fits).max_by_key(|b| (b.rows * b.keys, b.rows));
+    let Blocks { rows, keys } = best.unwrap_or(Blocks { rows: ROWS[5], keys: KEYS[5] });
+    Blocks { rows: rows.min(sizes.rows.max(1)), keys }
+}
+
+/// What one block touches: elements as they come and as they are summed, running values before and after.
+fn bytes(sizes: &Sizes, block: Blocks) -> f64 {
+    let elements = 2 * block.rows * block.keys * sizes.element;
+    (elements + block.rows * (2 * sizes.state + sizes.of_row) + block.keys * sizes.of_key) as f64
+}
+
+fn cycles(sizes: &Sizes, block: Blocks, machine: &Machine) -> Cycles {
+    let count = |all: i64, of: i64| ((all + of - 1) / of.max(1)) as f64;
+    let (rows, keys) = (count(sizes.rows, block.rows), count(sizes.keys, block.keys));
+    let elements = (sizes.rows * sizes.keys * sizes.element) as f64;
+    let near = cycles_per_byte(bytes(sizes, block), machine);
+    let plain = 2.0 * elements * cycles_per_byte(elements, machine);
+    let scaled = 2.0 * keys * (sizes.rows * sizes.state) as f64 * near;
+    let all_keys = (sizes.keys * sizes.of_key) as f64;
+    let again = (rows - 1.0) * all_keys * cycles_per_byte(all_keys, machine);
+    Cycles { plain, online: 2.0 * elements * near + scaled + again + rows * keys * LOOP_CYCLES }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine(l2_bytes: usize) -> Machine {
+        Machine {
+            vector_bytes: 64,
+            vector_registers: 32,
+            l1_bytes: l2_bytes / 32,
+            l2_bytes,
+            l3_bytes: 32 * l2_bytes,
+            threads: 1,
+            barrier_ns: 200.0,
+            gpu: false,
+            numeric: crate::Numeric::Fast,
+        }
+    }
+
+    /// One head of attention with 64 columns.
+    fn attention(n: i64) -> Sizes {
+        Sizes { rows: n, keys: n, element: 4, arrays: 3, state: 4 * 66, of_key: 4 * 128, of_row: 4 * 64 }
+    }
+
+    #[test]
+    fn rows_that_stay_in_the_cache_are_left_alone() {
+        assert!(matches!(blocks(&attention(64), &machine(1 << 20)), Err(Declined::Short { .. })));
+        assert!(matches!(blocks(&attention(320), &machine(1 << 20)), Err(Declined::Slower(_))));
+        assert!(matches!(blocks(&attention(1), &machine(1 << 20)), Err(Declined::Short { .. })));
+    }
+
+    #[test]
+    fn long_rows_come_in_blocks_that_fit() {
+        let machine = machine(1 << 20);
+        for n in [2048, 8192, 100_000] {
+            let found = blocks(&attention(n), &machine).unwrap();
+            assert!(2.0 * bytes(&attention(n), found) <= machine.l2_bytes as f64, "{n}: {found:?}");
+            assert!(found.rows >= 96 && found.keys >= 64, "{n}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_small_cache_takes_small_blocks() {
+        let small = Sizes { state: 4 * 6, of_key: 4 * 8, of_row: 4 * 4, ..attention(200) };
+        let found = blocks(&small, &machine(4096)).unwrap();
+        assert!(found.keys <= 16 && found.rows <= 24, "{found:?}");
+    }
+
+    #[test]
+    fn what_others_need_is_kept() {
+        let whole = Sizes { arrays: 0, ..attention(8192) };
+        assert_eq!(blocks(&whole, &machine(1 << 20)), Err(Declined::Needed));
+    }
+}
