@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 /// Passes without which every operator is a kernel of its own, tiled and in registers as well as the others.
 const UNFUSED: [&str; 10] =
-    ["dce", "cse", "fold", "reroll", "sink", "forward", "distribute", "fuse", "fuse-tiles", "hoist"];
+    ["dce", "cse", "fold", "reroll", "sink", "forward", "online", "distribute", "fuse", "fuse-tiles", "hoist"];
 
 /// Passes that do nothing for one thread of this processor.
 const ELSEWHERE: [&str; 2] = ["map-gpu", "team"];

@@ -70,12 +70,15 @@ const KEYS: [i64; 6] = [256, 128, 64, 32, 16, 8];
 /// Rows for every block size that is tried: multiples of all usual heights of a register tile.
 const ROWS: [i64; 6] = [192, 96, 48, 24, 12, 6];
 
+/// Rows that the plain form works on at once: those of a register tile.
+const PLAIN_ROWS: i64 = 6;
+
 /// The blocks to use, or why not.
 pub fn blocks(sizes: &Sizes, machine: &Machine) -> Result<Blocks, Declined> {
     if sizes.arrays == 0 {
         return Err(Declined::Needed);
     }
-    let blocks = largest(sizes, machine);
+    let blocks = cheapest(sizes, machine);
     if sizes.keys <= blocks.keys {
         return Err(Declined::Short { keys: sizes.keys, block: blocks.keys });
     }
@@ -83,12 +86,12 @@ pub fn blocks(sizes: &Sizes, machine: &Machine) -> Result<Blocks, Declined> {
     if cycles.online < cycles.plain { Ok(blocks) } else { Err(Declined::Slower(cycles)) }
 }
 
-/// The largest blocks that stay in the second level of cache, of which a part is left to others.
-fn largest(sizes: &Sizes, machine: &Machine) -> Blocks {
+/// The cheapest blocks that stay in the second level of cache, of which a part is left to others.
+fn cheapest(sizes: &Sizes, machine: &Machine) -> Blocks {
     let all = ROWS.iter().flat_map(|rows| KEYS.iter().map(|keys| Blocks { rows: *rows, keys: *keys }));
     let fits = |b: &Blocks| 2.0 * bytes(sizes, *b) <= machine.l2_bytes as f64;
-    // What is read again for every block of rows shrinks with rows, what is scaled for every block of keys with keys.
-    let best = all.filter(fits).max_by_key(|b| (b.rows * b.keys, b.rows));
+    let cost = |b: &Blocks| cycles(sizes, *b, machine).online;
+    let best = all.filter(fits).min_by(|a, b| cost(a).total_cmp(&cost(b)));
     let Blocks { rows, keys } = best.unwrap_or(Blocks { rows: ROWS[5], keys: KEYS[5] });
     Blocks { rows: rows.min(sizes.rows.max(1)), keys }
 }
@@ -103,12 +106,16 @@ fn cycles(sizes: &Sizes, block: Blocks, machine: &Machine) -> Cycles {
     let count = |all: i64, of: i64| ((all + of - 1) / of.max(1)) as f64;
     let (rows, keys) = (count(sizes.rows, block.rows), count(sizes.keys, block.keys));
     let elements = (sizes.rows * sizes.keys * sizes.element) as f64;
-    let near = cycles_per_byte(bytes(sizes, block), machine);
-    let plain = 2.0 * elements * cycles_per_byte(elements, machine);
+    let (near, all_keys) = (cycles_per_byte(bytes(sizes, block), machine), (sizes.keys * sizes.of_key) as f64);
+    // The arrays behind the first one live for a few rows.
+    let some_rows = (PLAIN_ROWS * sizes.keys * sizes.element * sizes.arrays) as f64;
+    let others = (sizes.arrays - 1) as f64 * cycles_per_byte(some_rows, machine);
+    let plain = 2.0 * elements * (cycles_per_byte(elements, machine) + others);
     let scaled = 2.0 * keys * (sizes.rows * sizes.state) as f64 * near;
-    let all_keys = (sizes.keys * sizes.of_key) as f64;
     let again = (rows - 1.0) * all_keys * cycles_per_byte(all_keys, machine);
-    Cycles { plain, online: 2.0 * elements * near + scaled + again + rows * keys * LOOP_CYCLES }
+    // Every row of a block ends two reductions.
+    let ends = keys * sizes.rows as f64 * LOOP_CYCLES;
+    Cycles { plain, online: 4.0 * elements * near + scaled + again + ends }
 }
 
 #[cfg(test)]
@@ -153,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_small_cache_takes_small_blocks() {
-        let small = Sizes { state: 4 * 6, of_key: 4 * 8, of_row: 4 * 4, ..attention(200) };
+        let small = Sizes { state: 4 * 6, of_key: 4 * 8, of_row: 4 * 4, ..attention(100) };
         let found = blocks(&small, &machine(4096)).unwrap();
         assert!(found.keys <= 16 && found.rows <= 24, "{found:?}");
     }
