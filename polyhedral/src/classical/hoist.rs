@@ -87,7 +87,8 @@ fn split(program: &mut Program, path: &Path, n: usize) -> usize {
         return 1;
     }
     let part = |wanted: bool| {
-        let body: Vec<Node> = inner.body.iter().zip(&same).filter(|(_, s)| **s == wanted).map(|(n, _)| n.clone()).collect();
+        let body: Vec<Node> =
+            inner.body.iter().zip(&same).filter(|(_, s)| **s == wanted).map(|(n, _)| n.clone()).collect();
         let own: Vec<StatementId> = body.iter().flat_map(Node::statements).collect();
         let members = own.iter().map(|s| (*s, inner.members[s].clone())).collect();
         Node::Band(Band { members, mark: Mark::Seq, body })

@@ -195,13 +195,7 @@ fn sum(
 }
 
 /// Values that depend on the extreme, with what they are made of in their place.
-fn expand(
-    program: &Program,
-    users: &Users,
-    cluster: &Cluster,
-    value: &Expr,
-    seen: &mut BTreeSet<StatementId>,
-) -> Expr {
+fn expand(program: &Program, users: &Users, cluster: &Cluster, value: &Expr, seen: &mut BTreeSet<StatementId>) -> Expr {
     let mut made = |access: &Access| {
         let writer = only(users.writers.get(&access.array)?.clone())?;
         let producer = program.statement(writer);

@@ -97,7 +97,8 @@ fn sizes(program: &Program, cluster: &Cluster) -> Sizes {
     for sum in &cluster.sums {
         let statement = program.statement(sum.of.reduce);
         let place = &sum.of.place;
-        let free = (0..statement.extents.len()).filter(|d| find::uses(&statement.target, *d) && !place.rows.contains(d));
+        let free =
+            (0..statement.extents.len()).filter(|d| find::uses(&statement.target, *d) && !place.rows.contains(d));
         state += element * free.map(|d| hint(statement, d)).product::<i64>();
     }
     let mut add = |statement: &Statement, value: &Expr, place: &Place| {
@@ -131,7 +132,8 @@ fn behind(program: &Program, cluster: &Cluster) -> Option<HashSet<StatementId>> 
     let rest: Vec<Vec<StatementId>> =
         roots.iter().map(|r| r.statements().into_iter().filter(|s| !own.contains(s)).collect()).collect();
     let group = Touched::of(program, own.iter().copied().filter(|id| !cluster.dropped.contains(id)));
-    let updates = |a: &ArrayId| program.statements().any(|(_, s)| s.kind == StatementKind::Update && s.target.array == *a);
+    let updates =
+        |a: &ArrayId| program.statements().any(|(_, s)| s.kind == StatementKind::Update && s.target.array == *a);
     if group.reads.iter().any(updates) {
         return None;
     }

@@ -5,6 +5,7 @@ use super::rule::{Factor, product};
 use crate::aff::Aff;
 use crate::cost::online::Blocks;
 use crate::dtype::DType;
+use crate::error::Origin;
 use crate::expr::{Access, BinaryOp, Expr};
 use crate::program::{Array, ArrayId, Program, Role as ArrayRole, Statement, StatementId, StatementKind};
 use crate::schedule_tree::{Band, Mark, Node};
@@ -27,6 +28,8 @@ struct Builder<'p> {
     blocks: Blocks,
     /// The statement of the extreme as it was.
     like: Statement,
+    /// On whose behalf statements are added.
+    origin: Origin,
     dtype: DType,
     /// Extents of rows and key.
     rows: Vec<Aff>,
@@ -52,7 +55,8 @@ impl<'p> Builder<'p> {
         let rows = place.rows.iter().map(|d| like.extents[*d].clone()).collect();
         let key = like.extents[place.key].clone();
         let dtype = program.array(cluster.extreme.array).dtype;
-        Builder { program, cluster, blocks, like, dtype, rows, key, inside: vec![], outside: vec![] }
+        let origin = like.origin.clone();
+        Builder { program, cluster, blocks, like, origin, dtype, rows, key, inside: vec![], outside: vec![] }
     }
 
     fn run(mut self, moved: Vec<Node>) -> Option<Node> {
@@ -128,7 +132,7 @@ impl<'p> Builder<'p> {
     fn add(&mut self, level: Level, free: Vec<(String, Aff)>, target: Access, value: Expr) -> StatementId {
         let (dims, extents) = self.dims(level).into_iter().chain(free).unzip();
         let (constraints, kind) = (self.row_constraint(), StatementKind::Assign);
-        let origin = self.like.origin.clone();
+        let origin = self.origin.clone();
         let statement = Statement { dims, extents, constraints, kind, target, value, guard: None, origin };
         self.push(level, statement)
     }
@@ -179,7 +183,7 @@ impl<'p> Builder<'p> {
         order.iter().enumerate().for_each(|(n, d)| map[*d] = Aff::iter(free + n));
         map[place.key] = Aff::iter(self.block_at()) * self.blocks.keys + Aff::iter(key);
         let mut own = named(old, order);
-        own[key - free].1 = Aff::constant(self.blocks.keys);
+        own[key - free] = (format!("{}_in", old.dims[place.key]), Aff::constant(self.blocks.keys));
         let mut constraints = self.row_constraint();
         constraints.extend(beyond(&self.key, self.blocks.keys, self.block_at(), key));
         let dims = self.dims(Level::Keys).into_iter().chain(own).collect();
@@ -278,10 +282,13 @@ impl<'p> Builder<'p> {
         let Node::Band(band) = node else { return Some(vec![node]) };
         let mut roles = band.members.iter().map(|(s, value)| {
             let (d, place) = (value.as_iter()?, &self.cluster.moved[s]);
-            Some(place.rows.iter().position(|r| *r == d).map_or(
-                if place.key == d { Role::Key } else { Role::Other },
-                Role::Row,
-            ))
+            Some(
+                place
+                    .rows
+                    .iter()
+                    .position(|r| *r == d)
+                    .map_or(if place.key == d { Role::Key } else { Role::Other }, Role::Row),
+            )
         });
         let role = roles.next()??;
         if band.mark != Mark::Seq || !roles.all(|r| r == Some(role)) {
@@ -339,7 +346,8 @@ impl<'p> Builder<'p> {
         let extents = [planes].into_iter().chain(self.row_extents()).chain(own).collect();
         let array = self.temp(of, "running", extents);
         let from = self.free(Level::Rows);
-        let index = [Expr::int(0)].into_iter().chain(self.row_index()).chain((0..free.len()).map(|d| Expr::iter(from + d)));
+        let index =
+            [Expr::int(0)].into_iter().chain(self.row_index()).chain((0..free.len()).map(|d| Expr::iter(from + d)));
         let target = Access { array, index: index.collect() };
         let id = self.add(Level::Rows, free.to_vec(), target, start);
         parts.first.push(self.nest(Level::Rows, free.len(), &[id]));
@@ -413,6 +421,7 @@ impl<'p> Builder<'p> {
     /// The sum of a block, the running sum, and the result.
     fn sum(&mut self, sum: &Sum, running: &Running, terms: ArrayId, parts: &mut Parts) {
         let old = self.program.statement(sum.of.reduce).clone();
+        self.origin = old.origin.clone();
         let rows = &sum.of.place.rows;
         let free: Vec<usize> = old.target.index.iter().filter_map(as_iter).filter(|d| !rows.contains(d)).collect();
         let dims = named(&old, &free);

@@ -1,8 +1,8 @@
 use super::*;
 use crate::driver::{DriverOptions, Report, run_passes};
 use crate::machine::Machine;
-use crate::text::{ConstantPool, parse_program};
 use crate::pass::RemarkKind;
+use crate::text::{ConstantPool, parse_program};
 use crate::{astgen, legality, nest_interp, scalar, verify};
 
 /// A machine whose caches hold less than a hundred rows.
@@ -254,6 +254,7 @@ fn short_rows_stay_whole() {
 
 #[test]
 fn a_row_that_may_be_empty_stays() {
-    let (_, report) = online(&attention().replace("param d = input(1, 0) in 1..", "param d = input(1, 0) in 0.."), Numeric::Fast);
+    let (_, report) =
+        online(&attention().replace("param d = input(1, 0) in 1..", "param d = input(1, 0) in 0.."), Numeric::Fast);
     assert!(report.remarks.is_empty(), "{}", missed(&report));
 }
