@@ -69,7 +69,9 @@ pub fn cluster(program: &Program, id: StatementId) -> Option<Cluster> {
     let key = only(reduced(program.statement(id)))?;
     let extreme = reduction(program, &users, id, rule.unit, Place { rows, key })?;
     let extents = &program.statement(id).extents;
-    if extreme.place.rows.is_empty() || may_be_empty(program, &extents[key]) {
+    // The state of a loop that nothing limits has no size until it is folded: it stays where it is.
+    let limited = extents.iter().all(|e| program.params.is_limited(e));
+    if extreme.place.rows.is_empty() || may_be_empty(program, &extents[key]) || !limited {
         return None;
     }
     let later = dependents(program, extreme.array);

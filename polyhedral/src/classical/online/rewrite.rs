@@ -20,8 +20,8 @@ pub fn rewrite(program: &mut Program, cluster: &Cluster, blocks: Blocks) -> Opti
     builder.run(moved)
 }
 
-/// Names of the iterators of new statements. The rows come first: blocks of the last one, and at `inner` the rows of a
-/// block. At `block` are the blocks of keys where the statement is inside their loop; the rest follows.
+/// Makes the statements of the group. Their iterators: the rows, of the last one the blocks; at `inner` the rows of a
+/// block; at `block_at` the blocks of keys, where the statement is inside their loop; then the others.
 struct Builder<'p> {
     program: &'p mut Program,
     cluster: &'p Cluster,
@@ -374,7 +374,7 @@ impl<'p> Builder<'p> {
         &mut self,
         of: &Reduction,
         free: &[usize],
-        value: &dyn Fn(&Self, usize, &dyn Fn(&Expr) -> Expr) -> Expr,
+        value: &dyn Fn(&Self, usize, Renamed) -> Expr,
     ) -> (Access, Vec<StatementId>) {
         let old = self.program.statement(of.reduce).clone();
         let dims = named(&old, free);
@@ -435,7 +435,7 @@ impl<'p> Builder<'p> {
         let value = Expr::binary(BinaryOp::Add, scaled, Expr::Load(own));
         all.push(self.add(Level::Keys, dims, after, value));
         parts.body.push(self.nest(Level::Keys, free.len(), &all));
-        let complete = |builder: &Self, places: &[Expr], renamed: &dyn Fn(&Expr) -> Expr| {
+        let complete = |builder: &Self, places: &[Expr], renamed: Renamed| {
             let (total, extreme) = (builder.at_end(total, places), builder.at_end(running.extreme, &[]));
             let factors: Vec<Factor> = sum.outer.iter().map(|f| f.map(renamed)).collect();
             product(builder.cluster.rule.complete(total, extreme, builder.dtype), &factors)
@@ -450,7 +450,7 @@ impl<'p> Builder<'p> {
         old: &Statement,
         rows: &[usize],
         free: &[usize],
-        value: &dyn Fn(&Self, &[Expr], &dyn Fn(&Expr) -> Expr) -> Expr,
+        value: &dyn Fn(&Self, &[Expr], Renamed) -> Expr,
         parts: &mut Parts,
     ) {
         let from = self.free(Level::Rows);
@@ -466,6 +466,9 @@ impl<'p> Builder<'p> {
         parts.last.push(self.nest(Level::Rows, free.len(), &[id]));
     }
 }
+
+/// Brings an expression of an old statement to the iterators of a new one.
+type Renamed<'r> = &'r dyn Fn(&Expr) -> Expr;
 
 /// The nests of the group, in their order: once for a block of rows, for every block of keys, once again.
 struct Parts {
