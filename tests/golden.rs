@@ -15,7 +15,7 @@ use sirius_lowering::Target;
 use sirius_lowering::{code, nvptx};
 use sirius_polyhedral::driver::{DriverOptions, run_passes};
 use sirius_polyhedral::text::{ConstantPool, parse_nest, parse_program, print_nest, print_program};
-use sirius_polyhedral::{Program, RemarkKind, Result, astgen, deps, isl, legality, pipeline, verify};
+use sirius_polyhedral::{Machine, Numeric, Program, RemarkKind, Result, astgen, deps, isl, legality, pipeline, verify};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -146,6 +146,20 @@ impl Golden {
         parse_program(&self.input, &ConstantPool::default())
     }
 
+    /// The machine that passes see: `#! machine: gpu`, `#! numeric: fast`, and `#! cache: BYTES` of the second level, with
+    /// the other levels in proportion.
+    fn machine(&self) -> std::result::Result<Machine, Failed> {
+        let mut machine = support::machine(self.option("machine") == Some("gpu"));
+        if self.option("numeric") == Some("fast") {
+            machine.numeric = Numeric::Fast;
+        }
+        if let Some(bytes) = self.option("cache") {
+            machine.l2_bytes = bytes.parse()?;
+            (machine.l1_bytes, machine.l3_bytes) = (machine.l2_bytes / 8, machine.l2_bytes * 4);
+        }
+        Ok(machine)
+    }
+
     /// A program that is well-formed, as most stages need.
     fn verified(&self) -> Result<Program> {
         let program = self.program()?;
@@ -252,7 +266,7 @@ fn passes(golden: &Golden) -> std::result::Result<String, Failed> {
     let before = support::outputs(&program).map_err(failed)?;
     let list =
         pipeline::parse_list(golden.option("passes").ok_or("#! passes: NAME, .. is missing")?).map_err(failed)?;
-    let machine = support::machine(golden.option("machine") == Some("gpu"));
+    let machine = golden.machine()?;
     let options = DriverOptions { verify_each: true, ..DriverOptions::default() };
     let report = run_passes(&mut program, &list, &machine, options).map_err(failed)?;
     let after = support::outputs(&program).map_err(failed)?;

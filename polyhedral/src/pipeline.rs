@@ -5,6 +5,7 @@ use crate::classical::dce::Dce;
 use crate::classical::fold::Fold;
 use crate::classical::forward::Forward;
 use crate::classical::hoist::Hoist;
+use crate::classical::online::Online;
 use crate::classical::predicates::Predicates;
 use crate::classical::reroll::Reroll;
 use crate::classical::sink::Sink;
@@ -40,6 +41,8 @@ pub const PIPELINE: &[&dyn Pass] = &[
     // After sink and forward, which bring conditions to where the domain of a reader decides them; before all that judges
     // nests by what they compute.
     &Predicates,
+    // After forward: elements are read from one array then. Before all that works on nests: it makes new ones.
+    &Online,
     // Before fuse and tile: both see loops only where subscripts are linear.
     &SplitDims,
     // Before fuse, which would tie to a loop what should leave it.

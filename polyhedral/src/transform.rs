@@ -149,6 +149,13 @@ pub fn simplify(statement: &mut Statement, params: &Params) {
     }
 }
 
+/// A name that no array has: `wanted`, or that with a number.
+pub fn unused_name(program: &Program, wanted: &str) -> String {
+    let taken = |name: &str| program.arrays().any(|(_, a)| a.name == name);
+    let numbered = (2..).map(|n| format!("{wanted}_{n}"));
+    [wanted.to_string()].into_iter().chain(numbered).find(|n| !taken(n)).unwrap_or_default()
+}
+
 /// A chain of bands each of which contains only the next: the paths, outermost first, from `path` on.
 pub fn chain(schedule: &Schedule, path: &[usize]) -> Vec<Path> {
     let mut out = Vec::new();

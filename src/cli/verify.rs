@@ -24,7 +24,7 @@ pub fn command(args: &VerifyArgs) -> Outcome {
         (true, false) => {
             let count = verdict.undecided.len();
             Err(Error::limit("E241", format!("{count} questions were not decided"))
-                .help("a larger --budget may decide them; nothing is known to be wrong"))
+                .help("a larger --budget may decide them, but not what regroups sums; nothing is known to be wrong"))
         }
         (true, true) => Ok(0),
     }

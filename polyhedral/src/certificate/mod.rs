@@ -65,6 +65,8 @@ pub enum Rewrite {
     Values,
     /// Instances get other names, places, times and storage, several may become one; each computes what it did.
     Instances,
+    /// Sums are regrouped: other statements compute the same in real numbers. There is no rule for this.
+    Regrouped,
 }
 
 /// A parameter and its bounds.

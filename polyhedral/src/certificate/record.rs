@@ -18,6 +18,8 @@ use std::collections::{BTreeSet, HashMap};
 const CLASSICAL: [&str; 4] = ["cse", "fold", "forward", "predicates"];
 /// Passes that make one instance or statement of several: what is before and after each is a stage.
 const MERGING: [&str; 2] = ["reroll", "hoist"];
+/// Computes the same in real numbers by other statements.
+const REGROUPING: &str = "online";
 /// Leaves out statements, as every step may.
 const REMOVING: &str = "dce";
 
@@ -27,6 +29,7 @@ enum Kind {
     Values,
     Instances,
     Merging,
+    Regrouping,
 }
 
 impl Kind {
@@ -34,6 +37,7 @@ impl Kind {
     fn of(pass: &str, before: Option<Kind>) -> Kind {
         match pass {
             REMOVING => before.unwrap_or(Kind::Values),
+            REGROUPING => Kind::Regrouping,
             pass if CLASSICAL.contains(&pass) => Kind::Values,
             pass if MERGING.contains(&pass) => Kind::Merging,
             _ => Kind::Instances,
@@ -44,6 +48,7 @@ impl Kind {
         match self {
             Kind::Values => Rewrite::Values,
             Kind::Instances | Kind::Merging => Rewrite::Instances,
+            Kind::Regrouping => Rewrite::Regrouped,
         }
     }
 }

@@ -46,14 +46,14 @@ impl Pass for Forward {
 }
 
 /// Who writes and who reads each array.
-struct Users {
-    writers: HashMap<ArrayId, Vec<StatementId>>,
+pub struct Users {
+    pub writers: HashMap<ArrayId, Vec<StatementId>>,
     /// One entry per load, so a statement that loads twice is listed twice.
-    readers: HashMap<ArrayId, Vec<StatementId>>,
+    pub readers: HashMap<ArrayId, Vec<StatementId>>,
 }
 
 impl Users {
-    fn of(program: &Program) -> Users {
+    pub fn of(program: &Program) -> Users {
         let mut users = Users { writers: HashMap::new(), readers: HashMap::new() };
         for (id, statement) in program.statements() {
             users.writers.entry(statement.target.array).or_default().push(id);
@@ -107,7 +107,7 @@ fn is_single_use(
 }
 
 /// The only writer of a temporary, over plain distinct iterators and the whole array.
-fn is_total(program: &Program, users: &Users, producer: &Statement) -> bool {
+pub fn is_total(program: &Program, users: &Users, producer: &Statement) -> bool {
     let array = program.array(producer.target.array);
     producer.kind == StatementKind::Assign
         && array.is_temp()
@@ -118,7 +118,7 @@ fn is_total(program: &Program, users: &Users, producer: &Statement) -> bool {
 }
 
 /// For each iterator of the producer, the array dimension whose subscript it is.
-fn inverse(producer: &Statement) -> Option<Vec<usize>> {
+pub fn inverse(producer: &Statement) -> Option<Vec<usize>> {
     let position =
         |d: usize| producer.target.index.iter().position(|e| matches!(e, Expr::Index(a) if a.as_iter() == Some(d)));
     let plain = producer

@@ -5,6 +5,9 @@
 //! (`P[i] = X[i]`). Loops are visited from the inside out, so a nest leaves as many as it can. Copies that
 //! `tile` makes for the operands of a recurrence are the usual case.
 //!
+//! A nest inside a loop inside that loop (the copy of one block of keys, in a loop over blocks of keys, in one over blocks
+//! of rows) gets a loop of its own first, which then moves.
+//!
 //! A nest that runs only where a guard of the loop holds (a loop with an early exit) is computed whether or not:
 //! statements cannot fail, but subscripts that are data could leave their arrays, so those stay.
 //! Legal: the values do not depend on the step. Source: loop-invariant code motion, Aho et al. (2006), section 9.5.
@@ -50,7 +53,9 @@ fn visit(program: &mut Program, path: &Path, context: &mut PassContext) -> usize
             return hoisted;
         }
         // The child, and before it what came out of it.
-        for _ in 0..=visit(program, &[here.as_slice(), &[child]].concat(), context) {
+        let came = visit(program, &[here.as_slice(), &[child]].concat(), context);
+        let parts = split(program, &moved(path, hoisted), child + came);
+        for _ in 0..came + parts {
             match hoist(program, &moved(path, hoisted), child, context) {
                 true => hoisted += 1,
                 false => child += 1,
@@ -68,6 +73,33 @@ fn moved(path: &Path, by: usize) -> Path {
     path
 }
 
+/// Divides the loop that is child `n` of the band at `path`: the nests in it that do the same in every iteration of the
+/// band run in a loop of their own before it. They read nothing that the band writes, and nobody else writes their arrays.
+/// Returns how many loops stand in its place.
+fn split(program: &mut Program, path: &Path, n: usize) -> usize {
+    let Some(band) = transform::band_at(&program.schedule, path) else { return 1 };
+    let Node::Band(inner) = &band.body[n] else { return 1 };
+    if inner.mark != Mark::Seq || transform::plain_dims(inner).is_none() {
+        return 1;
+    }
+    let same: Vec<bool> = inner.body.iter().map(|node| invariant(program, band, node).is_some()).collect();
+    if same.iter().all(|s| *s == same[0]) {
+        return 1;
+    }
+    let part = |wanted: bool| {
+        let body: Vec<Node> =
+            inner.body.iter().zip(&same).filter(|(_, s)| **s == wanted).map(|(n, _)| n.clone()).collect();
+        let own: Vec<StatementId> = body.iter().flat_map(Node::statements).collect();
+        let members = own.iter().map(|s| (*s, inner.members[s].clone())).collect();
+        Node::Band(Band { members, mark: Mark::Seq, body })
+    };
+    let parts = [part(true), part(false)];
+    if let Some(band) = transform::band_at_mut(&mut program.schedule, path) {
+        band.body.splice(n..=n, parts);
+    }
+    2
+}
+
 /// A nest that does the same in every iteration of the loop around it.
 struct Invariant {
     statements: Vec<StatementId>,
@@ -78,11 +110,11 @@ struct Invariant {
 }
 
 fn invariant(program: &Program, band: &Band, node: &Node) -> Option<Invariant> {
+    let statements = node.statements();
     // A loop of nothing else has no effect.
-    if band.mark != Mark::Seq || band.body.len() == 1 {
+    if band.mark != Mark::Seq || band.members.len() == statements.len() {
         return None;
     }
-    let statements = node.statements();
     let mut arrays = IndexMap::new();
     for id in &statements {
         let statement = program.statement(*id);

@@ -5,6 +5,7 @@ pub mod dce;
 pub mod fold;
 pub mod forward;
 pub mod hoist;
+pub mod online;
 pub mod predicates;
 pub mod reroll;
 pub mod sink;

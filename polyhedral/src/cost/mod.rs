@@ -19,11 +19,13 @@
 //! | `register_tile` | the innermost loop of a register tile | multiply-adds / 100 | `tile` |
 //! | `reuse` | bytes that a part touches, and what a byte costs that was touched so long ago | bytes, cycles per byte | `fuse-tiles` |
 //! | `time` | statements on one worker | nanoseconds | `team` |
+//! | `online` | the elements of rows in blocks or whole | cycles | `online` |
 //! | `overhead` | loops and workers beside the work in them | cycles, nanoseconds | `fuse-tiles`, `team` |
 
 pub mod footprint;
 pub mod levels;
 pub mod merging;
+pub mod online;
 pub mod operations;
 pub mod overhead;
 pub mod register_tile;

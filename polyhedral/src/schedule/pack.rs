@@ -114,10 +114,13 @@ fn copy(program: &mut Program, top: &Path, id: StatementId, access: &Access, lan
     let renamed = |n: usize| Aff::iter(dims.iter().position(|d| *d == n).unwrap_or(n));
     let own: Vec<Expr> = (0..dims.len()).map(Expr::iter).collect();
     let value = Expr::Load(access.clone()).substitute_aff(&renamed);
+    // A last block that is not full.
+    let kept = reader.constraints.iter().filter(|c| c.all_iters(&|d| dims.contains(&d)));
+    let constraints = kept.map(|c| c.substitute(&renamed)).collect();
     let statement = Statement {
         dims: dims.iter().map(|d| reader.dims[*d].clone()).collect(),
         extents,
-        constraints: vec![],
+        constraints,
         kind: StatementKind::Assign,
         target: Access { array: packed, index: own },
         value,

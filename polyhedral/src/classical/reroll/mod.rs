@@ -25,6 +25,7 @@ use crate::expr::{Access, Expr};
 use crate::pass::{Pass, PassContext};
 use crate::program::{Array, ArrayId, Program, Renaming, Role, Statement, StatementId, StatementKind};
 use crate::schedule_tree::{Band, Mark, Node};
+use crate::transform;
 use indexmap::IndexMap;
 use runs::Run;
 use std::collections::HashSet;
@@ -130,14 +131,8 @@ fn add_over_time(program: &mut Program, run: &Run, slot: &Slot) -> ArrayId {
     let Array { name, dtype, extents, .. } = program.array(slot.arrays[0]).clone();
     let planes = Aff::constant(run.count as i64 + slot.offset());
     let extents = [planes].into_iter().chain(extents).collect();
-    let name = unused_name(program, &format!("{name}_over_time"));
+    let name = transform::unused_name(program, &format!("{name}_over_time"));
     program.add_array(Array::new(name, dtype, extents, Role::Temp))
-}
-
-fn unused_name(program: &Program, wanted: &str) -> String {
-    let taken = |name: &str| program.arrays().any(|(_, a)| a.name == name);
-    let numbered = (2..).map(|n| format!("{wanted}_{n}"));
-    [wanted.to_string()].into_iter().chain(numbered).find(|n| !taken(n)).unwrap_or_default()
 }
 
 /// Whoever reads an array of a group reads its plane.
