@@ -16,10 +16,11 @@ HEAD = """# What every pass is worth
 Made by `bench/ablation.py` (`make ablation`); [counting.md](counting.md) says what the figures mean and what they show. MB are 10^6 bytes;
 times are of single inferences with one thread, pinned, the variants in turns, five rounds: the median of the rounds'
 medians, and the best of all; barriers are those of two threads. "= VARIANT" stands where the artifact is byte for byte that
-of another variant, whose row has the figures (but for barriers, which are asked of every variant).
+of another variant, whose row has the figures (but for barriers, which are asked of every variant). The limit is what the
+operations and bytes of a variant take on this core at least.
 """
 COLUMNS = ["variant", "regions", "loops entered", "barriers", "stored MB", "loaded MB", "written MB", "read MB",
-           "behind L2 MB", "MFLOP", "workspace MB", "median us", "min us", "compile s"]
+           "behind L2 MB", "MFLOP", "workspace MB", "limit us", "median us", "min us", "compile s"]
 
 
 def measure(args, model):
@@ -69,10 +70,10 @@ def mb(value):
 def cells(row):
     compile_s = "%.2f" % row["compile_s"]
     if row["same_as"]:
-        return [row["variant"] + " = " + row["same_as"], "", "", str(row["barriers"]), *[""] * 9, compile_s]
+        return [row["variant"] + " = " + row["same_as"], "", "", str(row["barriers"]), *[""] * 10, compile_s]
     counts = [str(row[key]) for key in ("regions", "loops", "barriers")]
     sizes = [mb(row[key + "_bytes"]) for key in ("stored", "loaded", "written", "read", "behind_l2")]
-    times = ["-" if row[key] is None else "%.1f" % row[key] for key in ("median_us", "min_us")]
+    times = ["-" if row[key] is None else "%.1f" % row[key] for key in ("limit_us", "median_us", "min_us")]
     return [row["variant"], *counts, *sizes, mb(row["operations"]), mb(row["workspace_bytes"]), *times, compile_s]
 
 
@@ -95,6 +96,19 @@ def summary(models):
         print("| %s | " % name + " | ".join(ratio(key) for key, _ in keys) + " |")
 
 
+def limits(models):
+    """How far the times are from what the machine can do, and so what there was to gain."""
+    print("\n## Best times and the machine's limit\n\nNo schedule of all passes' operations and bytes is faster than its limit: "
+          "unfused is at most the last column slower\nthan anything that moves as little.\n")
+    print("| model | limit us | all passes us | of the limit | unfused us | unfused / all passes | unfused / limit |\n|---|" + "--:|" * 6)
+    for name, rows in models:
+        all_passes, unfused = (next(r for r in rows if r["variant"] == v) for v in ("all passes", "unfused"))
+        limit, best, other = all_passes["limit_us"], all_passes["min_us"], unfused["min_us"]
+        if limit and best and other:
+            print("| %s | %.1f | %.1f | %.0f %% | %.1f | %.2f | %.2f |" % (
+                name, limit, best, 100 * limit / best, other, other / best, other / limit))
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("sirius")
@@ -107,6 +121,7 @@ def main():
     models = [measure(args, model) for model in args.models]
     print(HEAD, end="")
     summary(models)
+    limits(models)
     for name, rows in models:
         table(name, rows)
 

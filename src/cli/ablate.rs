@@ -17,8 +17,20 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// Passes without which every operator is a kernel of its own, tiled and in registers as well as the others.
-const UNFUSED: [&str; 11] =
-    ["dce", "cse", "fold", "reroll", "sink", "forward", "online", "distribute", "fuse", "fuse-tiles", "hoist"];
+const UNFUSED: [&str; 12] = [
+    "dce",
+    "cse",
+    "fold",
+    "reroll",
+    "sink",
+    "forward",
+    "predicates",
+    "online",
+    "distribute",
+    "fuse",
+    "fuse-tiles",
+    "hoist",
+];
 
 /// Passes that do nothing for one thread of this processor, and need two to be worth a row. `barriers` has one: barriers
 /// are counted with two threads.
