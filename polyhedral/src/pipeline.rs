@@ -17,6 +17,7 @@ use crate::schedule::layout::Layout;
 use crate::schedule::map_gpu::MapGpu;
 use crate::schedule::plan_memory::PlanMemory;
 use crate::schedule::scalar_replace::ScalarReplace;
+use crate::schedule::slide::Slide;
 use crate::schedule::split_dims::SplitDims;
 use crate::schedule::team::Team;
 use crate::schedule::tile::Tile;
@@ -44,6 +45,8 @@ pub const PIPELINE: &[&dyn Pass] = &[
     &Layout,
     // After fuse: a tile covers the whole fused nest. (Does nothing for a GPU.)
     &Tile,
+    // After tile, for register tiles decide which rows a block may have. Before fuse-tiles, which joins pairs only.
+    &Slide,
     // After tile: whole register tiles meet, and copied operands too.
     &FuseTiles,
     // After tile, which copies operands inside the loops that use them.

@@ -94,7 +94,9 @@ fn window(program: &Program, uses: &Uses, array: ArrayId, all: &[Use], dim: usiz
     let writers = all.iter().filter(|u| u.writes);
     let around: BTreeSet<usize> = writers.flat_map(|u| uses.loops[&u.statement].iter().map(|(n, _)| *n)).collect();
     let windows = around.into_iter().filter(|n| uses.marks[*n] == Mark::Seq).filter_map(|n| {
-        window_under(program, uses, array, all, dim, n).or_else(|| block_under(program, uses, all, dim, n))
+        window_under(program, uses, array, all, dim, n)
+            .or_else(|| block_under(program, uses, all, dim, n))
+            .or_else(|| rows_under(program, uses, all, dim, n))
     });
     windows.min()
 }
@@ -124,6 +126,21 @@ fn block_under(program: &Program, uses: &Uses, all: &[Use], dim: usize, band: us
     let mut blocks = all.iter().map(block);
     let first = blocks.next()??;
     (first > 1 && blocks.all(|b| b == Some(first))).then_some(first)
+}
+
+/// The rows alive in a loop over blocks that moves on by equally many rows at every use (see `slide`): from the first that
+/// is used in an iteration to the last that is written. Rounded up, for the row must be found by a mask.
+fn rows_under(program: &Program, uses: &Uses, all: &[Use], dim: usize, band: usize) -> Option<i64> {
+    let rows = |u: &Use| {
+        let d = uses.loop_value(u.statement, band)?.as_iter()?;
+        owner::rows(program, u.statement, &u.access, dim, d)
+    };
+    let rows = all.iter().map(rows).collect::<Option<Vec<owner::Rows>>>()?;
+    let first = rows.iter().map(|r| r.first).min()?;
+    let last = rows.iter().zip(all).filter(|(_, u)| u.writes).map(|(r, _)| r.last).max()?;
+    let alive = u64::try_from(last - first + 1).ok()?.next_power_of_two() as i64;
+    let step = rows[0].step;
+    (step > 1 && rows.iter().all(|r| r.step == step)).then_some(alive)
 }
 
 /// Outside the loop: the initial value (plane 0 and nothing else, before the loop) or the final value.
