@@ -93,7 +93,8 @@ fn fold(pass: &'static str, program: &mut Program, uses: &Uses, array: ArrayId, 
 fn window(program: &Program, uses: &Uses, array: ArrayId, all: &[Use], dim: usize) -> Option<i64> {
     let writers = all.iter().filter(|u| u.writes);
     let around: BTreeSet<usize> = writers.flat_map(|u| uses.loops[&u.statement].iter().map(|(n, _)| *n)).collect();
-    let windows = around.into_iter().filter(|n| uses.marks[*n] == Mark::Seq).filter_map(|n| {
+    let apart = |n: &usize| uses.marks[*n] == Mark::Seq && !is_kept(program, uses, all, *n);
+    let windows = around.into_iter().filter(apart).filter_map(|n| {
         window_under(program, uses, array, all, dim, n)
             .or_else(|| block_under(program, uses, all, dim, n))
             .or_else(|| rows_under(program, uses, all, dim, n))
@@ -131,16 +132,36 @@ fn block_under(program: &Program, uses: &Uses, all: &[Use], dim: usize, band: us
 /// The rows alive in a loop over blocks that moves on by equally many rows at every use (see `slide`): from the first that
 /// is used in an iteration to the last that is written. Rounded up, for the row must be found by a mask.
 fn rows_under(program: &Program, uses: &Uses, all: &[Use], dim: usize, band: usize) -> Option<i64> {
+    let rows = rows_of(program, uses, all, dim, band)?;
+    let first = rows.iter().map(|r| r.first).min()?;
+    let last = rows.iter().zip(all).filter(|(_, u)| u.writes).map(|(r, _)| r.last).max()?;
+    let alive = u64::try_from(last - first + 1).ok()?.next_power_of_two() as i64;
+    (rows[0].step > 1).then_some(alive)
+}
+
+/// Does a loop around loop `band` keep rows for its next iteration? Then the planes of the inner loop live on.
+fn is_kept(program: &Program, uses: &Uses, all: &[Use], band: usize) -> bool {
+    let inside = |u: &&Use| uses.loop_value(u.statement, band).is_some();
+    let Some(inner) = all.iter().find(inside) else { return false };
+    let outer = uses.loops[&inner.statement].iter().map(|(n, _)| *n).take_while(|n| *n != band);
+    let mut dims = outer.flat_map(|n| (0..inner.access.index.len()).map(move |dim| (n, dim)));
+    dims.any(|(n, dim)| {
+        rows_of(program, uses, all, dim, n).is_some_and(|rows| {
+            let (first, last) = (rows.iter().map(|r| r.first).min(), rows.iter().map(|r| r.last).max());
+            first.zip(last).is_some_and(|(first, last)| last - first >= rows[0].step)
+        })
+    })
+}
+
+/// The rows of `dim` that every use touches in iteration 0 of a loop around all of them, when they move on by equally many.
+fn rows_of(program: &Program, uses: &Uses, all: &[Use], dim: usize, band: usize) -> Option<Vec<owner::Rows>> {
     let rows = |u: &Use| {
         let d = uses.loop_value(u.statement, band)?.as_iter()?;
         owner::rows(program, u.statement, &u.access, dim, d)
     };
     let rows = all.iter().map(rows).collect::<Option<Vec<owner::Rows>>>()?;
-    let first = rows.iter().map(|r| r.first).min()?;
-    let last = rows.iter().zip(all).filter(|(_, u)| u.writes).map(|(r, _)| r.last).max()?;
-    let alive = u64::try_from(last - first + 1).ok()?.next_power_of_two() as i64;
-    let step = rows[0].step;
-    (step > 1 && rows.iter().all(|r| r.step == step)).then_some(alive)
+    let step = rows.first()?.step;
+    rows.iter().all(|r| r.step == step).then_some(rows)
 }
 
 /// Outside the loop: the initial value (plane 0 and nothing else, before the loop) or the final value.

@@ -9,7 +9,7 @@
 //! Legal when each loop is parallel, its rows decide the iteration that makes them, and each iteration of a reader needs a
 //! bounded window of rows (see `window`): then no dependence goes back to an earlier block. Wanted when the bytes that flow
 //! come closer (see `slide_cost`) by more than weights and rows of two blocks cost to read again, and by more than
-//! `fuse-tiles` could save by joining pairs of the nests. One worker only: the loop over blocks is sequential.
+//! `fuse-tiles` could save by joining them in pairs, also with nests that are not in the chain. One worker only: the loop over blocks is sequential.
 //! Source: fused layers, Alwani et al. (MICRO 2016); sliding windows, Ragan-Kelley et al. (PLDI 2013).
 
 use super::axis::{Axis, axes};
@@ -166,7 +166,7 @@ fn plan(model: &Model, chain: &Chain) -> Option<Plan> {
         }
     }
     let (factors, price) = best.filter(|(_, price)| price.cycles.gain() > 0.0)?;
-    let gain = price.cycles.gain() - model.pairs(&chain);
+    let gain = price.cycles.gain() - model.pairs(&chain, price.cycles.gain());
     (gain > 0.0).then_some(Plan { chain, factors, price, gain })
 }
 

@@ -5,6 +5,7 @@
 //! later again, and so is what does not depend on the block (weights). Cycles at the parameters' typical values.
 
 use super::blocks::{Cycles, Pair};
+use super::fuse_tiles::{Meeting, REACH, Touched, fusable, meetings};
 use super::slide::{Chain, Member};
 use crate::cost::overhead::LOOP_CYCLES;
 use crate::cost::reuse::{Footprint, cycles_per_byte, fixed_around, footprint, total};
@@ -135,18 +136,32 @@ impl Model<'_> {
         footprint(self.program, &node.statements(), self.apart, &span)
     }
 
-    /// Cycles that `fuse-tiles` would save by joining pairs of the chain.
-    pub fn pairs(&self, chain: &Chain) -> f64 {
-        let gain = |to: usize| {
-            let links = chain.links.iter().filter(|l| l.to == to);
-            let gains = links.filter_map(|link| {
-                let tops = [link.from, to].map(|n| [self.parent, &[chain.members[n].node]].concat());
-                let pair = Pair { program: self.program, apart: self.apart, flows: link.flows.clone(), tops };
-                Some(pair.best(self.machine).ok()?.cycles.gain())
-            });
-            gains.fold(0.0, f64::max)
-        };
-        (1..chain.members.len()).map(gain).sum()
+    /// Cycles that `fuse-tiles` would save by joining pairs of which the chain takes at least one: every reader with
+    /// the best of its producers. Stops counting above `enough`.
+    pub fn pairs(&self, chain: &Chain, enough: f64) -> f64 {
+        let nodes = transform::children(&self.program.schedule, self.parent);
+        let member = |n: usize| chain.members.iter().any(|m| m.node == n);
+        let last = chain.members.last().map_or(0, |m| m.node) + REACH;
+        let first = chain.members[0].node.saturating_sub(REACH);
+        let touched: Vec<Touched> =
+            nodes[first..nodes.len().min(last)].iter().map(|node| Touched::of(self.program, node)).collect();
+        let mut sum = 0.0;
+        for second in 1..touched.len() {
+            let concerned = |m: &Meeting| member(first + m.first) || member(first + second);
+            let meetings = meetings(&touched, second).into_iter().filter(|m| !m.flows.is_empty() && concerned(m));
+            let gain = |m: Meeting| {
+                let at = [first + m.first, first + second];
+                let fusable = fusable(self.program, &nodes[at[0]], &nodes[at[1]], &m.flows) && m.up.is_some();
+                let tops = at.map(|n| [self.parent, &[n]].concat());
+                let pair = Pair { program: self.program, apart: self.apart, flows: m.flows, tops };
+                fusable.then(|| pair.best(self.machine).ok()).flatten().map(|choice| choice.cycles.gain())
+            };
+            sum += meetings.filter_map(gain).fold(0.0, f64::max);
+            if sum > enough {
+                break;
+            }
+        }
+        sum
     }
 }
 
