@@ -135,8 +135,10 @@ fn rows_under(program: &Program, uses: &Uses, all: &[Use], dim: usize, band: usi
     let rows = rows_of(program, uses, all, dim, band)?;
     let first = rows.iter().map(|r| r.first).min()?;
     let last = rows.iter().zip(all).filter(|(_, u)| u.writes).map(|(r, _)| r.last).max()?;
+    // In a vector loop, every lane would need its own address.
+    let innermost = owner::is_innermost(program.array(all[0].access.array), dim);
     let alive = u64::try_from(last - first + 1).ok()?.next_power_of_two() as i64;
-    (rows[0].step > 1).then_some(alive)
+    (rows[0].step > 1 && !innermost).then_some(alive)
 }
 
 /// Does a loop around loop `band` keep rows for its next iteration? Then the planes of the inner loop live on.

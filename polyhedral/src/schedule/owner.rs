@@ -7,7 +7,7 @@
 
 use crate::aff::Aff;
 use crate::expr::{Access, Expr};
-use crate::program::{Program, StatementId};
+use crate::program::{Array, Program, StatementId};
 use crate::schedule_tree::Band;
 
 /// The iteration is `floor((subscript - low) / block)` of subscript number `dim`.
@@ -56,6 +56,11 @@ fn rows_of(program: &Program, id: StatementId, subscript: &Aff, d: usize) -> Opt
     let rest = subscript.clone() - Aff::iter(d) * step;
     let (first, last) = rest.bounds(&|_| (None, None), &|n| program.statement(id).range(n));
     Some(Rows { step, first: first?, last: last? })
+}
+
+/// Do elements that follow each other in dimension `dim` follow each other in memory?
+pub fn is_innermost(array: &Array, dim: usize) -> bool {
+    array.extents[dim + 1..].iter().all(|e| e.is_constant(1))
 }
 
 /// May the iterations of this band run in any order? As `group::is_parallel`, but also for loops over blocks.

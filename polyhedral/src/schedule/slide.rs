@@ -250,3 +250,214 @@ fn apply(program: &mut Program, parent: &[usize], plan: &Plan) {
         let _ = merge(&mut nodes[first], node, 1);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::{DriverOptions, run_passes};
+    use crate::legality::{self, Violation};
+    use crate::machine::Machine;
+    use crate::text::{ConstantPool, parse_program};
+    use crate::{RemarkKind, astgen, nest_interp};
+
+    /// Caches so small that a few rows of 256 numbers fill them.
+    fn machine(threads: usize) -> Machine {
+        Machine {
+            vector_bytes: 32,
+            vector_registers: 16,
+            l1_bytes: 4 << 10,
+            l2_bytes: 128 << 10,
+            l3_bytes: 1 << 20,
+            threads,
+            barrier_ns: 200.0,
+            gpu: false,
+            numeric: crate::Numeric::Contract,
+        }
+    }
+
+    /// `rows` rows, a padded copy of them, and windows of `taps` rows at every `step`-th, in `images` images.
+    fn windows(images: &str, rows: i64, pad: i64, taps: i64, step: i64) -> Program {
+        let padded = rows + 2 * pad;
+        let out = (padded - taps) / step + 1;
+        let inside = format!("and(i - {pad} >= 0, i - {pad} < {rows})");
+        let text = format!(
+            "\
+program windows
+param images = input(0, 0) in 1.. hint 1
+array x: f32[{images}, {rows}, 256] input 0
+array a: f32[{images}, {rows}, 256] temp
+array p: f32[{images}, {padded}, 256] temp
+array b: f32[{images}, {out}, 256] temp
+array y: f32[{images}, {out}, 256] output 0
+inputs x
+outputs y
+S0 [n: {images}, i: {rows}, j: 256]: a[n, i, j] = max(x[n, i, j], 0.0f32)
+S1 [n: {images}, i: {padded}, j: 256]: p[n, i, j] = select({inside}, a[n, i - {pad}, j], 0.0f32)
+S2 [n: {images}, i: {out}, j: 256]: b[n, i, j] = 0.0f32
+S3 [n: {images}, i: {out}, j: 64, k: {taps}]: b[n, i, j] += p[n, {step}*i + k, j]
+S4 [n: {images}, i: {out}, j: 256]: y[n, i, j] = b[n, i, j] * b[n, i, 255 - j]
+schedule {{
+  for [S0: n] {{ for [S0: i] {{ for [S0: j] {{ S0 }} }} }}
+  for [S1: n] {{ for [S1: i] {{ for [S1: j] {{ S1 }} }} }}
+  for [S2: n, S3: n] {{ for [S2: i, S3: i] {{ for [S2: j, S3: j] {{ S2 for [S3: k] {{ S3 }} }} }} }}
+  for [S4: n] {{ for [S4: i] {{ for [S4: j] {{ S4 }} }} }}
+}}
+"
+        );
+        parse_program(&text, &ConstantPool::default()).unwrap()
+    }
+
+    fn run(program: &mut Program, passes: &[&str], threads: usize) -> Vec<crate::Remark> {
+        let passes: Vec<_> = passes.iter().map(|p| crate::pipeline::find(p).unwrap()).collect();
+        run_passes(program, &passes, &machine(threads), DriverOptions::default()).unwrap().remarks
+    }
+
+    fn applied(remarks: &[crate::Remark]) -> usize {
+        remarks.iter().filter(|r| r.pass == NAME && r.kind == RemarkKind::Applied).count()
+    }
+
+    /// The outputs for inputs that differ everywhere.
+    fn outputs(program: &Program, images: i64, rows: i64) -> Vec<Vec<u8>> {
+        let value = |n: i64| ((n * 37 % 101 - 50) as f32).to_le_bytes();
+        let input = (0..images * rows * 256).flat_map(value).collect();
+        nest_interp::run(&astgen::generate(program).unwrap(), &[("images", images)], &[input]).unwrap()
+    }
+
+    #[test]
+    fn windows_of_any_shape_run_in_blocks_and_give_the_same_numbers() {
+        // The last ones are longer than a block; 61, 95 and 47 rows leave a part of a block over.
+        for (images, rows, pad, taps, step) in [
+            ("images", 64, 1, 3, 1),
+            ("1", 64, 1, 3, 2),
+            ("images", 61, 1, 3, 2),
+            ("1", 95, 0, 4, 3),
+            ("1", 47, 2, 5, 1),
+            ("1", 61, 3, 7, 2),
+            ("1", 96, 0, 17, 1),
+        ] {
+            let mut program = windows(images, rows, pad, taps, step);
+            let images = if images == "1" { 1 } else { 3 };
+            let wanted = outputs(&program, images, rows);
+            let case = format!("{rows} rows, pad {pad}, {taps} taps, step {step}");
+            assert_eq!(applied(&run(&mut program, &[NAME], 1)), 1, "{case}");
+            legality::check(&program).unwrap().unwrap_or_else(|v| panic!("{case}: {v}"));
+            run(&mut program, &["fuse-tiles", "contract"], 1);
+            legality::check(&program).unwrap().unwrap_or_else(|v| panic!("{case}, contracted: {v}"));
+            let folded = |name: &str| program.arrays().any(|(_, a)| a.name == name && a.fold[1].is_some());
+            assert!(folded("a") && folded("b"), "{case}");
+            assert_eq!(outputs(&program, images, rows), wanted, "{case}");
+        }
+    }
+
+    /// After all passes that come before it, too: register tiles and their blocks stay whole.
+    #[test]
+    fn tiled_windows_give_the_same_numbers() {
+        for (rows, pad, taps, step) in [(256, 1, 3, 1), (251, 1, 3, 2)] {
+            let mut program = windows("images", rows, pad, taps, step);
+            let wanted = outputs(&program, 2, rows);
+            let remarks = run(&mut program, &["tile", NAME, "fuse-tiles", "hoist", "scalar-replace", "contract"], 1);
+            assert!(applied(&remarks) > 0);
+            legality::check(&program).unwrap().unwrap();
+            assert_eq!(outputs(&program, 2, rows), wanted);
+        }
+    }
+
+    /// The chain that the pass would choose, with one member later by some iterations.
+    fn delayed(member: usize, by: i64) -> crate::legality::Verdict {
+        let mut program = windows("1", 64, 1, 3, 2);
+        let (apart, machine) = (HashSet::new(), machine(1));
+        let parent = Path::new();
+        let model = Model { program: &program, parent: &parent, apart: &apart, machine: &machine };
+        let mut chosen = best(&model, 0).unwrap();
+        chosen.chain.members[member].late += by;
+        apply(&mut program, &parent, &chosen);
+        legality::check(&program).unwrap()
+    }
+
+    #[test]
+    fn one_iteration_too_late_is_caught() {
+        assert_eq!(delayed(0, 0), Ok(()));
+        // Producers are as late as can be; what nobody waits for may be later.
+        for producer in [0, 1] {
+            assert!(matches!(delayed(producer, 1), Err(Violation::Order { .. })), "{producer}");
+        }
+        assert_eq!(delayed(3, 1), Ok(()));
+    }
+
+    #[test]
+    fn delays_follow_from_the_windows() {
+        let window = |made, step, first, last| Window { made, step, first, last };
+        // Rows 2 * b - 1 ..= 2 * b + 1 for iteration b.
+        let conv = window(1, 2, -1, 1);
+        assert_eq!((conv.late_after(0), conv.late_before(0), conv.late_before(1)), (0, 0, 2));
+        assert_eq!(conv.again(), 1);
+        // A register tile of 14 rows that reads 3 more.
+        let tile = window(1, 28, 0, 28);
+        assert_eq!((tile.late_after(0), tile.late_before(1)), (1, 27));
+        assert_eq!(tile.waits([27, 1]), 0);
+        assert!(window(4, 4, 0, 3).is_block() && !tile.is_block());
+    }
+
+    #[test]
+    fn a_team_keeps_its_loops() {
+        let mut program = windows("1", 64, 1, 3, 1);
+        let before = program.clone();
+        let remarks = run(&mut program, &[NAME], 2);
+        assert_eq!(program, before);
+        assert!(remarks.iter().any(|r| r.pass == NAME && r.reason.contains("of one worker")), "{remarks:?}");
+    }
+
+    #[test]
+    fn what_fits_into_the_cache_stays_apart() {
+        assert_eq!(applied(&run(&mut windows("1", 6, 0, 3, 1), &[NAME], 1)), 0);
+    }
+
+    /// Windows along what lies side by side in memory would cut it into short pieces.
+    #[test]
+    fn columns_are_not_cut() {
+        let text = "\
+program columns
+array x: f32[64, 256] input 0
+array a: f32[64, 256] temp
+array y: f32[64, 254] output 0
+inputs x
+outputs y
+S0 [i: 64, j: 256]: a[i, j] = max(x[i, j], 0.0f32)
+S1 [j: 254, i: 64]: y[i, j] = a[63 - i, j] + a[63 - i, j + 2]
+schedule {
+  for [S0: j] { for [S0: i] { S0 } }
+  for [S1: j] { for [S1: i] { S1 } }
+}
+";
+        let mut program = parse_program(text, &ConstantPool::default()).unwrap();
+        assert_eq!(applied(&run(&mut program, &[NAME], 1)), 0);
+    }
+
+    /// Two recurrent layers could run a step apart, but their time loops are not parallel: the pass leaves them.
+    #[test]
+    fn stacked_recurrences_keep_their_time_loops() {
+        let text = "\
+program stack
+array x: f32[200, 256] input 0
+array g: f32[201, 256] temp
+array h: f32[201, 256] temp
+array y: f32[200, 256] output 0
+inputs x
+outputs y
+S0 [j: 256]: g[0, j] = 0.0f32
+S1 [t: 200, j: 256]: g[t + 1, j] = g[t, 255 - j] + x[t, j]
+S2 [j: 256]: h[0, j] = 0.0f32
+S3 [t: 200, j: 256]: h[t + 1, j] = h[t, 255 - j] + g[t + 1, j]
+S4 [t: 200, j: 256]: y[t, j] = h[t + 1, j]
+schedule {
+  for [S0: j] { S0 }
+  for [S1: t] { for [S1: j] { S1 } }
+  for [S2: j] { S2 }
+  for [S3: t] { for [S3: j] { S3 } }
+  for [S4: t] { for [S4: j] { S4 } }
+}
+";
+        let mut program = parse_program(text, &ConstantPool::default()).unwrap();
+        assert_eq!(applied(&run(&mut program, &[NAME], 1)), 0);
+    }
+}

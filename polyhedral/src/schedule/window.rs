@@ -26,7 +26,7 @@ pub struct Window {
 
 impl Window {
     /// The window of all that flows between two loops; `None` where rows do not decide when they are made, or are not read
-    /// in windows.
+    /// in windows. What lies side by side in memory is no row: blocks would cut it into short pieces.
     pub fn between(program: &Program, producer: &Axis, consumer: &Axis, flows: &[ArrayId]) -> Option<Window> {
         let writers = transform::band_at(&program.schedule, &producer.path)?;
         let readers = transform::band_at(&program.schedule, &consumer.path)?;
@@ -41,6 +41,9 @@ impl Window {
                 let d = value.as_iter()?;
                 for access in group::accesses_after_write(program, *reader, target.array) {
                     let window = |rule: &owner::Rule| {
+                        if owner::is_innermost(program.array(access.array), rule.dim) {
+                            return None;
+                        }
                         let Rows { step, first, last } = owner::rows(program, *reader, &access, rule.dim, d)?;
                         let (first, last) = (first - rule.low, last - rule.low);
                         Some((rule.dim, Window { made: rule.block, step, first, last }))
