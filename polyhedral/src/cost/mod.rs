@@ -16,9 +16,9 @@
 //! | `operations` | arithmetic of a value | vector operations | `vector`, `time` |
 //! | `vector` | a tile nest with its best vector loop, all data near | cycles | `layout`, `split-dims`, `tile`, `explain` |
 //! | `register_tile` | the innermost loop of a register tile | multiply-adds / 100 | `tile` |
-//! | `reuse` | bytes that a part touches, and what a byte costs that was touched so long ago | bytes, cycles per byte | `fuse-tiles` |
+//! | `reuse` | bytes that a part touches, and what a byte costs that was touched so long ago | bytes, cycles per byte | `fuse-tiles`, `slide` |
 //! | `time` | statements on one worker | nanoseconds | `team` |
-//! | `overhead` | loops and workers beside the work in them | cycles, nanoseconds | `fuse-tiles`, `team` |
+//! | `overhead` | loops and workers beside the work in them | cycles, nanoseconds | `fuse-tiles`, `slide`, `team` |
 
 pub mod footprint;
 pub mod levels;

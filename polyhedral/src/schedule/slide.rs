@@ -9,7 +9,8 @@
 //! Legal when each loop is parallel, its rows decide the iteration that makes them, and each iteration of a reader needs a
 //! bounded window of rows (see `window`): then no dependence goes back to an earlier block. Wanted when the bytes that flow
 //! come closer (see `slide_cost`) by more than weights and rows of two blocks cost to read again, and by more than
-//! `fuse-tiles` could save by joining them in pairs, also with nests that are not in the chain. One worker only: the loop over blocks is sequential.
+//! `fuse-tiles` could save by joining them in pairs, also with nests that are not in the chain. One worker only: the loop over blocks is sequential. Not in the standard pipeline: it saves traffic
+//! behind the second-level cache, but no time on what was measured (docs/counting.md).
 //! Source: fused layers, Alwani et al. (MICRO 2016); sliding windows, Ragan-Kelley et al. (PLDI 2013).
 
 use super::axis::{Axis, axes};
@@ -97,7 +98,8 @@ fn slide_list(program: &mut Program, parent: &Path, apart: &HashSet<ArrayId>, cx
         if let Some(plan) = best(&model, at) {
             let subject = origin(&children(&program.schedule, parent)[at], program);
             if cx.machine.threads > 1 {
-                let why = format!("{} blocks of rows would save {:.0} cycles of one worker", plan.price.count, plan.gain);
+                let why =
+                    format!("{} blocks of rows would save {:.0} cycles of one worker", plan.price.count, plan.gain);
                 cx.missed(NAME, &subject, why);
             } else {
                 cx.applied(NAME, &subject, said(program, parent, &plan));

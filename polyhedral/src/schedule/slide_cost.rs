@@ -110,7 +110,8 @@ impl Model<'_> {
 
     /// Bytes that the nodes from one to another of the list touch.
     fn between(&self, first: usize, last: usize) -> f64 {
-        let whole: Vec<Footprint> = (first..=last).map(|n| self.footprint(&[self.parent, &[n]].concat(), None)).collect();
+        let whole: Vec<Footprint> =
+            (first..=last).map(|n| self.footprint(&[self.parent, &[n]].concat(), None)).collect();
         union(whole.iter())
     }
 
