@@ -252,7 +252,10 @@ fn passes(golden: &Golden) -> std::result::Result<String, Failed> {
     let before = support::outputs(&program).map_err(failed)?;
     let list =
         pipeline::parse_list(golden.option("passes").ok_or("#! passes: NAME, .. is missing")?).map_err(failed)?;
-    let machine = support::machine(golden.option("machine") == Some("gpu"));
+    let mut machine = support::machine(golden.option("machine") == Some("gpu"));
+    if golden.option("machine") == Some("one-thread") {
+        machine.threads = 1;
+    }
     let options = DriverOptions { verify_each: true, ..DriverOptions::default() };
     let report = run_passes(&mut program, &list, &machine, options).map_err(failed)?;
     let after = support::outputs(&program).map_err(failed)?;
