@@ -132,7 +132,7 @@ fn block_under(program: &Program, uses: &Uses, all: &[Use], dim: usize, band: us
 /// The rows alive in a loop over blocks that moves on by equally many rows at every use (see `slide`): from the first that
 /// is used in an iteration to the last that is written. Rounded up, for the row must be found by a mask.
 fn rows_under(program: &Program, uses: &Uses, all: &[Use], dim: usize, band: usize) -> Option<i64> {
-    let rows = rows_of(program, uses, all, dim, band)?;
+    let rows = rows_of(program, uses, all, dim, band, &[])?;
     let first = rows.iter().map(|r| r.first).min()?;
     let last = rows.iter().zip(all).filter(|(_, u)| u.writes).map(|(r, _)| r.last).max()?;
     // In a vector loop, every lane would need its own address.
@@ -145,21 +145,34 @@ fn rows_under(program: &Program, uses: &Uses, all: &[Use], dim: usize, band: usi
 fn is_kept(program: &Program, uses: &Uses, all: &[Use], band: usize) -> bool {
     let inside = |u: &&Use| uses.loop_value(u.statement, band).is_some();
     let Some(inner) = all.iter().find(inside) else { return false };
-    let outer = uses.loops[&inner.statement].iter().map(|(n, _)| *n).take_while(|n| *n != band);
-    let mut dims = outer.flat_map(|n| (0..inner.access.index.len()).map(move |dim| (n, dim)));
-    dims.any(|(n, dim)| {
-        rows_of(program, uses, all, dim, n).is_some_and(|rows| {
+    let outer: Vec<usize> = uses.loops[&inner.statement].iter().map(|(n, _)| *n).take_while(|n| *n != band).collect();
+    let mut places = (0..outer.len()).flat_map(|n| (0..inner.access.index.len()).map(move |dim| (n, dim)));
+    places.any(|(n, dim)| {
+        rows_of(program, uses, all, dim, outer[n], &outer[..n]).is_some_and(|rows| {
             let (first, last) = (rows.iter().map(|r| r.first).min(), rows.iter().map(|r| r.last).max());
             first.zip(last).is_some_and(|(first, last)| last - first >= rows[0].step)
         })
     })
 }
 
-/// The rows of `dim` that every use touches in iteration 0 of a loop around all of them, when they move on by equally many.
-fn rows_of(program: &Program, uses: &Uses, all: &[Use], dim: usize, band: usize) -> Option<Vec<owner::Rows>> {
+/// The rows of `dim` that every use touches in iteration 0 of loop `band` around all of them, when they move on by equally
+/// many; the loops `around` it stand still.
+fn rows_of(
+    program: &Program,
+    uses: &Uses,
+    all: &[Use],
+    dim: usize,
+    band: usize,
+    around: &[usize],
+) -> Option<Vec<owner::Rows>> {
     let rows = |u: &Use| {
-        let d = uses.loop_value(u.statement, band)?.as_iter()?;
-        owner::rows(program, u.statement, &u.access, dim, d)
+        let iterator = |n: usize| uses.loop_value(u.statement, n).and_then(Aff::as_iter);
+        let fixed: Vec<usize> = around.iter().filter_map(|n| iterator(*n)).collect();
+        let mut access = u.access.clone();
+        if let Expr::Index(a) = &mut access.index[dim] {
+            *a = a.substitute(&|n| if fixed.contains(&n) { Aff::constant(0) } else { Aff::iter(n) });
+        }
+        owner::rows(program, u.statement, &access, dim, iterator(band)?)
     };
     let rows = all.iter().map(rows).collect::<Option<Vec<owner::Rows>>>()?;
     let step = rows.first()?.step;

@@ -180,8 +180,8 @@ impl Chain {
         let (own_reads, own_writes) = (reads(program, &nodes[node]), writes(program, &nodes[node]));
         let from = self.members[0].node;
         let is_member = |n: &usize| self.members.iter().any(|m| m.node == *n);
-        for n in from..node {
-            let (other_reads, other_writes) = (reads(program, &nodes[n]), writes(program, &nodes[n]));
+        for (n, other) in nodes.iter().enumerate().take(node).skip(from) {
+            let (other_reads, other_writes) = (reads(program, other), writes(program, other));
             let clash = !own_writes.is_disjoint(&other_reads) || !own_writes.is_disjoint(&other_writes);
             if clash || (!is_member(&n) && !own_reads.is_disjoint(&other_writes)) {
                 return None;
