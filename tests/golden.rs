@@ -146,10 +146,13 @@ impl Golden {
         parse_program(&self.input, &ConstantPool::default())
     }
 
-    /// The machine that passes see: `#! machine: gpu`, `#! numeric: fast`, and `#! cache: BYTES` of the second level, with
+    /// The machine that passes see: `#! machine: gpu` or `one-thread`, `#! numeric: fast`, and `#! cache: BYTES` of the second level, with
     /// the other levels in proportion.
     fn machine(&self) -> std::result::Result<Machine, Failed> {
         let mut machine = support::machine(self.option("machine") == Some("gpu"));
+        if self.option("machine") == Some("one-thread") {
+            machine.threads = 1;
+        }
         if self.option("numeric") == Some("fast") {
             machine.numeric = Numeric::Fast;
         }

@@ -20,6 +20,7 @@ use crate::schedule::layout::Layout;
 use crate::schedule::map_gpu::MapGpu;
 use crate::schedule::plan_memory::PlanMemory;
 use crate::schedule::scalar_replace::ScalarReplace;
+use crate::schedule::slide::Slide;
 use crate::schedule::split_dims::SplitDims;
 use crate::schedule::team::Team;
 use crate::schedule::tile::Tile;
@@ -73,12 +74,18 @@ pub const PIPELINE: &[&dyn Pass] = &[
     &Barriers,
 ];
 
+/// Passes that run by name only.
+pub const BY_NAME: &[&dyn Pass] = &[
+    // Between tile and fuse-tiles. It saves traffic behind the second-level cache, but no time (docs/counting.md).
+    &Slide,
+];
+
 /// The passes of an optimization level: 0 only what is required, 1 to 3 everything.
 pub fn for_level(level: u8) -> Vec<&'static dyn Pass> {
     PIPELINE.iter().copied().filter(|p| level > 0 || p.required()).collect()
 }
 
-/// All passes, each once, in pipeline order.
+/// All passes of the standard pipeline, each once, in its order.
 pub fn all() -> Vec<&'static dyn Pass> {
     let mut out: Vec<&'static dyn Pass> = Vec::new();
     for pass in PIPELINE {
@@ -96,8 +103,9 @@ pub fn parse_list(list: &str) -> Result<Vec<&'static dyn Pass>> {
 
 /// The pass with this name; the error lists the names there are.
 pub fn find(name: &str) -> Result<&'static dyn Pass> {
-    all().into_iter().find(|p| p.name() == name).ok_or_else(|| {
-        let names: Vec<_> = all().iter().map(|p| p.name()).collect();
+    let known = || all().into_iter().chain(BY_NAME.iter().copied());
+    known().find(|p| p.name() == name).ok_or_else(|| {
+        let names: Vec<_> = known().map(|p| p.name()).collect();
         Error::invalid("E201", format!("there is no pass \"{name}\"")).help(format!("passes are: {}", names.join(", ")))
     })
 }

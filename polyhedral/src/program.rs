@@ -127,8 +127,8 @@ pub struct Statement {
 /// What became of the iterators of a statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Renaming {
-    /// Dimension `dim` became dimensions `dim` and `dim + 1`: `old = size * outer + inner`.
-    Split { statement: StatementId, dim: usize, size: i64 },
+    /// Dimension `dim` became dimensions `dim` and `dim + 1`: `old = size * outer + inner - late`.
+    Split { statement: StatementId, dim: usize, size: i64, late: i64 },
     /// Dimension `dim` went away: one instance stands for those of all its values.
     Dropped { statement: StatementId, dim: usize },
     /// The statement got a new first dimension, whose value `k` is the statement that was `steps[k]`.

@@ -76,9 +76,14 @@ pub fn plain_dims(band: &Band) -> Option<IndexMap<StatementId, usize>> {
 /// `old = size * outer + inner`. Returns false, changing nothing, when the band is not a plain loop.
 /// The order of instances does not change, so this is always legal.
 pub fn strip_mine(program: &mut Program, path: &[usize], size: i64) -> bool {
+    strip_mine_late(program, path, size, 0)
+}
+
+/// The same, with the first block `late` iterations shorter: `old = size * outer + inner - late`, `late >= 0`.
+pub fn strip_mine_late(program: &mut Program, path: &[usize], size: i64, late: i64) -> bool {
     let Some(dims) = band_at(&program.schedule, path).and_then(plain_dims) else { return false };
     for (id, dim) in &dims {
-        split_dimension(program, *id, *dim, size);
+        split_dimension(program, *id, *dim, size, late);
     }
     let Some((nodes, at)) = siblings(&mut program.schedule, path) else { return false };
     let Node::Band(outer) = &mut nodes[at] else { return false };
@@ -90,13 +95,13 @@ pub fn strip_mine(program: &mut Program, path: &[usize], size: i64) -> bool {
 }
 
 /// Splits dimension `d` of one statement, in its domain, its expressions and its band members.
-fn split_dimension(program: &mut Program, id: StatementId, d: usize, size: i64) {
+fn split_dimension(program: &mut Program, id: StatementId, d: usize, size: i64, late: i64) {
     let params = program.params.clone();
-    program.history.renamings.push(Renaming::Split { statement: id, dim: d, size });
+    program.history.renamings.push(Renaming::Split { statement: id, dim: d, size, late });
     let statement = program.statement_mut(id);
     let old = |n: usize| match n.cmp(&d) {
         std::cmp::Ordering::Less => Aff::iter(n),
-        std::cmp::Ordering::Equal => Aff::iter(d) * size + Aff::iter(d + 1),
+        std::cmp::Ordering::Equal => Aff::iter(d) * size + Aff::iter(d + 1) - Aff::constant(late),
         std::cmp::Ordering::Greater => Aff::iter(n + 1),
     };
     let extent = statement.extents[d].clone();
@@ -104,12 +109,16 @@ fn split_dimension(program: &mut Program, id: StatementId, d: usize, size: i64) 
     for aff in statement.constraints.iter_mut().chain(statement.extents.iter_mut().skip(d + 1)) {
         *aff = aff.substitute(&old);
     }
-    statement.extents[d] = (extent.clone() + Aff::constant(size - 1)).floor_div(size);
+    let padded = extent.clone() + Aff::constant(late);
+    statement.extents[d] = (padded.clone() + Aff::constant(size - 1)).floor_div(size);
     statement.extents.insert(d + 1, Aff::constant(size));
     let name = statement.dims[d].clone();
     statement.dims.insert(d + 1, format!("{name}_in"));
-    if extent.as_constant().is_none_or(|e| e % size != 0) {
-        statement.constraints.push(extent - Aff::constant(1) - Aff::iter(d) * size - Aff::iter(d + 1));
+    if padded.as_constant().is_none_or(|e| e % size != 0) {
+        statement.constraints.push(extent - Aff::constant(1) - old(d));
+    }
+    if late > 0 {
+        statement.constraints.push(old(d));
     }
     simplify(statement, &params);
     remap(&mut program.schedule.roots, id, &old);

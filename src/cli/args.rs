@@ -467,10 +467,9 @@ fn pass_list() -> String {
     let passes = sirius_polyhedral::pipeline::all();
     let width = passes.iter().map(|p| p.name().len()).max().unwrap_or(0);
     let line = |p: &&dyn sirius_polyhedral::Pass| format!("  {:width$}  {}", p.name(), p.summary());
-    format!(
-        "Passes, in the order of the standard pipeline:\n{}",
-        passes.iter().map(line).collect::<Vec<_>>().join("\n")
-    )
+    let lines = |passes: &[&dyn sirius_polyhedral::Pass]| passes.iter().map(line).collect::<Vec<_>>().join("\n");
+    let by_name = lines(sirius_polyhedral::pipeline::BY_NAME);
+    format!("Passes, in the order of the standard pipeline:\n{}\n\nBy name only:\n{by_name}", lines(&passes))
 }
 
 #[cfg(test)]

@@ -43,11 +43,11 @@ pub fn instances(base: &Program, last: &Program) -> BTreeMap<String, Vec<String>
 
 fn apply(found: &mut BTreeMap<StatementId, Vec<Piece>>, renaming: &Renaming, free: usize) {
     match renaming {
-        Renaming::Split { statement, dim, size } => {
+        Renaming::Split { statement, dim, size, late } => {
             let by = |n: usize| match n.cmp(dim) {
                 _ if n >= FREE => Aff::iter(n),
                 Ordering::Less => Aff::iter(n),
-                Ordering::Equal => Aff::iter(n) * *size + Aff::iter(n + 1),
+                Ordering::Equal => Aff::iter(n) * *size + Aff::iter(n + 1) - Aff::constant(*late),
                 Ordering::Greater => Aff::iter(n + 1),
             };
             found.entry(*statement).or_default().iter_mut().for_each(|p| p.rename(&by));

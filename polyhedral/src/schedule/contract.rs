@@ -93,8 +93,11 @@ fn fold(pass: &'static str, program: &mut Program, uses: &Uses, array: ArrayId, 
 fn window(program: &Program, uses: &Uses, array: ArrayId, all: &[Use], dim: usize) -> Option<i64> {
     let writers = all.iter().filter(|u| u.writes);
     let around: BTreeSet<usize> = writers.flat_map(|u| uses.loops[&u.statement].iter().map(|(n, _)| *n)).collect();
-    let windows = around.into_iter().filter(|n| uses.marks[*n] == Mark::Seq).filter_map(|n| {
-        window_under(program, uses, array, all, dim, n).or_else(|| block_under(program, uses, all, dim, n))
+    let apart = |n: &usize| uses.marks[*n] == Mark::Seq && !is_kept(program, uses, all, *n);
+    let windows = around.into_iter().filter(apart).filter_map(|n| {
+        window_under(program, uses, array, all, dim, n)
+            .or_else(|| block_under(program, uses, all, dim, n))
+            .or_else(|| rows_under(program, uses, all, dim, n))
     });
     windows.min()
 }
@@ -124,6 +127,56 @@ fn block_under(program: &Program, uses: &Uses, all: &[Use], dim: usize, band: us
     let mut blocks = all.iter().map(block);
     let first = blocks.next()??;
     (first > 1 && blocks.all(|b| b == Some(first))).then_some(first)
+}
+
+/// The rows alive in a loop over blocks that moves on by equally many rows at every use (see `slide`): from the first that
+/// is used in an iteration to the last that is written. Rounded up, for the row must be found by a mask.
+fn rows_under(program: &Program, uses: &Uses, all: &[Use], dim: usize, band: usize) -> Option<i64> {
+    let rows = rows_of(program, uses, all, dim, band, &[])?;
+    let first = rows.iter().map(|r| r.first).min()?;
+    let last = rows.iter().zip(all).filter(|(_, u)| u.writes).map(|(r, _)| r.last).max()?;
+    // In a vector loop, every lane would need its own address.
+    let innermost = owner::is_innermost(program.array(all[0].access.array), dim);
+    let alive = u64::try_from(last - first + 1).ok()?.next_power_of_two() as i64;
+    (rows[0].step > 1 && !innermost).then_some(alive)
+}
+
+/// Does a loop around loop `band` keep rows for its next iteration? Then the planes of the inner loop live on.
+fn is_kept(program: &Program, uses: &Uses, all: &[Use], band: usize) -> bool {
+    let inside = |u: &&Use| uses.loop_value(u.statement, band).is_some();
+    let Some(inner) = all.iter().find(inside) else { return false };
+    let outer: Vec<usize> = uses.loops[&inner.statement].iter().map(|(n, _)| *n).take_while(|n| *n != band).collect();
+    let mut places = (0..outer.len()).flat_map(|n| (0..inner.access.index.len()).map(move |dim| (n, dim)));
+    places.any(|(n, dim)| {
+        rows_of(program, uses, all, dim, outer[n], &outer[..n]).is_some_and(|rows| {
+            let (first, last) = (rows.iter().map(|r| r.first).min(), rows.iter().map(|r| r.last).max());
+            first.zip(last).is_some_and(|(first, last)| last - first >= rows[0].step)
+        })
+    })
+}
+
+/// The rows of `dim` that every use touches in iteration 0 of loop `band` around all of them, when they move on by equally
+/// many; the loops `around` it stand still.
+fn rows_of(
+    program: &Program,
+    uses: &Uses,
+    all: &[Use],
+    dim: usize,
+    band: usize,
+    around: &[usize],
+) -> Option<Vec<owner::Rows>> {
+    let rows = |u: &Use| {
+        let iterator = |n: usize| uses.loop_value(u.statement, n).and_then(Aff::as_iter);
+        let fixed: Vec<usize> = around.iter().filter_map(|n| iterator(*n)).collect();
+        let mut access = u.access.clone();
+        if let Expr::Index(a) = &mut access.index[dim] {
+            *a = a.substitute(&|n| if fixed.contains(&n) { Aff::constant(0) } else { Aff::iter(n) });
+        }
+        owner::rows(program, u.statement, &access, dim, iterator(band)?)
+    };
+    let rows = all.iter().map(rows).collect::<Option<Vec<owner::Rows>>>()?;
+    let step = rows.first()?.step;
+    rows.iter().all(|r| r.step == step).then_some(rows)
 }
 
 /// Outside the loop: the initial value (plane 0 and nothing else, before the loop) or the final value.

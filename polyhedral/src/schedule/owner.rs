@@ -7,7 +7,7 @@
 
 use crate::aff::Aff;
 use crate::expr::{Access, Expr};
-use crate::program::{Program, StatementId};
+use crate::program::{Array, Program, StatementId};
 use crate::schedule_tree::Band;
 
 /// The iteration is `floor((subscript - low) / block)` of subscript number `dim`.
@@ -28,14 +28,39 @@ pub fn rules(program: &Program, id: StatementId, access: &Access, d: usize) -> V
 }
 
 fn rule(program: &Program, id: StatementId, subscript: &Aff, d: usize) -> Option<(i64, i64)> {
-    let block = subscript.coefficient(d);
-    if block < 1 || subscript.divides_iter(d) {
+    let Rows { step, first, last } = rows_of(program, id, subscript, d)?;
+    (last - first < step).then_some((step, first))
+}
+
+/// Rows of a dimension that iteration `n` of a loop touches: `step * n + first ..= step * n + last`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rows {
+    pub step: i64,
+    pub first: i64,
+    pub last: i64,
+}
+
+/// The rows of dimension `dim` that iterator `d` of the statement steps along.
+pub fn rows(program: &Program, id: StatementId, access: &Access, dim: usize, d: usize) -> Option<Rows> {
+    match access.index.get(dim)? {
+        Expr::Index(subscript) => rows_of(program, id, subscript, d),
+        _ => None,
+    }
+}
+
+fn rows_of(program: &Program, id: StatementId, subscript: &Aff, d: usize) -> Option<Rows> {
+    let step = subscript.coefficient(d);
+    if step < 1 || subscript.divides_iter(d) {
         return None;
     }
-    let rest = subscript.clone() - Aff::iter(d) * block;
-    let (low, high) = rest.bounds(&|_| (None, None), &|n| program.statement(id).range(n));
-    let (low, high) = (low?, high?);
-    (high - low < block).then_some((block, low))
+    let rest = subscript.clone() - Aff::iter(d) * step;
+    let (first, last) = rest.bounds(&|_| (None, None), &|n| program.statement(id).range(n));
+    Some(Rows { step, first: first?, last: last? })
+}
+
+/// Do elements that follow each other in dimension `dim` follow each other in memory?
+pub fn is_innermost(array: &Array, dim: usize) -> bool {
+    array.extents[dim + 1..].iter().all(|e| e.is_constant(1))
 }
 
 /// May the iterations of this band run in any order? As `group::is_parallel`, but also for loops over blocks.
