@@ -4,9 +4,10 @@
 //! in a block, and some blocks more where the consumer is later than that. Rows that two blocks read are read a block
 //! later again, and so is what does not depend on the block (weights). Cycles at the parameters' typical values.
 
-use super::blocks::{Cycles, Pair};
+use super::blocks::Pair;
 use super::fuse_tiles::{Meeting, REACH, Touched, fusable, meetings};
 use super::slide::{Chain, Member};
+use crate::cost::Cycles;
 use crate::cost::overhead::LOOP_CYCLES;
 use crate::cost::reuse::{Footprint, cycles_per_byte, fixed_around, footprint, total};
 use crate::machine::Machine;
