@@ -67,7 +67,7 @@ pub struct Counts {
 pub struct Phase {
     /// Floating-point operations.
     pub operations: u64,
-    /// Bytes, both ways, between the levels of [`Counts::moved`].
+    /// Bytes between the levels of [`Counts::moved`], in the direction of the more: both are ways of their own.
     pub moved: [u64; 3],
 }
 
@@ -102,8 +102,8 @@ pub struct Counter {
     memory: Memory,
     /// The streams of the present loop; kept for their memory.
     streams: Vec<Stream>,
-    /// What had been done when the present region began.
-    begun: Phase,
+    /// Operations and traffic when the present region began.
+    begun: (u64, Vec<Moved>),
 }
 
 impl Counter {
@@ -113,7 +113,7 @@ impl Counter {
             counts: Counts { arrays: vec![Bytes::default(); info.arrays.len()], ..Counts::default() },
             memory: Memory::new(info.caches),
             streams: Vec::new(),
-            begun: Phase::default(),
+            begun: (0, vec![Moved::default(); 3]),
         }
     }
 
@@ -124,12 +124,15 @@ impl Counter {
 
     /// Notes what the region did that ends here, if any has begun.
     fn end_region(&mut self) {
-        let mut now = Phase { operations: self.counts.operations, moved: [0; 3] };
-        now.moved.iter_mut().zip(self.memory.moved()).for_each(|(sum, m)| *sum = m.filled + m.written_back);
-        let before = std::mem::replace(&mut self.begun, now);
+        let now = (self.counts.operations, self.memory.moved());
+        let (operations, moved) = std::mem::replace(&mut self.begun, now);
         if self.counts.regions > 0 {
-            let moved = std::array::from_fn(|level| now.moved[level] - before.moved[level]);
-            self.counts.phases.push(Phase { operations: now.operations - before.operations, moved });
+            let more = |(now, before): (&Moved, &Moved)| {
+                (now.filled - before.filled).max(now.written_back - before.written_back)
+            };
+            let mut phase = Phase { operations: self.begun.0 - operations, moved: [0; 3] };
+            phase.moved.iter_mut().zip(self.begun.1.iter().zip(&moved).map(more)).for_each(|(sum, m)| *sum = m);
+            self.counts.phases.push(phase);
         }
     }
 

@@ -26,7 +26,7 @@ pub struct Merging<'a> {
 impl Merging<'_> {
     /// Do they share all their parallel loops? What flows is then in a register, which no figure here says.
     pub fn is_whole(&self, program: &Program) -> bool {
-        self.nodes.iter().all(|node| group::parallel_depth(program, node) <= self.depth)
+        self.nodes.iter().all(|node| long_depth(program, node) <= self.depth)
     }
 
     /// The second reads the arrays `flows` that the first writes. The program's tree is taken apart meanwhile, and left empty.
@@ -111,4 +111,20 @@ impl Merging<'_> {
         let both: BTreeSet<ArrayId> = first.intersection(&second).map(|(array, _)| *array).collect();
         both.into_iter().collect()
     }
+}
+
+/// The number of parallel loops down to the last one of more than one iteration.
+fn long_depth(program: &Program, node: &Node) -> usize {
+    let mut loops = Vec::new();
+    let mut node = node;
+    for _ in 0..group::parallel_depth(program, node) {
+        let Node::Band(band) = node else { break };
+        loops.push(band);
+        let Some(next) = band.body.first() else { break };
+        node = next;
+    }
+    let once = |band: &&Band| {
+        band.members.iter().all(|(s, v)| group::extent_of(program, *s, v).is_some_and(|e| e.is_constant(1)))
+    };
+    loops.len() - loops.iter().rev().take_while(|b| once(b)).count()
 }
