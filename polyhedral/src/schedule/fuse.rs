@@ -12,6 +12,7 @@
 //! zero also keeps the merged loops parallel.
 //! Source: loop fusion by dependence distance (Kennedy and McKinley, 1993).
 
+use super::fuse_tiles::REACH;
 use super::group::{self, reads, writes};
 use crate::aff::Aff;
 use crate::cost::merging::Merging;
@@ -32,7 +33,7 @@ impl Pass for Fuse {
     }
 
     fn summary(&self) -> &'static str {
-        "merge loop nests that produce and consume the same elements"
+        "merge loop nests that touch the same elements"
     }
 
     fn run(&self, program: &mut Program, context: &mut PassContext) -> Result<()> {
@@ -44,9 +45,6 @@ impl Pass for Fuse {
 }
 
 const NAME: &str = "fuse";
-
-/// Nests further apart gain nothing from the cache, and every candidate costs a scan.
-const REACH: usize = 24;
 
 /// Fuses within one list of nodes inside the bands `around`, then inside every band of it that was not a target (host
 /// loops). The program's own tree is empty meanwhile.
