@@ -61,8 +61,25 @@ pub fn in_registers(program: &Program) -> HashSet<ArrayId> {
     uses.by_array.keys().copied().filter(|id| program.array(*id).is_temp() && one_tile(id)).collect()
 }
 
-/// Fuses within the list whose parent band is at `parent`, then inside its nodes.
-fn fuse_list(program: &mut Program, parent: &[usize], apart: &HashSet<ArrayId>, cx: &mut PassContext) {
+/// Fuses within the list whose parent band is at `parent` and inside its nodes, until nothing changes: what became one
+/// inside a node may make loops of that node outermost. Has anything been fused?
+fn fuse_list(program: &mut Program, parent: &[usize], apart: &HashSet<ArrayId>, cx: &mut PassContext) -> bool {
+    let mut any = false;
+    loop {
+        let mut changed = fuse_once(program, parent, apart, cx);
+        for list in lists_in(program, parent) {
+            changed |= fuse_list(program, &list, apart, cx);
+        }
+        any |= changed;
+        if !changed {
+            return any;
+        }
+    }
+}
+
+/// Goes through a list once; has anything been fused? What became one node may suit those before it, too.
+fn fuse_once(program: &mut Program, parent: &[usize], apart: &HashSet<ArrayId>, cx: &mut PassContext) -> bool {
+    let before = children(&program.schedule, parent).len();
     let mut at = 0;
     while at < children(&program.schedule, parent).len() {
         match best(program, parent, at, apart, cx) {
@@ -70,9 +87,7 @@ fn fuse_list(program: &mut Program, parent: &[usize], apart: &HashSet<ArrayId>, 
             None => at += 1,
         }
     }
-    for list in lists_in(program, parent) {
-        fuse_list(program, &list, apart, cx);
-    }
+    children(&program.schedule, parent).len() < before
 }
 
 /// Every list of nodes that may be fused: the roots, and what is inside host loops and groups of this pass. Each is the
@@ -196,12 +211,12 @@ pub fn meetings(nodes: &[Touched], second: usize) -> Vec<Meeting> {
     out
 }
 
-/// Nothing but elements flows: no trip count, and no array that both write.
+/// Nothing but elements flows: no trip count. An array that both write counts where the second adds to what is there, which
+/// flows; otherwise they write different elements of it (two parts of a concatenation).
 pub fn fusable(program: &Program, producer: &Node, consumer: &Node, flows: &[ArrayId]) -> bool {
     let counts =
         consumer.statements().iter().any(|s| group::value_params(program, *s).iter().any(|a| flows.contains(a)));
-    let bands = matches!((producer, consumer), (Node::Band(_), Node::Band(_)));
-    bands && !counts && writes(program, producer).is_disjoint(&writes(program, consumer))
+    matches!((producer, consumer), (Node::Band(_), Node::Band(_))) && !counts
 }
 
 fn origin(program: &Program, node: &Node) -> Origin {
