@@ -2,6 +2,7 @@
 //! and cycles at the parameters' typical values.
 
 use super::footprint::subscript_range;
+use crate::aff::Aff;
 use crate::expr::Access;
 use crate::machine::Machine;
 use crate::program::{ArrayId, Program, StatementId};
@@ -31,6 +32,26 @@ pub fn footprint(
         });
     }
     out
+}
+
+/// What the node at `top` touches in one iteration of the bands around it: in all, or where the band at a path below runs
+/// for some iterations.
+pub fn footprint_of_node(
+    program: &Program,
+    top: &[usize],
+    block: Option<(&[usize], i64)>,
+    apart: &HashSet<ArrayId>,
+) -> Footprint {
+    let around = fixed_around(program, top);
+    let band = block.and_then(|(path, size)| Some((transform::band_at(&program.schedule, path)?, size)));
+    let span = |s: StatementId, d: usize| match band {
+        _ if around.contains(&(s, d)) => Some(1),
+        Some((band, size)) if band.members.get(&s).and_then(Aff::as_iter) == Some(d) => Some(size),
+        _ => None,
+    };
+    let statements =
+        top.split_last().map(|(n, parent)| transform::children(&program.schedule, parent)[*n].statements());
+    footprint(program, &statements.unwrap_or_default(), apart, &span)
 }
 
 /// Bytes of the box around the elements of one access.

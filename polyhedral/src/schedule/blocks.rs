@@ -10,11 +10,11 @@ use super::group;
 use crate::aff::gcd;
 use crate::cost::Cycles;
 use crate::cost::overhead::LOOP_CYCLES;
-use crate::cost::reuse::{Footprint, cycles_per_byte, fixed_around, footprint, total};
+use crate::cost::reuse::{Footprint, cycles_per_byte, footprint_of_node, total};
 use crate::machine::Machine;
-use crate::program::{ArrayId, Program, StatementId};
+use crate::program::{ArrayId, Program};
 use crate::transform::{self, Path};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt;
 
 /// A producer, a consumer, and the arrays between them.
@@ -189,19 +189,8 @@ impl Pair<'_> {
 
     /// What nest `n` touches in one run of the list, or in one block.
     fn footprint(&self, n: usize, block: Option<(&Axis, i64)>) -> Footprint {
-        let top = &self.tops[n];
-        let around = fixed_around(self.program, top);
-        let band = block.and_then(|(axis, size)| Some((transform::band_at(&self.program.schedule, &axis.path)?, size)));
-        let own: HashMap<StatementId, usize> =
-            band.iter().flat_map(|(b, _)| b.members.iter().filter_map(|(s, v)| Some((*s, v.as_iter()?)))).collect();
-        let span = |s: StatementId, d: usize| match band {
-            _ if around.contains(&(s, d)) => Some(1),
-            Some((_, size)) if own.get(&s) == Some(&d) => Some(size),
-            _ => None,
-        };
-        let statements: Vec<StatementId> =
-            transform::band_at(&self.program.schedule, top).map_or(vec![], |b| b.members.keys().copied().collect());
-        footprint(self.program, &statements, self.apart, &span)
+        let block = block.map(|(axis, size)| (axis.path.as_slice(), size));
+        footprint_of_node(self.program, &self.tops[n], block, self.apart)
     }
 }
 

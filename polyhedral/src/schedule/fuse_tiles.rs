@@ -219,7 +219,8 @@ pub fn fusable(program: &Program, producer: &Node, consumer: &Node, flows: &[Arr
     matches!((producer, consumer), (Node::Band(_), Node::Band(_))) && !counts
 }
 
-fn origin(program: &Program, node: &Node) -> Origin {
+/// On whose behalf a node runs: the last of its statements.
+pub fn origin(program: &Program, node: &Node) -> Origin {
     node.statements().last().map(|s| program.statement(*s).origin.clone()).unwrap_or_default()
 }
 

@@ -19,7 +19,7 @@ use super::group::{self, reads, writes};
 use super::slide_cost::{Model, Price};
 use super::window::Window;
 use crate::aff::gcd;
-use crate::error::{Origin, Result};
+use crate::error::Result;
 use crate::pass::{Pass, PassContext};
 use crate::program::{ArrayId, Program};
 use crate::schedule_tree::Node;
@@ -96,7 +96,7 @@ fn slide_list(program: &mut Program, parent: &Path, apart: &HashSet<ArrayId>, cx
     while at + 1 < children(&program.schedule, parent).len() {
         let model = Model { program, parent, apart, machine: cx.machine };
         if let Some(plan) = best(&model, at) {
-            let subject = origin(&children(&program.schedule, parent)[at], program);
+            let subject = fuse_tiles::origin(program, &children(&program.schedule, parent)[at]);
             if cx.machine.threads > 1 {
                 let why =
                     format!("{} blocks of rows would save {:.0} cycles of one worker", plan.price.count, plan.gain);
@@ -110,13 +110,9 @@ fn slide_list(program: &mut Program, parent: &Path, apart: &HashSet<ArrayId>, cx
     }
 }
 
-fn origin(node: &Node, program: &Program) -> Origin {
-    node.statements().last().map(|s| program.statement(*s).origin.clone()).unwrap_or_default()
-}
-
 fn said(program: &Program, parent: &[usize], plan: &Plan) -> String {
     let nodes = children(&program.schedule, parent);
-    let others = plan.chain.members[1..].iter().map(|m| origin(&nodes[m.node], program).to_string());
+    let others = plan.chain.members[1..].iter().map(|m| fuse_tiles::origin(program, &nodes[m.node]).to_string());
     format!(
         "{} blocks of rows with {}: {:.0} KB flow inside, about {:.0} cycles saved",
         plan.price.count,
@@ -264,17 +260,10 @@ mod tests {
 
     /// Caches so small that a few rows of 256 numbers fill them.
     fn machine(threads: usize) -> Machine {
-        Machine {
-            vector_bytes: 32,
-            vector_registers: 16,
-            l1_bytes: 4 << 10,
-            l2_bytes: 128 << 10,
-            l3_bytes: 1 << 20,
-            threads,
-            barrier_ns: 200.0,
-            gpu: false,
-            numeric: crate::Numeric::Contract,
-        }
+        let (l1_bytes, l2_bytes, l3_bytes) = (4 << 10, 128 << 10, 1 << 20);
+        let (vector_bytes, vector_registers) = (32, 16);
+        let base = crate::testing::machine();
+        Machine { vector_bytes, vector_registers, l1_bytes, l2_bytes, l3_bytes, threads, ..base }
     }
 
     /// `rows` rows, a padded copy of them, and windows of `taps` rows at every `step`-th, in `images` images.

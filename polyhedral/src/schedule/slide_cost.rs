@@ -9,11 +9,11 @@ use super::fuse_tiles::{Meeting, REACH, Touched, fusable, meetings};
 use super::slide::{Chain, Member};
 use crate::cost::Cycles;
 use crate::cost::overhead::LOOP_CYCLES;
-use crate::cost::reuse::{Footprint, cycles_per_byte, fixed_around, footprint, total};
+use crate::cost::reuse::{Footprint, cycles_per_byte, footprint_of_node, total};
 use crate::machine::Machine;
-use crate::program::{ArrayId, Program, StatementId};
+use crate::program::{ArrayId, Program};
 use crate::transform::{self, Path};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 pub struct Model<'p> {
     pub program: &'p Program,
@@ -124,18 +124,8 @@ impl Model<'_> {
 
     /// What a node touches in one run of the list, or in some iterations of the member's loop.
     fn footprint(&self, top: &[usize], block: Option<(&Member, i64)>) -> Footprint {
-        let around = fixed_around(self.program, top);
-        let band = |(m, size): (&Member, i64)| Some((transform::band_at(&self.program.schedule, &m.axis.path)?, size));
-        let band = block.and_then(band);
-        let own: HashMap<StatementId, usize> =
-            band.iter().flat_map(|(b, _)| b.members.iter().filter_map(|(s, v)| Some((*s, v.as_iter()?)))).collect();
-        let span = |s: StatementId, d: usize| match band {
-            _ if around.contains(&(s, d)) => Some(1),
-            Some((_, size)) if own.get(&s) == Some(&d) => Some(size),
-            _ => None,
-        };
-        let node = &transform::children(&self.program.schedule, &top[..top.len() - 1])[top[top.len() - 1]];
-        footprint(self.program, &node.statements(), self.apart, &span)
+        let block = block.map(|(m, size)| (m.axis.path.as_slice(), size));
+        footprint_of_node(self.program, top, block, self.apart)
     }
 
     /// Cycles that `fuse-tiles` would save by joining pairs of which the chain takes at least one: every reader with

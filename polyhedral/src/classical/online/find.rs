@@ -5,6 +5,7 @@ use crate::aff::Aff;
 use crate::classical::forward::{Users, inverse, is_total};
 use crate::expr::{Access, BinaryOp, Expr};
 use crate::program::{ArrayId, Program, Statement, StatementId, StatementKind};
+use crate::schedule::group::uses;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// A reduction with the statement that clears it.
@@ -385,11 +386,6 @@ impl Cluster {
         let both = reductions.flat_map(|r| [r.clear, r.reduce]);
         both.chain(self.dropped.iter().copied()).chain(self.moved.keys().copied()).collect()
     }
-}
-
-/// Does iterator `d` occur in the subscripts?
-pub fn uses(access: &Access, d: usize) -> bool {
-    access.index.iter().any(|e| uses_iter(e, d))
 }
 
 fn uses_iter(e: &Expr, d: usize) -> bool {

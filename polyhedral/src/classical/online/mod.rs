@@ -98,15 +98,15 @@ fn sizes(program: &Program, cluster: &Cluster) -> Sizes {
         let statement = program.statement(sum.of.reduce);
         let place = &sum.of.place;
         let free =
-            (0..statement.extents.len()).filter(|d| find::uses(&statement.target, *d) && !place.rows.contains(d));
+            (0..statement.extents.len()).filter(|d| group::uses(&statement.target, *d) && !place.rows.contains(d));
         state += element * free.map(|d| hint(statement, d)).product::<i64>();
     }
     let mut add = |statement: &Statement, value: &Expr, place: &Place| {
         value.visit_loads(&mut |a| {
-            let used = |d: &usize| find::uses(a, *d) && *d != place.key && !place.rows.contains(d);
+            let used = |d: &usize| group::uses(a, *d) && *d != place.key && !place.rows.contains(d);
             let others = (0..statement.extents.len()).filter(used).map(|d| hint(statement, d)).product::<i64>();
             let bytes = others.saturating_mul(program.array(a.array).dtype.size() as i64);
-            match (find::uses(a, place.key), find::uses(a, place.rows[row])) {
+            match (group::uses(a, place.key), group::uses(a, place.rows[row])) {
                 (true, false) => of_key += bytes,
                 (false, true) => of_row += bytes,
                 _ => {}
