@@ -67,6 +67,14 @@ impl Aff {
         }
     }
 
+    /// The iterator and the constant when this is exactly their sum.
+    pub fn as_shifted_iter(&self) -> Option<(usize, i64)> {
+        match self.terms.as_slice() {
+            [(Term::Iter(n), 1)] => Some((*n as usize, self.constant)),
+            _ => None,
+        }
+    }
+
     /// The parameter when this is exactly one parameter.
     pub fn as_param(&self) -> Option<ParamId> {
         match (self.terms.as_slice(), self.constant) {

@@ -24,6 +24,7 @@ use crate::schedule::slide::Slide;
 use crate::schedule::split_dims::SplitDims;
 use crate::schedule::team::Team;
 use crate::schedule::tile::Tile;
+use crate::schedule::wavefront::Wavefront;
 
 /// The standard pipeline. Every line that depends on its place says why.
 pub const PIPELINE: &[&dyn Pass] = &[
@@ -61,6 +62,9 @@ pub const PIPELINE: &[&dyn Pass] = &[
     &ScalarReplace,
     // After fuse: one launch per fused nest. (Does nothing for a CPU.)
     &MapGpu,
+    // After tile: what time loops share is in blocks of rows. Before contract, which sees in what order memory is used.
+    // (Does nothing for a GPU or one thread.)
+    &Wavefront,
     // After tile: windows and registers depend on the final loops.
     &Contract,
     // After tile, whose packed copies replace operands.

@@ -57,7 +57,7 @@ impl<'a> Converter<'a> {
     pub fn root(&mut self, ast: &AstNode, root: &Root) -> Result<()> {
         self.statements.clone_from(&root.statements);
         self.marks.clone_from(&root.marks);
-        let nests = self.eliminated(ast, root.around)?;
+        let nests = self.eliminated(ast, root.around, None)?;
         self.body.extend(nests);
         Ok(())
     }
@@ -88,7 +88,7 @@ impl<'a> Converter<'a> {
                 if has_loop(child, &format!("c{}", band.depth)) {
                     return self.node(child, band.mark);
                 }
-                self.eliminated(child, band.mark)
+                self.eliminated(child, band.mark, band.only)
             }
             AstNode::For { .. } => self.for_loop(ast, mark),
             AstNode::If { condition, then, otherwise } => self.branch(condition, then, otherwise.as_deref(), mark),
@@ -137,17 +137,16 @@ impl<'a> Converter<'a> {
     }
 
     /// isl leaves out a loop of one iteration, its mark stays. The mark must not reach the loops inside. A
-    /// lockstep loop stays as one of a single iteration: registers are private to it. So does a barrier.
-    fn eliminated(&mut self, body: &AstNode, mark: Mark) -> Result<Vec<Nest>> {
-        if matches!(mark, Mark::Team(_)) {
-            // Which iteration, and so which worker, is no longer known.
-            return Err(Error::bug("E927", "a band of the team has a single iteration"));
-        }
-        if !mark.is_lockstep() && mark != Mark::Barrier {
-            return self.node(body, Mark::Seq);
-        }
-        let once = (None, vec![Aff::constant(0)]);
-        let end = (None, vec![Aff::constant(1)]);
+    /// lockstep loop stays as one of a single iteration: registers are private to it. So does a barrier, and a loop
+    /// of the team, whose only iteration says which worker it is for.
+    fn eliminated(&mut self, body: &AstNode, mark: Mark, only: Option<i64>) -> Result<Vec<Nest>> {
+        let number = match mark {
+            Mark::Team(_) => only.ok_or_else(|| Error::bug("E927", "a band of the team has an unknown iteration"))?,
+            Mark::Rows(_) | Mark::Lanes(_) | Mark::Barrier => 0,
+            Mark::Seq | Mark::Parallel | Mark::Unroll => return self.node(body, Mark::Seq),
+        };
+        let once = (None, vec![Aff::constant(number)]);
+        let end = (None, vec![Aff::constant(number + 1)]);
         self.loops(once, end, mark, &mut |this, _| this.node(body, Mark::Seq))
     }
 

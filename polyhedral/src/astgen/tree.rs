@@ -28,6 +28,8 @@ enum TreeNode {
 pub struct MarkedBand {
     pub mark: Mark,
     pub depth: usize,
+    /// The value of a band of one iteration, where that is a known number.
+    pub only: Option<i64>,
 }
 
 /// A root: what isl sees of it, and what it does not.
@@ -71,6 +73,13 @@ impl TreeNode {
     }
 }
 
+/// The value of all instances.
+fn only(band: &Band) -> Option<i64> {
+    let mut values = band.members.values().map(Aff::as_constant);
+    let first = values.next()?;
+    first.filter(|_| values.all(|value| value == first))
+}
+
 /// Bands that are not sequential get a mark `m<number in marks>`.
 struct Builder<'a> {
     names: Names<'a>,
@@ -88,7 +97,7 @@ impl Builder<'_> {
             Node::Band(band) => {
                 let body = self.list(&band.body, depth + 1);
                 let mark = (band.mark != Mark::Seq).then(|| {
-                    self.marks.push(MarkedBand { mark: band.mark, depth });
+                    self.marks.push(MarkedBand { mark: band.mark, depth, only: only(band) });
                     self.marks.len() - 1
                 });
                 TreeNode::Band { partial: self.partial(band), mark, body }

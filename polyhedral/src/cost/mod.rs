@@ -19,6 +19,7 @@
 //! | `register_tile` | the innermost loop of a register tile | multiply-adds / 100 | `tile` |
 //! | `reuse` | bytes that a part touches, and what a byte costs that was touched so long ago | bytes, cycles per byte | `fuse-tiles`, `slide` |
 //! | `time` | statements on one worker | nanoseconds | `team` |
+//! | `wavefront` | recurrent layers side by side and one after the other | nanoseconds | `wavefront` |
 //! | `online` | the elements of rows in blocks or whole | cycles | `online` |
 //! | `overhead` | loops and workers beside the work in them | cycles, nanoseconds | `fuse-tiles`, `slide`, `team` |
 
@@ -34,6 +35,7 @@ pub mod tally;
 pub mod time;
 pub mod values;
 pub mod vector;
+pub mod wavefront;
 
 pub use footprint::{Footprint, footprint};
 pub use levels::moved;

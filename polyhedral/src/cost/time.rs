@@ -6,6 +6,9 @@ use crate::machine::Machine;
 use crate::program::{Program, StatementId, StatementKind};
 use crate::schedule::group;
 
+/// Cycles in a nanosecond: a round number for current x86 cores.
+pub const CYCLES_PER_NS: f64 = 3.5;
+
 /// Vector operations that one core starts per nanosecond: two per cycle at about 3.5 GHz, less what loads and loop
 /// control take.
 const VECTORS_PER_NS: f64 = 4.0;

@@ -160,7 +160,9 @@ fn misplaced(path: &Path, size: u32) -> Option<&'static str> {
                 return Some("a band of the team inside one that is not in step");
             }
             Mark::Team(n) if *n != size => return Some("teams of different sizes in one program"),
-            Mark::Team(_) if value.as_iter().is_none() => return Some("a band of the team that is no plain loop"),
+            Mark::Team(_) if value.as_iter().is_none() && value.as_constant().is_none() => {
+                return Some("a band of the team that is neither a plain loop nor one iteration of a known number");
+            }
             Mark::Barrier if !value.is_constant(0) => return Some("a barrier that is a loop"),
             Mark::Seq | Mark::Unroll | Mark::Barrier => {}
             _ => inside = true,

@@ -166,13 +166,15 @@ fn rows_of(
     around: &[usize],
 ) -> Option<Vec<owner::Rows>> {
     let rows = |u: &Use| {
-        let iterator = |n: usize| uses.loop_value(u.statement, n).and_then(Aff::as_iter);
-        let fixed: Vec<usize> = around.iter().filter_map(|n| iterator(*n)).collect();
+        let iterator = |n: usize| uses.loop_value(u.statement, n).and_then(Aff::as_shifted_iter);
+        let fixed: Vec<usize> = around.iter().filter_map(|n| Some(iterator(*n)?.0)).collect();
         let mut access = u.access.clone();
         if let Expr::Index(a) = &mut access.index[dim] {
             *a = a.substitute(&|n| if fixed.contains(&n) { Aff::constant(0) } else { Aff::iter(n) });
         }
-        owner::rows(program, u.statement, &access, dim, iterator(band)?)
+        let (d, late) = iterator(band)?;
+        let owner::Rows { step, first, last } = owner::rows(program, u.statement, &access, dim, d)?;
+        Some(owner::Rows { step, first: first - step * late, last: last - step * late })
     };
     let rows = all.iter().map(rows).collect::<Option<Vec<owner::Rows>>>()?;
     let step = rows.first()?.step;

@@ -24,4 +24,5 @@ pub mod team;
 pub mod tile;
 pub mod tile_nest;
 pub mod uses;
+pub mod wavefront;
 pub mod window;

@@ -42,16 +42,29 @@ impl Pass for Team {
 
     fn run(&self, program: &mut Program, context: &mut PassContext) -> Result<()> {
         let machine = context.machine;
-        if machine.gpu || machine.threads < 2 || program.schedule.team() > 1 {
+        if machine.gpu || machine.threads < 2 {
             return Ok(());
         }
-        if share_list(program, &[], &mut Vec::new(), context) {
-            wait_everywhere(program);
+        // `wavefront` says itself who runs what in its nests, and where they wait. What it makes wait for them will be shared.
+        program.schedule.roots.iter_mut().for_each(unwrap);
+        let done: Vec<bool> = program.schedule.roots.iter().map(|root| root.team() > 1).collect();
+        if share_list(program, &[], &mut Vec::new(), context) || done.contains(&true) {
+            wait_everywhere(program, &done);
             let placed = barriers::count(&program.schedule);
             let subject = crate::Origin { node: program.name.clone(), op: "model".into() };
             context.applied(self.name(), &subject, format!("{placed} barriers"));
         }
         Ok(())
+    }
+}
+
+/// Takes a barrier off a nest that no worker shares yet.
+fn unwrap(root: &mut Node) {
+    if let Node::Band(Band { mark: Mark::Barrier, body, .. }) = root
+        && let [only] = body.as_mut_slice()
+        && only.team() == 1
+    {
+        *root = only.clone();
     }
 }
 
@@ -102,6 +115,37 @@ fn share_list(program: &mut Program, parent: &[usize], around: &mut Vec<Path>, c
     plans.iter().any(|p| p.shared)
 }
 
+/// What a node costs as this pass would share it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Estimate {
+    /// Nanoseconds without barriers.
+    pub work_ns: f64,
+    pub barriers: f64,
+}
+
+/// The node at `path`, for one iteration of the bands around it.
+pub fn estimate(program: &Program, path: &Path, around: &mut Vec<Path>, machine: &Machine) -> Estimate {
+    let plan = plan(program, path, around, machine);
+    match transform::band_at(&program.schedule, path) {
+        _ if plan.saved_ns() > 2.0 * machine.barrier_ns => {
+            Estimate { work_ns: plan.total_ns - plan.saved_ns(), barriers: 1.0 }
+        }
+        Some(band) if plan.best.is_none() && is_host_loop(program, band) => {
+            let trips = band.members.iter().next().and_then(|(id, value)| group::extent_of(program, *id, value));
+            let trips = trips.map_or(1, |e| program.params.hint(&e).max(1)) as f64;
+            around.push(path.clone());
+            let nodes = (0..band.body.len()).map(|n| estimate(program, &[path, &[n][..]].concat(), around, machine));
+            let step = nodes.fold(Estimate::default(), |sum, node| Estimate {
+                work_ns: sum.work_ns + node.work_ns,
+                barriers: sum.barriers + node.barriers,
+            });
+            around.pop();
+            Estimate { work_ns: trips * step.work_ns, barriers: trips * step.barriers }
+        }
+        _ => Estimate { work_ns: plan.total_ns, barriers: 0.0 },
+    }
+}
+
 fn plan(program: &Program, path: &Path, around: &[Path], machine: &Machine) -> Plan {
     let mut best: Option<Candidate> = None;
     for candidate in candidates(program, path, around, machine) {
@@ -145,7 +189,7 @@ fn share_host_loop(program: &mut Program, path: &Path, around: &mut Vec<Path>, c
 }
 
 /// A sequential loop around nests, which ends when its range does.
-fn is_host_loop(program: &Program, band: &Band) -> bool {
+pub fn is_host_loop(program: &Program, band: &Band) -> bool {
     let may_leave = |id: &StatementId| {
         let mut found = false;
         let mut note = |a: &Access| found |= program.exits.contains(&a.array);
@@ -227,9 +271,14 @@ fn widen_windows(program: &mut Program, path: &Path, workers: i64) {
 
 // ---- 3. everybody waits for everybody -----------------------------------------------------------------
 
-fn wait_everywhere(program: &mut Program) {
-    let roots = std::mem::take(&mut program.schedule.roots).into_iter().map(wait_inside).enumerate();
-    let waiting = roots.map(|(n, root)| if n == 0 { root } else { barriers::barrier(vec![root]) });
+/// `done`: the roots in which everybody waits already.
+fn wait_everywhere(program: &mut Program, done: &[bool]) {
+    let roots = std::mem::take(&mut program.schedule.roots).into_iter().enumerate();
+    let waits = |node: &Node| matches!(node, Node::Band(band) if band.mark == Mark::Barrier);
+    let waiting = roots.map(|(n, root)| {
+        let root = if done[n] { root } else { wait_inside(root) };
+        if n == 0 || waits(&root) { root } else { barriers::barrier(vec![root]) }
+    });
     program.schedule.roots = waiting.collect();
 }
 

@@ -84,16 +84,22 @@ impl Uses {
         around.filter_map(|(n, (_, value))| Some((value.as_iter()?, n))).collect()
     }
 
-    /// The subscripts as functions of the loops of the tile (loop number `n` of it is written as iterator `n`).
+    /// The subscripts as functions of the loops of the tile (loop number `n` of it is written as iterator `n`). A loop may
+    /// be an iterator plus a constant (see `wavefront`).
     pub fn point(&self, use_: &Use, tile: &[usize]) -> Option<Vec<Aff>> {
         if !self.is_inside(use_.statement, tile) {
             return None;
         }
-        let places = self.iterators(use_.statement, tile);
+        let around = self.loops[&use_.statement].iter().take(tile.len()).enumerate();
+        let iterator = |(n, (_, value)): (usize, &(usize, Aff))| {
+            let (d, ahead) = value.as_shifted_iter()?;
+            Some((d, Aff::iter(n) - Aff::constant(ahead)))
+        };
+        let iterators: IndexMap<usize, Aff> = around.filter_map(iterator).collect();
         let in_loops = |e: &Expr| {
             let Expr::Index(a) = e else { return None };
-            let known = a.all_iters(&|d| places.contains_key(&d));
-            known.then(|| a.substitute(&|d| Aff::iter(places[&d])))
+            let known = a.all_iters(&|d| iterators.contains_key(&d));
+            known.then(|| a.substitute(&|d| iterators[&d].clone()))
         };
         use_.access.index.iter().map(in_loops).collect()
     }
