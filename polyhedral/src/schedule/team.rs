@@ -171,7 +171,7 @@ fn settle(program: &mut Program, path: &Path, plan: &Plan, context: &mut PassCon
             context.applied("team", &subject, format!("{ns:.0} ns, {:.2} times faster", best.speedup));
         }
         Some(_) => context.missed("team", &subject, format!("{ns:.0} ns are not worth a barrier")),
-        None if plan.shared => {}
+        None if plan.shared || band.body.iter().any(|n| n.team() > 1) => {}
         None => context.missed("team", &subject, format!("{ns:.0} ns, no parallel loop that divides")),
     }
 }
