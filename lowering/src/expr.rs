@@ -2,6 +2,7 @@
 //!
 //! In registers `f16`, `bf16` and the floats of 8 and 4 bits are `f32`, and `bool` is `i1`; they take their own form only in memory.
 
+use crate::dot::Dots;
 use crate::ir::{FloatCompare, IntCompare, Ir, Op, Type, Value, scalar_of};
 use crate::math::{MathEmitter, emit_floor_mod, emit_fmod, emit_pow, emit_unary};
 use inkwell::module::Module;
@@ -14,6 +15,7 @@ pub struct Operators<'a, 'ctx> {
     pub ir: Ir<'a, 'ctx>,
     pub module: &'a Module<'ctx>,
     pub numeric: Numeric,
+    pub dots: Dots,
 }
 
 impl<'ctx> Operators<'_, 'ctx> {
@@ -190,7 +192,13 @@ impl<'ctx> Operators<'_, 'ctx> {
             BinaryOp::Le => ir.fcmp(LLVMRealOLE, a, b),
             BinaryOp::Gt => ir.fcmp(LLVMRealOGT, a, b),
             BinaryOp::Ge => ir.fcmp(LLVMRealOGE, a, b),
-            BinaryOp::And | BinaryOp::Or | BinaryOp::Xor | BinaryOp::Shl | BinaryOp::Shr => {
+            BinaryOp::And
+            | BinaryOp::Or
+            | BinaryOp::Xor
+            | BinaryOp::Shl
+            | BinaryOp::Shr
+            | BinaryOp::Dot2
+            | BinaryOp::Dot4 => {
                 let code = "E710";
                 return Err(sirius_polyhedral::Error::bug(code, format!("{} of floats", op.name())));
             }
@@ -250,6 +258,7 @@ impl<'ctx> Operators<'_, 'ctx> {
             BinaryOp::Or => ir.binary(Op::LLVMOr, a, b),
             BinaryOp::Xor => ir.binary(Op::LLVMXor, a, b),
             BinaryOp::Shl => self.shift(Op::LLVMShl, t, a, b),
+            BinaryOp::Dot2 | BinaryOp::Dot4 => self.dot_add(op, ir.zero(a.get_type()), a, b),
             BinaryOp::Shr => self.shift(if t.is_signed() { Op::LLVMAShr } else { Op::LLVMLShr }, t, a, b),
         })
     }
