@@ -358,11 +358,32 @@ impl<'ctx> Operators<'_, 'ctx> {
     }
 
     fn float_to_integer(&self, to: DType, x: Value<'ctx>) -> Value<'ctx> {
+        if (8..=16).contains(&to.bits()) {
+            return self.float_to_short(to, x);
+        }
         let ty = self.ir.shaped(self.type_of(to), self.ir.lanes(x));
         // Narrower integers than a byte wrap from a signed one, as in the standard's test data.
         let signed = to.is_signed() || to.bits() < 8;
         let name = if signed { "llvm.fptosi.sat" } else { "llvm.fptoui.sat" };
         self.wrapped(to, self.ir.intrinsic(name, &[ty, x.get_type()], &[x]).unwrap_or(x))
+    }
+
+    /// LLVM takes vectors apart for saturation to 8 or 16 bits; 32 bits hold what is inside their limits.
+    fn float_to_short(&self, to: DType, x: Value<'ctx>) -> Value<'ctx> {
+        let ir = self.ir;
+        let span = f64::from(to.bits()).exp2();
+        let least = if to.is_signed() { -span / 2.0 } else { 0.0 };
+        let bound = |limit: f64| ir.float_like(x.get_type(), limit);
+        let (low, high) = (bound(least), bound(least + span - 1.0));
+        // NaN compares as false and becomes `low`, which is 0 for unsigned types.
+        let above = ir.select(ir.fcmp(FloatCompare::LLVMRealOGT, x, low), x, low);
+        let inside = ir.select(ir.fcmp(FloatCompare::LLVMRealOLT, above, high), above, high);
+        let wide = ir.cast(Op::LLVMFPToSI, inside, ir.context.i32_type().into());
+        let number = match to.is_signed() {
+            true => ir.select(ir.fcmp(FloatCompare::LLVMRealUNO, x, x), ir.zero(wide.get_type()), wide),
+            false => wide,
+        };
+        ir.cast(Op::LLVMTrunc, number, self.type_of(to))
     }
 
     fn cast_integer(&self, from: DType, to: DType, x: Value<'ctx>) -> Value<'ctx> {

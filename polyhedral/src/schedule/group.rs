@@ -2,7 +2,7 @@
 //!
 //! Everything here is read off subscripts; no isl call, no operator name.
 
-use crate::aff::Aff;
+use crate::aff::{Aff, gcd};
 use crate::expr::{Access, Expr};
 use crate::param::{ParamDef, ParamId};
 use crate::program::{Array, ArrayId, Program, StatementId, StatementKind};
@@ -85,7 +85,7 @@ pub fn is_parallel_inside(program: &Program, band: &Band, outer: &[&Band]) -> bo
                     let values = b.members.get(writer).zip(b.members.get(reader));
                     values.is_some_and(|(v, w)| never_meet(written, v, read, w))
                 };
-                same_iteration(written, value, read, wanted) || outer.iter().any(apart)
+                same_iteration(program, (*writer, written, value), (*reader, read, wanted)) || outer.iter().any(apart)
             })
         })
     })
@@ -119,15 +119,39 @@ pub fn accesses_after_write(program: &Program, reader: StatementId, array: Array
     out
 }
 
-/// Does equality of the subscripts imply equality of the loop values?
-fn same_iteration(written: &Access, value: &Aff, read: &Access, wanted: &Aff) -> bool {
-    written.index.iter().zip(&read.index).any(|(w, r)| match (w, r) {
+/// An access of a statement, and the value of the loop at its instances.
+type Point<'a> = (StatementId, &'a Access, &'a Aff);
+
+/// Does equality of the subscripts imply equality of the loop values? Then one subscript is the loop itself, or the loop is
+/// its low or its high digit, as in `256*i + j`.
+fn same_iteration(program: &Program, first: Point, second: Point) -> bool {
+    first.1.index.iter().zip(&second.1.index).any(|(w, r)| match (w, r) {
         (Expr::Index(w), Expr::Index(r)) => {
-            let (left, right) = (w.clone() - value.clone(), r.clone() - wanted.clone());
-            left == right && !left.has_iters()
+            let rests = [w.clone() - first.2.clone(), r.clone() - second.2.clone()];
+            (rests[0] == rests[1] && !rests[0].has_iters())
+                || is_low_digit(program, [first, second], &rests)
+                || high_digit(program, first, w).is_some_and(|step| high_digit(program, second, r) == Some(step))
         }
         _ => false,
     })
+}
+
+/// Are loops over less than `m` iterations apart from the subscripts by multiples of `m`?
+fn is_low_digit(program: &Program, points: [Point; 2], rests: &[Aff; 2]) -> bool {
+    let extent = |(id, _, value): Point| extent_of(program, id, value)?.as_constant();
+    let (Some(a), Some(b)) = (extent(points[0]), extent(points[1])) else { return false };
+    let steps = rests.iter().flat_map(|r| r.terms().iter().map(|(_, c)| c.abs()));
+    let step = steps.fold((rests[0].offset() - rests[1].offset()).abs(), gcd);
+    a.max(b) <= step
+}
+
+/// The step of the loop in a subscript whose other parts never reach it.
+fn high_digit(program: &Program, (id, _, value): Point, subscript: &Aff) -> Option<i64> {
+    let step = subscript.coefficient(value.as_iter()?);
+    let rest = subscript.clone() - value.clone() * step;
+    let last = |n: usize| program.statement(id).extents[n].as_constant().map(|e| e - 1);
+    let (low, high) = rest.bounds(&|_| (None, None), &|n| (Some(0), last(n)));
+    (step > 1 && low? >= 0 && high? < step).then_some(step)
 }
 
 /// Does the band step along a temporary that has no size until `contract` folds it to the planes that are alive? The

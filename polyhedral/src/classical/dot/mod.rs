@@ -110,11 +110,10 @@ fn is_summed(program: &Program, id: StatementId, k: usize) -> bool {
         g.visit_affs(&mut |a| found |= a.uses_iter(k));
         found
     });
-    let mut alone = true;
-    let mut schedule = program.schedule.clone();
-    transform::visit_bands_mut(&mut schedule, &mut |band| {
-        let uses = band.members.get(&id).is_some_and(|aff| aff.uses_iter(k));
-        alone &= !uses || (band.members.len() == 1 && band.members[&id].as_iter() == Some(k));
+    let path = transform::path_to(&program.schedule.roots, id).unwrap_or_default();
+    let alone = (1..path.len()).filter_map(|n| transform::band_at(&program.schedule, &path[..n])).all(|band| {
+        let value = &band.members[&id];
+        !value.uses_iter(k) || (band.members.len() == 1 && value.as_iter() == Some(k))
     });
     alone && !in_guard && !group::uses(&statement.target, k) && !statement.extents.iter().any(|e| e.uses_iter(k))
 }

@@ -74,7 +74,7 @@ pub struct Place {
 
 /// Where what reads all of `array` can stand so that `reader` finds it; `None` where that is nowhere.
 pub fn place(program: &Program, array: ArrayId, reader: StatementId) -> Option<Place> {
-    let path = |id: StatementId| leaf_path(&program.schedule.roots, id);
+    let path = |id: StatementId| transform::path_to(&program.schedule.roots, id);
     let used = path(reader)?;
     let writers: Vec<_> = program.statements().filter(|(_, s)| s.target.array == array).collect();
     if writers.is_empty() {
@@ -105,15 +105,6 @@ fn stepped(program: &Program, statement: &Statement, d: usize) -> Option<usize> 
     let plain = |e: &Expr| matches!(e, Expr::Index(a) if a.as_iter() == Some(d));
     let dim = statement.target.index.iter().position(plain)?;
     (program.array(statement.target.array).extents[dim] == statement.extents[d]).then_some(dim)
-}
-
-/// Child numbers from the roots to a statement.
-fn leaf_path(nodes: &[Node], id: StatementId) -> Option<Path> {
-    nodes.iter().enumerate().find_map(|(n, node)| match node {
-        Node::Leaf(s) => (*s == id).then(|| vec![n]),
-        Node::Band(band) if band.members.contains_key(&id) => Some([vec![n], leaf_path(&band.body, id)?].concat()),
-        Node::Band(_) => None,
-    })
 }
 
 fn computed(program: &mut Program, factor: &Factor, parts: u32, place: Place) -> ArrayId {
