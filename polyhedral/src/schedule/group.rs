@@ -71,12 +71,20 @@ fn value_arrays(program: &Program, p: ParamId, out: &mut Vec<ArrayId>) {
 /// statements both write and read, one subscript of the two accesses is the loop itself. A `Reduce` counts
 /// as a read of its target. (Sufficient; the legality checker decides exactly.)
 pub fn is_parallel(program: &Program, band: &Band) -> bool {
-    is_parallel_inside(program, band, &[])
+    all_pairs_apart(program, band, &[], &|first, second| same_iteration(first, second))
 }
 
 /// The same inside other bands, whose iterations run apart: a step of a recurrence reads the state that the
-/// step before wrote, so its own elements may be computed in any order.
+/// step before wrote, so its own elements may be computed in any order. And loops that are digits of a subscript count:
+/// register tiles need them, while fusion does better without nests that could share more loops for that reason alone.
 pub fn is_parallel_inside(program: &Program, band: &Band, outer: &[&Band]) -> bool {
+    let same = |first: Point, second: Point| same_iteration(first, second) || same_digit(program, first, second);
+    all_pairs_apart(program, band, outer, &same)
+}
+
+/// Are a write in the band and an access to its array always in the `same` iteration, or never at one element in one
+/// iteration of some band in `outer`?
+fn all_pairs_apart(program: &Program, band: &Band, outer: &[&Band], same: &dyn Fn(Point, Point) -> bool) -> bool {
     band.members.iter().all(|(writer, value)| {
         let written = &program.statement(*writer).target;
         band.members.iter().all(|(reader, wanted)| {
@@ -85,7 +93,7 @@ pub fn is_parallel_inside(program: &Program, band: &Band, outer: &[&Band]) -> bo
                     let values = b.members.get(writer).zip(b.members.get(reader));
                     values.is_some_and(|(v, w)| never_meet(written, v, read, w))
                 };
-                same_iteration(program, (*writer, written, value), (*reader, read, wanted)) || outer.iter().any(apart)
+                same((*writer, written, value), (*reader, read, wanted)) || outer.iter().any(apart)
             })
         })
     })
@@ -122,18 +130,26 @@ pub fn accesses_after_write(program: &Program, reader: StatementId, array: Array
 /// An access of a statement, and the value of the loop at its instances.
 type Point<'a> = (StatementId, &'a Access, &'a Aff);
 
-/// Does equality of the subscripts imply equality of the loop values? Then one subscript is the loop itself, or the loop is
-/// its low or its high digit, as in `256*i + j`.
-fn same_iteration(program: &Program, first: Point, second: Point) -> bool {
-    first.1.index.iter().zip(&second.1.index).any(|(w, r)| match (w, r) {
-        (Expr::Index(w), Expr::Index(r)) => {
-            let rests = [w.clone() - first.2.clone(), r.clone() - second.2.clone()];
-            (rests[0] == rests[1] && !rests[0].has_iters())
-                || is_low_digit(program, [first, second], &rests)
-                || high_digit(program, first, w).is_some_and(|step| high_digit(program, second, r) == Some(step))
-        }
-        _ => false,
+/// Does equality of the subscripts imply equality of the loop values? Then one subscript is the loop itself.
+fn same_iteration(first: Point, second: Point) -> bool {
+    rests(first, second).iter().any(|(w, r, _)| w == r && !w.has_iters())
+}
+
+/// The same where the loop is the low or the high digit of one subscript, as in `256*i + j`.
+fn same_digit(program: &Program, first: Point, second: Point) -> bool {
+    rests(first, second).into_iter().any(|(w, r, [written, read])| {
+        is_low_digit(program, [first, second], &[w, r])
+            || high_digit(program, first, &written).is_some_and(|step| high_digit(program, second, &read) == Some(step))
     })
+}
+
+/// What of every two affine subscripts is not the loop, and the subscripts themselves.
+fn rests(first: Point, second: Point) -> Vec<(Aff, Aff, [Aff; 2])> {
+    let pairs = first.1.index.iter().zip(&second.1.index).filter_map(|(w, r)| match (w, r) {
+        (Expr::Index(w), Expr::Index(r)) => Some((w.clone(), r.clone())),
+        _ => None,
+    });
+    pairs.map(|(w, r)| (w.clone() - first.2.clone(), r.clone() - second.2.clone(), [w, r])).collect()
 }
 
 /// Are loops over less than `m` iterations apart from the subscripts by multiples of `m`?

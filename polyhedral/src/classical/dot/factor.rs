@@ -8,6 +8,7 @@ use crate::expr::{Access, Expr};
 use crate::program::{ArrayId, Program, Role, Statement};
 use crate::scalar;
 use crate::schedule::group;
+use std::cell::OnceCell;
 
 /// An expression that depends on the summed iterator through one access, as a function of that access's element.
 pub struct Factor {
@@ -18,6 +19,7 @@ pub struct Factor {
     pub dim: usize,
     /// What the statement reads.
     pub access: Access,
+    values: OnceCell<Option<Vec<i32>>>,
 }
 
 impl Factor {
@@ -40,39 +42,38 @@ impl Factor {
         }
         let place = |d: usize| subscripts.iter().position(|a| a.as_iter() == Some(d));
         let value = over_elements(e, access, &place)?;
-        Some(Factor { value, array: access.array, dim, access: access.clone() })
+        Some(Factor { value, array: access.array, dim, access: access.clone(), values: OnceCell::new() })
     }
 
     /// The values of a factor that is constant, for all elements of its array in their order.
-    pub fn constants(&self, program: &Program) -> Option<Vec<i32>> {
+    pub fn constants(&self, program: &Program) -> Option<&[i32]> {
+        self.values.get_or_init(|| self.evaluate(program)).as_deref()
+    }
+
+    fn evaluate(&self, program: &Program) -> Option<Vec<i32>> {
         let extents = self.extents(program)?;
-        let count = extents.iter().product::<i64>();
-        let mut known = true;
-        let mut fixed = true;
+        let Role::Constant(data) = &program.array(self.array).role else { return None };
+        let (mut known, mut fixed) = (true, true);
         self.value.visit_loads(&mut |a| {
             known &= matches!(program.array(a.array).role, Role::Constant(_));
             fixed &= a.array == self.array || !a.index.iter().any(|e| e.as_aff().is_none_or(|a| a.has_iters()));
         });
-        let Role::Constant(data) = &program.array(self.array).role else { return None };
-        let dtype = program.array(self.array).dtype;
-        if !known || count > MOST {
-            return None;
-        }
-        // Most often the value is a function of the byte alone.
-        let mut table = vec![None; if fixed && dtype.size() == 1 { 256 } else { 0 }];
-        let one = |n: usize, element| self.constant(program, &point(n as i64, &extents), element).ok();
-        let value = |n: usize| {
-            let element = scalar::read(data.bytes(), n, dtype);
-            match table.get_mut(scalar::to_int(element) as u8 as usize) {
-                Some(Some(known)) => Some(*known),
-                Some(unknown) => {
-                    *unknown = one(n, element);
-                    *unknown
-                }
-                None => one(n, element),
+        let (dtype, origin) = (program.array(self.array).dtype, vec![0; extents.len()]);
+        match known {
+            // Most often the value is a function of the byte alone.
+            true if fixed && dtype.size() == 1 => {
+                let element = |code: u8| scalar::read(&[code], 0, dtype);
+                let table = (0..=u8::MAX).map(|code| self.constant(program, &origin, element(code)).ok());
+                let table = table.collect::<Option<Vec<i32>>>()?;
+                Some(data.bytes().iter().map(|code| table[usize::from(*code)]).collect())
             }
-        };
-        (0..count as usize).map(value).collect()
+            true => {
+                let element = |n: i64| scalar::read(data.bytes(), n as usize, dtype);
+                let count = extents.iter().product();
+                (0..count).map(|n| self.constant(program, &point(n, &extents), element(n)).ok()).collect()
+            }
+            false => None,
+        }
     }
 
     /// The value where the own array has `element` at `point`.
@@ -88,9 +89,6 @@ impl Factor {
         program.array(self.array).extents.iter().map(Aff::as_constant).collect()
     }
 }
-
-/// Elements evaluated per factor: some seconds of compile time.
-const MOST: i64 = 1 << 28;
 
 fn index(e: &Expr) -> Option<Aff> {
     if let Expr::Index(a) = e { Some(a.clone()) } else { None }

@@ -185,7 +185,7 @@ fn start(program: &Program, id: StatementId, zero: &Expr, b: &Factor) -> Option<
         known.set(known.get() && to_init(d).is_some());
         Aff::iter(to_init(d).unwrap_or(d))
     });
-    let sums = sums(&b.constants(program)?, &extents, &kept);
+    let sums = sums(b.constants(program)?, &extents, &kept);
     let extents = kept.iter().map(|n| Aff::constant(extents[*n])).collect();
     known.get().then_some(Start { init, zero, at, sums, extents })
 }

@@ -90,6 +90,13 @@ fn whole(dtype: DType) -> Option<Range> {
 }
 
 fn extremes(bytes: &[u8], dtype: DType) -> Option<Range> {
-    let values = (0..bytes.len() / dtype.size()).map(|n| scalar::to_int(scalar::read(bytes, n, dtype)));
-    values.fold(None, |range: Option<Range>, v| Some(range.map_or((v, v), |r| hull(r, (v, v)))))
+    let value = |n: usize| scalar::to_int(scalar::read(bytes, n, dtype));
+    if dtype.size() > 1 {
+        return (0..bytes.len() / dtype.size()).map(|n| (value(n), value(n))).reduce(hull);
+    }
+    let mut seen = [false; 256];
+    bytes.iter().for_each(|code| seen[usize::from(*code)] = true);
+    let codes = (0..=u8::MAX).filter(|code| seen[usize::from(*code)]);
+    let values = codes.map(|code| scalar::to_int(scalar::read(&[code], 0, dtype)));
+    values.map(|v| (v, v)).reduce(hull)
 }
