@@ -70,7 +70,7 @@ fn sums_of_products_in_words() {
         for lanes in [1, 2, 3, 4, 8, 16, 48] {
             let mut m = Maker::new("d");
             let (n, k) = (c(lanes), c(5));
-            let (x, y) = (m.input("x", DType::I32, &[k.clone()]), m.input("y", DType::I32, &[k.clone(), n.clone()]));
+            let (x, y) = (m.input("x", DType::I32, from_ref(&k)), m.input("y", DType::I32, &[k.clone(), n.clone()]));
             let out = m.output("out", DType::I32, from_ref(&n));
             let value = Expr::binary(op, word(load(x, &[i(1)])), word(load(y, &[i(1), i(0)])));
             let sum = reduce(BinaryOp::Add, at(out, &[i(0)]), value);
@@ -110,7 +110,7 @@ fn floats_saturate_to_short_integers() {
         m.nest.body =
             vec![tiled(0, 1, 16, &n, Lanes(16), vec![assign(at(y, &[i(1)]), Expr::cast(t, load(x, &[i(1)])))])];
         for target in targets() {
-            let got = &run_compiled(&m.nest, &[], &[bytes.clone()], &target)[0];
+            let got = &run_compiled(&m.nest, &[], from_ref(&bytes), &target)[0];
             let (low, high) =
                 if t.is_signed() { (-(1 << (t.bits() - 1)), 1 << (t.bits() - 1)) } else { (0, 1 << t.bits()) };
             for (at, float) in bytes.chunks(4).enumerate() {
