@@ -62,7 +62,7 @@ impl Case<'_> {
             let fixed =
                 format!("graph \"g\"\n{declared}{known}{rest}main (t0) -> (t4) {{\n{}", nodes("t0, t1, t2, t3"));
             let inputs = vec![value(*a, data, seed)];
-            check_on(cpu, &format!("{name}-{seed}-known"), &fixed, &[inputs.clone()]);
+            check_on(cpu, &format!("{name}-{seed}-known"), &fixed, std::slice::from_ref(&inputs));
             let weights = value(*b, weights, 2 - seed);
             let open = format!(
                 "graph \"g\"\n{declared}t1 \"t1\" {b}{:?}\n{rest}main (t0, t1) -> (t4) {{\n{}",
