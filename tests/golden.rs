@@ -146,13 +146,14 @@ impl Golden {
         parse_program(&self.input, &ConstantPool::default())
     }
 
-    /// The machine that passes see: `#! machine: gpu` or `one-thread`, `#! numeric: fast`, and `#! cache: BYTES` of the second level, with
+    /// The machine that passes see: `#! machine: gpu` or `one-thread`, `#! dots: bytes`, `#! numeric: fast`, and `#! cache: BYTES` of the second level, with
     /// the other levels in proportion.
     fn machine(&self) -> std::result::Result<Machine, Failed> {
         let mut machine = support::machine(self.option("machine") == Some("gpu"));
         if self.option("machine") == Some("one-thread") {
             machine.threads = 1;
         }
+        machine.byte_dots = self.option("dots") == Some("bytes");
         if self.option("numeric") == Some("fast") {
             machine.numeric = Numeric::Fast;
         }

@@ -9,6 +9,7 @@
 use crate::affine::{self, Atoms};
 use crate::artifact::tag_of;
 use crate::count::{self, Counting};
+use crate::dot::Dots;
 use crate::expr::Operators;
 use crate::ir::{IntCompare, Ir, Op, Type, Value};
 use crate::part;
@@ -84,7 +85,8 @@ fn emit_part<'ctx>(
     prevent_inlining(context, function);
     let (main, entry) = (context.create_builder(), context.create_builder());
     let frame = Frame::new(context, module, [&main, &entry], nest, function);
-    let operators = Operators { numeric: target.machine.numeric, ..frame.operators };
+    let dots = Dots::of(&target.machine);
+    let operators = Operators { numeric: target.machine.numeric, dots, ..frame.operators };
     let frame = Frame { operators, observer, ..frame };
     nest.body.iter().try_for_each(|root| x86::emit_root(&frame, target.machine.vector_bytes, root))?;
     frame.finish();
@@ -173,7 +175,12 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
         let start = context.append_basic_block(function, "start");
         main.position_at_end(start);
         Frame {
-            operators: Operators { ir: Ir::new(context, main), module, numeric: Numeric::default() },
+            operators: Operators {
+                ir: Ir::new(context, main),
+                module,
+                numeric: Numeric::default(),
+                dots: Dots::default(),
+            },
             nest,
             observer: None,
             entry: Ir::new(context, entry),

@@ -2,6 +2,7 @@
 //!
 //! In registers `f16`, `bf16` and the floats of 8 and 4 bits are `f32`, and `bool` is `i1`; they take their own form only in memory.
 
+use crate::dot::Dots;
 use crate::ir::{FloatCompare, IntCompare, Ir, Op, Type, Value, scalar_of};
 use crate::math::{MathEmitter, emit_floor_mod, emit_fmod, emit_pow, emit_unary};
 use inkwell::module::Module;
@@ -14,6 +15,7 @@ pub struct Operators<'a, 'ctx> {
     pub ir: Ir<'a, 'ctx>,
     pub module: &'a Module<'ctx>,
     pub numeric: Numeric,
+    pub dots: Dots,
 }
 
 impl<'ctx> Operators<'_, 'ctx> {
@@ -190,7 +192,13 @@ impl<'ctx> Operators<'_, 'ctx> {
             BinaryOp::Le => ir.fcmp(LLVMRealOLE, a, b),
             BinaryOp::Gt => ir.fcmp(LLVMRealOGT, a, b),
             BinaryOp::Ge => ir.fcmp(LLVMRealOGE, a, b),
-            BinaryOp::And | BinaryOp::Or | BinaryOp::Xor | BinaryOp::Shl | BinaryOp::Shr => {
+            BinaryOp::And
+            | BinaryOp::Or
+            | BinaryOp::Xor
+            | BinaryOp::Shl
+            | BinaryOp::Shr
+            | BinaryOp::Dot2
+            | BinaryOp::Dot4 => {
                 let code = "E710";
                 return Err(sirius_polyhedral::Error::bug(code, format!("{} of floats", op.name())));
             }
@@ -250,6 +258,7 @@ impl<'ctx> Operators<'_, 'ctx> {
             BinaryOp::Or => ir.binary(Op::LLVMOr, a, b),
             BinaryOp::Xor => ir.binary(Op::LLVMXor, a, b),
             BinaryOp::Shl => self.shift(Op::LLVMShl, t, a, b),
+            BinaryOp::Dot2 | BinaryOp::Dot4 => self.dot_add(op, ir.zero(a.get_type()), a, b),
             BinaryOp::Shr => self.shift(if t.is_signed() { Op::LLVMAShr } else { Op::LLVMLShr }, t, a, b),
         })
     }
@@ -349,11 +358,32 @@ impl<'ctx> Operators<'_, 'ctx> {
     }
 
     fn float_to_integer(&self, to: DType, x: Value<'ctx>) -> Value<'ctx> {
+        if (8..=16).contains(&to.bits()) {
+            return self.float_to_short(to, x);
+        }
         let ty = self.ir.shaped(self.type_of(to), self.ir.lanes(x));
         // Narrower integers than a byte wrap from a signed one, as in the standard's test data.
         let signed = to.is_signed() || to.bits() < 8;
         let name = if signed { "llvm.fptosi.sat" } else { "llvm.fptoui.sat" };
         self.wrapped(to, self.ir.intrinsic(name, &[ty, x.get_type()], &[x]).unwrap_or(x))
+    }
+
+    /// LLVM takes vectors apart for saturation to 8 or 16 bits; 32 bits hold what is inside their limits.
+    fn float_to_short(&self, to: DType, x: Value<'ctx>) -> Value<'ctx> {
+        let ir = self.ir;
+        let span = f64::from(to.bits()).exp2();
+        let least = if to.is_signed() { -span / 2.0 } else { 0.0 };
+        let bound = |limit: f64| ir.float_like(x.get_type(), limit);
+        let (low, high) = (bound(least), bound(least + span - 1.0));
+        // NaN compares as false and becomes `low`, which is 0 for unsigned types.
+        let above = ir.select(ir.fcmp(FloatCompare::LLVMRealOGT, x, low), x, low);
+        let inside = ir.select(ir.fcmp(FloatCompare::LLVMRealOLT, above, high), above, high);
+        let wide = ir.cast(Op::LLVMFPToSI, inside, ir.context.i32_type().into());
+        let number = match to.is_signed() {
+            true => ir.select(ir.fcmp(FloatCompare::LLVMRealUNO, x, x), ir.zero(wide.get_type()), wide),
+            false => wide,
+        };
+        ir.cast(Op::LLVMTrunc, number, self.type_of(to))
     }
 
     fn cast_integer(&self, from: DType, to: DType, x: Value<'ctx>) -> Value<'ctx> {

@@ -177,6 +177,13 @@ impl<'a, 'ctx> Ir<'a, 'ctx> {
         value(unsafe { LLVMBuildCast(self.builder.as_mut_ptr(), op, a.as_value_ref(), to.as_type_ref(), EMPTY) })
     }
 
+    /// The same bits as another type of the same size.
+    pub fn reinterpret(&self, a: Value<'ctx>, to: Type<'ctx>) -> Value<'ctx> {
+        let (raw, to) = (a.as_value_ref(), to.as_type_ref());
+        // SAFETY: as in `binary`.
+        value(unsafe { LLVMBuildCast(self.builder.as_mut_ptr(), Op::LLVMBitCast, raw, to, EMPTY) })
+    }
+
     /// A vector from a scalar; vectors stay as they are.
     pub fn widen(&self, a: Value<'ctx>, lanes: u32) -> Value<'ctx> {
         if self.lanes(a).is_some() {

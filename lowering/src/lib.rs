@@ -5,6 +5,7 @@ pub mod artifact;
 pub mod code;
 pub mod count;
 pub mod descriptor;
+pub mod dot;
 pub mod emit;
 pub mod expr;
 pub mod features;

@@ -1,5 +1,6 @@
 //! Targets: triple, CPU features, the `Machine` that passes see, and the way from a module to an object.
 
+use crate::features::required_features;
 use inkwell::OptimizationLevel;
 use inkwell::module::Module;
 use inkwell::passes::PassBuilderOptions;
@@ -71,7 +72,9 @@ impl Target {
             true => host_vector_bytes(&features),
             false => named_vector_bytes(&cpu),
         };
-        Target { triple: "x86_64-unknown-linux-gnu".into(), cpu, features, machine: machine(vector_bytes, native) }
+        let machine =
+            Machine { byte_dots: has_byte_dots(&cpu, &features, vector_bytes), ..machine(vector_bytes, native) };
+        Target { triple: "x86_64-unknown-linux-gnu".into(), cpu, features, machine }
     }
 
     /// LLVM's description of the target at full optimization, with position-independent code.
@@ -133,6 +136,12 @@ fn named_vector_bytes(cpu: &str) -> usize {
     }
 }
 
+/// VNNI for vectors of `vector_bytes`.
+fn has_byte_dots(cpu: &str, features: &str, vector_bytes: usize) -> bool {
+    let wanted = if vector_bytes == 64 { "avx512vnni" } else { "avxvnni" };
+    vector_bytes > 16 && required_features(cpu, features, vector_bytes).iter().any(|f| f.name == wanted)
+}
+
 /// Cache sizes are read from the system for the native target; the defaults are one core of a current server.
 fn machine(vector_bytes: usize, native: bool) -> Machine {
     let cache = |index: usize, default: usize| match native {
@@ -150,6 +159,7 @@ fn machine(vector_bytes: usize, native: bool) -> Machine {
         // 120 ns from one core to another and back (Zen 4, measured), and what comes late.
         barrier_ns: 250.0,
         gpu: false,
+        byte_dots: false,
         numeric: sirius_polyhedral::Numeric::Contract,
     }
 }
@@ -213,5 +223,11 @@ mod tests {
         assert_eq!(Target::x86("x86-64-v3").machine.vector_bytes, 32);
         assert_eq!(Target::x86("skylake-avx512").machine.vector_bytes, 64);
         assert_eq!(Target::x86("x86-64").machine.vector_bytes, 16);
+    }
+
+    #[test]
+    fn names_tell_what_there_is_for_products_of_bytes() {
+        assert!(Target::x86("znver4").machine.byte_dots && Target::x86("cascadelake").machine.byte_dots);
+        assert!(["x86-64-v4", "x86-64-v3", "x86-64"].iter().all(|cpu| !Target::x86(cpu).machine.byte_dots));
     }
 }

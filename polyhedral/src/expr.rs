@@ -92,6 +92,11 @@ pub enum BinaryOp {
     Xor,
     Shl,
     Shr,
+    /// Of `i32` only: two signed 16-bit integers in each operand, the sum of the products of those in one place. Wraps.
+    Dot2,
+    /// Of `i32` only: the sum of the products of four unsigned bytes of the first operand with four signed ones of the
+    /// second.
+    Dot4,
 }
 
 impl UnaryOp {
@@ -131,6 +136,7 @@ impl UnaryOp {
 }
 
 impl BinaryOp {
+    /// Those that most types have.
     pub const ALL: [BinaryOp; 20] = {
         use BinaryOp::*;
         [Add, Sub, Mul, Div, Mod, Rem, Pow, Min, Max, Eq, Ne, Lt, Le, Gt, Ge, And, Or, Xor, Shl, Shr]
@@ -142,7 +148,16 @@ impl BinaryOp {
     }
 
     pub fn parse(name: &str) -> Option<BinaryOp> {
-        BinaryOp::ALL.into_iter().find(|op| op.name() == name)
+        BinaryOp::ALL.into_iter().chain([BinaryOp::Dot2, BinaryOp::Dot4]).find(|op| op.name() == name)
+    }
+
+    /// Integers in one word of a sum of products of words.
+    pub fn dot_parts(self) -> Option<u32> {
+        match self {
+            BinaryOp::Dot2 => Some(2),
+            BinaryOp::Dot4 => Some(4),
+            _ => None,
+        }
     }
 
     pub fn is_comparison(self) -> bool {

@@ -18,6 +18,8 @@ pub struct Machine {
     pub barrier_ns: f64,
     /// Is this a GPU? Then lockstep marks are not used and bands map to blocks and threads.
     pub gpu: bool,
+    /// Does one instruction add products of four pairs of bytes to 32 bits (VNNI)?
+    pub byte_dots: bool,
     pub numeric: Numeric,
 }
 

@@ -2,6 +2,7 @@
 
 use crate::classical::cse::Cse;
 use crate::classical::dce::Dce;
+use crate::classical::dot::Dot;
 use crate::classical::fold::Fold;
 use crate::classical::forward::Forward;
 use crate::classical::hoist::Hoist;
@@ -47,6 +48,9 @@ pub const PIPELINE: &[&dyn Pass] = &[
     &Online,
     // Before fuse and tile: both see loops only where subscripts are linear.
     &SplitDims,
+    // After forward and split-dims: factors are functions of one element each, at plain subscripts. Before all that chooses
+    // loops and layouts: words are elements like others.
+    &Dot,
     // Before fuse, which would tie to a loop what should leave it.
     &Distribute,
     &Fuse,

@@ -174,7 +174,7 @@ fn float_binary(op: BinaryOp, x: f64, y: f64, t: DType) -> Scalar {
         Min | Max if x.is_nan() || y.is_nan() => f64::NAN,
         Min => x.min(y),
         Max => x.max(y),
-        And | Or | Xor | Shl | Shr => f64::NAN,
+        And | Or | Xor | Shl | Shr | Dot2 | Dot4 => f64::NAN,
     };
     Scalar::Float(round(value, t), t)
 }
@@ -215,6 +215,8 @@ fn int_binary(op: BinaryOp, x: i64, y: i64, t: DType) -> Scalar {
         Shl => x.checked_shl(y as u32).unwrap_or(0),
         Shr if t.is_signed() => x >> y.clamp(0, 63),
         Shr => (x as u64).checked_shr(y as u32).unwrap_or(0) as i64,
+        Dot2 => [0, 16].map(|by| i64::from((x >> by) as i16) * i64::from((y >> by) as i16)).iter().sum(),
+        Dot4 => [0, 8, 16, 24].map(|by| i64::from((x >> by) as u8) * i64::from((y >> by) as i8)).iter().sum(),
     };
     Scalar::Int(wrap(value, t), t)
 }

@@ -29,6 +29,7 @@ pub fn machine() -> Machine {
         threads: 1,
         barrier_ns: 200.0,
         gpu: false,
+        byte_dots: false,
         numeric: crate::Numeric::Contract,
     }
 }

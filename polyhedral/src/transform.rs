@@ -36,6 +36,15 @@ pub fn band_at<'a>(schedule: &'a Schedule, path: &[usize]) -> Option<&'a Band> {
     }
 }
 
+/// Child numbers from `nodes` down to the leaf of a statement.
+pub fn path_to(nodes: &[Node], id: StatementId) -> Option<Path> {
+    nodes.iter().enumerate().find_map(|(n, node)| match node {
+        Node::Leaf(s) => (*s == id).then(|| vec![n]),
+        Node::Band(band) if band.members.contains_key(&id) => Some([vec![n], path_to(&band.body, id)?].concat()),
+        Node::Band(_) => None,
+    })
+}
+
 /// The list of nodes inside the band at `parent`; the roots for the empty path.
 pub fn children<'a>(schedule: &'a Schedule, parent: &[usize]) -> &'a [Node] {
     match parent {

@@ -218,6 +218,7 @@ fn binary_type(op: BinaryOp, a: DType, b: DType) -> std::result::Result<DType, B
         Add | Sub | Mul | Div | Mod | Rem | Pow => a != DType::Bool,
         And | Or | Xor => !a.is_float(),
         Shl | Shr => a.is_integer(),
+        Dot2 | Dot4 => a == DType::I32,
         _ => true,
     };
     if !fits {

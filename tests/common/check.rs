@@ -8,12 +8,17 @@ use sirius_polyhedral::ConstantData;
 
 /// Compiles `source` and compares every result of every run with the interpreter's.
 pub fn check(name: &str, source: &str, runs: &[Vec<Value>]) {
-    let dir = std::env::temp_dir().join(format!("sirius-check-{}-{name}", std::process::id()));
+    check_on("native", name, source, runs);
+}
+
+/// The same on a processor that this one can stand for.
+pub fn check_on(cpu: &str, name: &str, source: &str, runs: &[Vec<Value>]) {
+    let dir = std::env::temp_dir().join(format!("sirius-check-{}-{name}-{cpu}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
     let path = dir.join("model.graph");
     std::fs::write(&path, source).unwrap();
     let graph = text::parse(source, |_, bytes| Some(ConstantData::new(vec![0u8; bytes]))).unwrap();
-    let options = CompileOptions { verify_each: true, ..CompileOptions::default() };
+    let options = CompileOptions { cpu: cpu.into(), verify_each: true, ..CompileOptions::default() };
     compile(&path, &options, &mut Session::default(), &dir).unwrap();
     let loaded = Loaded::open(&dir).unwrap();
     for (n, inputs) in runs.iter().enumerate() {

@@ -3,6 +3,7 @@
 use super::split::{Body, Range};
 use super::uses::Uses;
 use crate::affine::{self, Atoms};
+use crate::dot::Dots;
 use crate::expr::Operators;
 use crate::ir::{IntCompare, Ir, Op, Value};
 use crate::prepare::storage_extents;
@@ -68,7 +69,8 @@ pub fn emit<'ctx>(
     let function = declare(context, module, name, signature);
     let builder = context.create_builder();
     builder.position_at_end(context.append_basic_block(function, "entry"));
-    let operators = Operators { ir: Ir::new(context, &builder), module, numeric: Numeric::Contract };
+    let (ir, dots) = (Ir::new(context, &builder), Dots::default());
+    let operators = Operators { ir, module, numeric: Numeric::Contract, dots };
     let mut writer = Writer {
         operators,
         nest,

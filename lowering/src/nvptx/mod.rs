@@ -52,6 +52,7 @@ pub fn target(cpu: &str) -> Target {
         threads: 108 * 2048,
         barrier_ns: 5000.0,
         gpu: true,
+        byte_dots: false,
         numeric: sirius_polyhedral::Numeric::Contract,
     };
     Target { triple: "nvptx64-nvidia-cuda".into(), cpu: cpu.into(), features: "+ptx80".into(), machine }

@@ -79,6 +79,10 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
             self.note_operations(t, 2, sum, at);
             return Ok(sum);
         }
+        if let (BinaryOp::Add, Expr::Binary(dot @ (BinaryOp::Dot2 | BinaryOp::Dot4), a, b)) = (op, value) {
+            let (x, y) = (self.eval(a, at, mask)?, self.eval(b, at, mask)?);
+            return Ok(self.frame.operators.dot_add(*dot, old, x, y));
+        }
         let v = self.eval(value, at, mask)?;
         let result = self.frame.operators.combine(op, t, old, v)?;
         self.note_operations(t, 1, result, at);

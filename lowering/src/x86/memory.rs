@@ -19,6 +19,13 @@ struct Place<'ctx> {
     align: u32,
 }
 
+impl Place<'_> {
+    /// Are whole vectors and a shuffle better than one load for each lane, `step` elements apart?
+    fn is_dense(&self, step: i64) -> bool {
+        self.lanes >= 2 && (step == 2 || ((2..=4).contains(&step) && step * i64::from(self.align) <= 4))
+    }
+}
+
 impl<'ctx> Emitter<'_, '_, 'ctx> {
     pub fn is_register(&self, array: ArrayId) -> bool {
         self.frame.array(array).placement == Some(Placement::Register)
@@ -38,7 +45,7 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
             Step::Constant(0) => self.load_shared(&place),
             Step::Constant(1) => self.load_vector(&place),
             Step::Constant(-1) if mask.is_none() => self.load_reversed(&place),
-            Step::Constant(2) if mask.is_none() && place.lanes >= 2 => self.load_even(&place),
+            Step::Constant(s) if mask.is_none() && place.is_dense(s) => self.load_every(&place, s as u32),
             Step::Scattered(_) => self.gather(&place),
             _ if mask.is_none() => self.load_lanes(&place),
             _ => self.gather(&place),
@@ -121,15 +128,17 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
         ir.shuffle(v, v, &(0..place.lanes).rev().collect::<Vec<_>>())
     }
 
-    /// Every second element: two loads that end with the last lane, so nothing behind it is touched.
-    fn load_even(&self, place: &Place<'ctx>) -> Value<'ctx> {
+    /// Every `step`th element: two loads that end with the last lane, so nothing behind it is touched.
+    fn load_every(&self, place: &Place<'ctx>, step: u32) -> Value<'ctx> {
         let ir = self.ir();
-        let (n, ty) = (place.lanes, vector_of(place.element, place.lanes));
-        let second = ir.element(place.element, place.address.base, ir.i64(i64::from(n) - 1));
+        let n = place.lanes;
+        let each = step * n / 2;
+        let start = step * (n - 1) + 1 - each;
+        let ty = vector_of(place.element, each);
+        let second = ir.element(place.element, place.address.base, ir.i64(i64::from(start)));
         let a = self.tagged(ir.load(ty, place.address.base, place.align), place.array);
         let b = self.tagged(ir.load(ty, second, place.align), place.array);
-        // Element 2l is lane 2l of the first load, or lane 2l - (n - 1) of the second.
-        let order: Vec<u32> = (0..n).map(|l| if 2 * l < n { 2 * l } else { n + 2 * l + 1 - n }).collect();
+        let order: Vec<u32> = (0..n).map(|l| if l < n / 2 { step * l } else { each + step * l - start }).collect();
         ir.shuffle(a, b, &order)
     }
 

@@ -56,6 +56,72 @@ fn comparisons_and_logic() {
     }
 }
 
+/// Words of all bits, made of small numbers.
+fn word(x: Expr) -> Expr {
+    let factor = |n: f64| Expr::literal(n, DType::I32);
+    add(mul(x, factor(f64::from(0x1357_9bd5))), factor(f64::from(0x2468_ac11)))
+}
+
+#[test]
+fn sums_of_products_in_words() {
+    for op in [BinaryOp::Dot2, BinaryOp::Dot4] {
+        both_ways(DType::I32, DType::I32, |x, y| Expr::binary(op, word(x), word(y)));
+        // A sum in registers, for tiles of every width.
+        for lanes in [1, 2, 3, 4, 8, 16, 48] {
+            let mut m = Maker::new("d");
+            let (n, k) = (c(lanes), c(5));
+            let (x, y) = (m.input("x", DType::I32, from_ref(&k)), m.input("y", DType::I32, &[k.clone(), n.clone()]));
+            let out = m.output("out", DType::I32, from_ref(&n));
+            let value = Expr::binary(op, word(load(x, &[i(1)])), word(load(y, &[i(1), i(0)])));
+            let sum = reduce(BinaryOp::Add, at(out, &[i(0)]), value);
+            let first = assign(at(out, &[i(0)]), Expr::literal(f64::from(i32::MAX), DType::I32));
+            let body = vec![first, each(1, k, Seq, vec![sum])];
+            m.nest.body = vec![each(0, n, Lanes(lanes as u32), body)];
+            check(&m.nest, &[]);
+        }
+    }
+}
+
+/// Every second, third and fourth byte, to the end of the array.
+#[test]
+fn bytes_at_a_distance() {
+    for step in [2, 3, 4] {
+        let mut m = Maker::new("b");
+        let x = m.input("x", DType::U8, &[c(15 * step + 1)]);
+        let y = m.output("y", DType::I32, &[c(16)]);
+        let value = Expr::cast(DType::I32, load(x, &[i(0) * step]));
+        m.nest.body = vec![each(0, 16, Lanes(16), vec![assign(at(y, &[i(0)]), value)])];
+        check(&m.nest, &[]);
+    }
+}
+
+/// Floats beyond the limits of short integers, and none.
+#[test]
+fn floats_saturate_to_short_integers() {
+    let special =
+        [0.0, -0.0, 0.99, -0.99, 126.5, 127.9, 128.0, -128.9, -129.0, 254.9, 255.5, 256.0, 65535.9, 1e9, -1e9];
+    let floats = special.into_iter().chain([f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 32767.5, -32768.9]);
+    let bytes: Vec<u8> = floats.flat_map(f32::to_le_bytes).collect();
+    let n = c(20);
+    for t in [DType::U8, DType::I8, DType::U16, DType::I16] {
+        let mut m = Maker::new("s");
+        let x = m.input("x", DType::F32, from_ref(&n));
+        let y = m.output("y", t, from_ref(&n));
+        m.nest.body =
+            vec![tiled(0, 1, 16, &n, Lanes(16), vec![assign(at(y, &[i(1)]), Expr::cast(t, load(x, &[i(1)])))])];
+        for target in targets() {
+            let got = &run_compiled(&m.nest, &[], from_ref(&bytes), &target)[0];
+            let (low, high) =
+                if t.is_signed() { (-(1 << (t.bits() - 1)), 1 << (t.bits() - 1)) } else { (0, 1 << t.bits()) };
+            for (at, float) in bytes.chunks(4).enumerate() {
+                let float = f64::from(f32::from_le_bytes([float[0], float[1], float[2], float[3]]));
+                let wanted = (float as i64).clamp(low, high - 1);
+                assert_eq!(scalar::read(got, at, t), Scalar::Int(wanted, t), "{float} as {t} on {}", target.cpu);
+            }
+        }
+    }
+}
+
 #[test]
 fn casts_between_all_types() {
     let n = c(21);

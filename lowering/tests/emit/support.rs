@@ -156,7 +156,7 @@ pub fn check_with(nest: &LoopNest, dims: &[(&str, i64)], inputs: &[Vec<u8>]) {
 }
 
 /// What this machine can run.
-fn targets() -> Vec<Target> {
+pub fn targets() -> Vec<Target> {
     vec![Target::x86("x86-64-v3"), Target::x86("native")]
 }
 
@@ -176,7 +176,7 @@ fn compare(array: &Array, expected: &[u8], got: &[u8], cpu: &str) {
     }
 }
 
-fn run_compiled(nest: &LoopNest, dims: &[(&str, i64)], inputs: &[Vec<u8>], target: &Target) -> Vec<Vec<u8>> {
+pub fn run_compiled(nest: &LoopNest, dims: &[(&str, i64)], inputs: &[Vec<u8>], target: &Target) -> Vec<Vec<u8>> {
     let library = build(nest, target);
     let mut memory: Vec<Vec<u8>> = (0..nest.arrays.len())
         .map(|n| match &nest.arrays[n].role {

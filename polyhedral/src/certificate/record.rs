@@ -18,8 +18,8 @@ use std::collections::{BTreeSet, HashMap};
 const CLASSICAL: [&str; 4] = ["cse", "fold", "forward", "predicates"];
 /// Passes that make one instance or statement of several: what is before and after each is a stage.
 const MERGING: [&str; 2] = ["reroll", "hoist"];
-/// Computes the same in real numbers by other statements.
-const REGROUPING: &str = "online";
+/// Compute the same sums by other statements: in real numbers, or in integers that wrap.
+const REGROUPING: [&str; 2] = ["online", "dot"];
 /// Leaves out statements, as every step may.
 const REMOVING: &str = "dce";
 
@@ -37,7 +37,7 @@ impl Kind {
     fn of(pass: &str, before: Option<Kind>) -> Kind {
         match pass {
             REMOVING => before.unwrap_or(Kind::Values),
-            REGROUPING => Kind::Regrouping,
+            pass if REGROUPING.contains(&pass) => Kind::Regrouping,
             pass if CLASSICAL.contains(&pass) => Kind::Values,
             pass if MERGING.contains(&pass) => Kind::Merging,
             _ => Kind::Instances,

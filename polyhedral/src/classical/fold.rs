@@ -122,7 +122,8 @@ fn advance(point: &mut [i64], extents: &[i64]) {
     }
 }
 
-fn constant(program: &Program, id: ArrayId, index: &[i64]) -> Result<Scalar> {
+/// An element of a constant array.
+pub fn constant(program: &Program, id: ArrayId, index: &[i64]) -> Result<Scalar> {
     let array = program.array(id);
     match &array.role {
         Role::Constant(data) => Ok(scalar::read(data.bytes(), offset(program, id, index)?, array.dtype)),

@@ -2,6 +2,7 @@
 
 pub mod cse;
 pub mod dce;
+pub mod dot;
 pub mod fold;
 pub mod forward;
 pub mod hoist;

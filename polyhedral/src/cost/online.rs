@@ -148,6 +148,7 @@ mod tests {
             threads: 1,
             barrier_ns: 200.0,
             gpu: false,
+            byte_dots: false,
             numeric: crate::Numeric::Fast,
         }
     }

@@ -7,7 +7,10 @@ use crate::expr::{BinaryOp, Expr, UnaryOp};
 pub fn operations(value: &Expr) -> f64 {
     let own = match value {
         Expr::Const(_) | Expr::Index(_) | Expr::Load(_) => 0.0,
-        Expr::Unary(UnaryOp::Neg | UnaryOp::Abs | UnaryOp::Not | UnaryOp::Floor | UnaryOp::Ceil, _) => 0.5,
+        Expr::Unary(
+            UnaryOp::Neg | UnaryOp::Abs | UnaryOp::Not | UnaryOp::Floor | UnaryOp::Ceil | UnaryOp::Round,
+            _,
+        ) => 0.5,
         Expr::Unary(..) => 20.0,
         Expr::Binary(BinaryOp::Div | BinaryOp::Mod | BinaryOp::Rem, ..) => 8.0,
         Expr::Binary(BinaryOp::Pow, ..) => 40.0,

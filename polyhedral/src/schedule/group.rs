@@ -2,7 +2,7 @@
 //!
 //! Everything here is read off subscripts; no isl call, no operator name.
 
-use crate::aff::Aff;
+use crate::aff::{Aff, gcd};
 use crate::expr::{Access, Expr};
 use crate::param::{ParamDef, ParamId};
 use crate::program::{Array, ArrayId, Program, StatementId, StatementKind};
@@ -71,12 +71,20 @@ fn value_arrays(program: &Program, p: ParamId, out: &mut Vec<ArrayId>) {
 /// statements both write and read, one subscript of the two accesses is the loop itself. A `Reduce` counts
 /// as a read of its target. (Sufficient; the legality checker decides exactly.)
 pub fn is_parallel(program: &Program, band: &Band) -> bool {
-    is_parallel_inside(program, band, &[])
+    all_pairs_apart(program, band, &[], &|first, second| same_iteration(first, second))
 }
 
 /// The same inside other bands, whose iterations run apart: a step of a recurrence reads the state that the
-/// step before wrote, so its own elements may be computed in any order.
+/// step before wrote, so its own elements may be computed in any order. And loops that are digits of a subscript count:
+/// register tiles need them, while fusion does better without nests that could share more loops for that reason alone.
 pub fn is_parallel_inside(program: &Program, band: &Band, outer: &[&Band]) -> bool {
+    let same = |first: Point, second: Point| same_iteration(first, second) || same_digit(program, first, second);
+    all_pairs_apart(program, band, outer, &same)
+}
+
+/// Are a write in the band and an access to its array always in the `same` iteration, or never at one element in one
+/// iteration of some band in `outer`?
+fn all_pairs_apart(program: &Program, band: &Band, outer: &[&Band], same: &dyn Fn(Point, Point) -> bool) -> bool {
     band.members.iter().all(|(writer, value)| {
         let written = &program.statement(*writer).target;
         band.members.iter().all(|(reader, wanted)| {
@@ -85,7 +93,7 @@ pub fn is_parallel_inside(program: &Program, band: &Band, outer: &[&Band]) -> bo
                     let values = b.members.get(writer).zip(b.members.get(reader));
                     values.is_some_and(|(v, w)| never_meet(written, v, read, w))
                 };
-                same_iteration(written, value, read, wanted) || outer.iter().any(apart)
+                same((*writer, written, value), (*reader, read, wanted)) || outer.iter().any(apart)
             })
         })
     })
@@ -119,15 +127,47 @@ pub fn accesses_after_write(program: &Program, reader: StatementId, array: Array
     out
 }
 
-/// Does equality of the subscripts imply equality of the loop values?
-fn same_iteration(written: &Access, value: &Aff, read: &Access, wanted: &Aff) -> bool {
-    written.index.iter().zip(&read.index).any(|(w, r)| match (w, r) {
-        (Expr::Index(w), Expr::Index(r)) => {
-            let (left, right) = (w.clone() - value.clone(), r.clone() - wanted.clone());
-            left == right && !left.has_iters()
-        }
-        _ => false,
+/// An access of a statement, and the value of the loop at its instances.
+type Point<'a> = (StatementId, &'a Access, &'a Aff);
+
+/// Does equality of the subscripts imply equality of the loop values? Then one subscript is the loop itself.
+fn same_iteration(first: Point, second: Point) -> bool {
+    rests(first, second).iter().any(|(w, r, _)| w == r && !w.has_iters())
+}
+
+/// The same where the loop is the low or the high digit of one subscript, as in `256*i + j`.
+fn same_digit(program: &Program, first: Point, second: Point) -> bool {
+    rests(first, second).into_iter().any(|(w, r, [written, read])| {
+        is_low_digit(program, [first, second], &[w, r])
+            || high_digit(program, first, &written).is_some_and(|step| high_digit(program, second, &read) == Some(step))
     })
+}
+
+/// What of every two affine subscripts is not the loop, and the subscripts themselves.
+fn rests(first: Point, second: Point) -> Vec<(Aff, Aff, [Aff; 2])> {
+    let pairs = first.1.index.iter().zip(&second.1.index).filter_map(|(w, r)| match (w, r) {
+        (Expr::Index(w), Expr::Index(r)) => Some((w.clone(), r.clone())),
+        _ => None,
+    });
+    pairs.map(|(w, r)| (w.clone() - first.2.clone(), r.clone() - second.2.clone(), [w, r])).collect()
+}
+
+/// Are loops over less than `m` iterations apart from the subscripts by multiples of `m`?
+fn is_low_digit(program: &Program, points: [Point; 2], rests: &[Aff; 2]) -> bool {
+    let extent = |(id, _, value): Point| extent_of(program, id, value)?.as_constant();
+    let (Some(a), Some(b)) = (extent(points[0]), extent(points[1])) else { return false };
+    let steps = rests.iter().flat_map(|r| r.terms().iter().map(|(_, c)| c.abs()));
+    let step = steps.fold((rests[0].offset() - rests[1].offset()).abs(), gcd);
+    a.max(b) <= step
+}
+
+/// The step of the loop in a subscript whose other parts never reach it.
+fn high_digit(program: &Program, (id, _, value): Point, subscript: &Aff) -> Option<i64> {
+    let step = subscript.coefficient(value.as_iter()?);
+    let rest = subscript.clone() - value.clone() * step;
+    let last = |n: usize| program.statement(id).extents[n].as_constant().map(|e| e - 1);
+    let (low, high) = rest.bounds(&|_| (None, None), &|n| (Some(0), last(n)));
+    (step > 1 && low? >= 0 && high? < step).then_some(step)
 }
 
 /// Does the band step along a temporary that has no size until `contract` folds it to the planes that are alive? The

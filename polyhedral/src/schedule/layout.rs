@@ -152,8 +152,7 @@ impl Nests {
 // ---- moves --------------------------------------------------------------------------------------------
 
 fn put_last(program: &mut Program, nests: &Nests, orders: &mut Orders, class: &Class, context: &mut PassContext) {
-    let moves: Vec<(ArrayId, Vec<usize>)> =
-        class.iter().filter_map(|(a, d)| moved(&orders[a], *d).map(|m| (*a, m))).collect();
+    let moves = moves(orders, class);
     let touched: IndexSet<usize> =
         moves.iter().flat_map(|(a, _)| nests.users.get(a).into_iter().flatten()).copied().collect();
     if touched.is_empty() {
@@ -175,6 +174,17 @@ fn put_last(program: &mut Program, nests: &Nests, orders: &mut Orders, class: &C
     let gain = 100.0 * (1.0 - after / before);
     let text = format!("reordered {} arrays ({}, ..): {gain:.0} % cheaper", moves.len(), names.join(", "));
     context.applied("layout", &subject, text);
+}
+
+/// The new order of every array of the class none of whose dimensions in it lies last; where there are several, the last of
+/// them moves.
+fn moves(orders: &Orders, class: &Class) -> Vec<(ArrayId, Vec<usize>)> {
+    let mut found: IndexMap<ArrayId, Option<Vec<usize>>> = IndexMap::new();
+    for (array, d) in class {
+        let order = found.entry(*array).or_insert_with(|| Some(vec![]));
+        *order = order.take().and_then(|_| moved(&orders[array], *d));
+    }
+    found.into_iter().filter_map(|(array, order)| Some((array, order?))).collect()
 }
 
 fn subject(program: &Program, nests: &Nests, array: ArrayId) -> Origin {

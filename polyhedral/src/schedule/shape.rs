@@ -7,8 +7,9 @@ use super::tile_nest::{TileNest, dims_of};
 use crate::aff::Aff;
 use crate::cost::register_tile::Loads;
 use crate::cost::vector::lanes_of;
+use crate::expr::Expr;
 use crate::machine::Machine;
-use crate::program::Program;
+use crate::program::{Program, StatementId};
 
 /// Sizes of a register tile.
 pub struct Shape {
@@ -33,7 +34,8 @@ pub fn shape(program: &Program, nest: &TileNest, lane: usize, row: Option<usize>
     }
     let rows = row.map_or(Rows::Known(1), |r| Rows::of(program, &extents[dims[r]]));
     let loads = Loads::of(program, statement, dims[lane], row.map(|r| dims[r]));
-    let shapes = candidates(machine.vector_registers as i64, rows, &loads);
+    let spare = i64::from(!adds_products(program, statement, machine));
+    let shapes = candidates(machine.vector_registers as i64 - spare, rows, &loads);
     let width = columns.map(|c| (c + vector - 1) / vector);
     let best = shapes.into_iter().min_by_key(|(r, v)| {
         // Among equals one that leaves no rows over, then the larger tile, which has fewer loop ends.
@@ -42,6 +44,13 @@ pub fn shape(program: &Program, nest: &TileNest, lane: usize, row: Option<usize>
     });
     let (rows, vectors) = best.unwrap_or((1, 1));
     Shape { rows, lanes: lanes_for(columns, vector, vectors) }
+}
+
+/// Does one instruction multiply and add? Elsewhere a product needs a register of its own before it is added.
+fn adds_products(program: &Program, id: StatementId, machine: &Machine) -> bool {
+    let statement = program.statement(id);
+    let is_dot = matches!(statement.value, Expr::Binary(op, ..) if op.dot_parts().is_some());
+    !program.array(statement.target.array).dtype.is_integer() || (is_dot && machine.byte_dots)
 }
 
 /// The extent of the row loop.

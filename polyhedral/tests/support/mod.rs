@@ -13,6 +13,7 @@ pub fn machine(gpu: bool) -> Machine {
         threads: 4,
         barrier_ns: 200.0,
         gpu,
+        byte_dots: false,
         numeric: Numeric::Contract,
     }
 }

@@ -16,6 +16,7 @@ fn machine(numeric: Numeric) -> Machine {
         threads: 1,
         barrier_ns: 200.0,
         gpu: false,
+        byte_dots: false,
         numeric,
     }
 }
