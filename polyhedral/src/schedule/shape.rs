@@ -29,7 +29,13 @@ pub fn shape(program: &Program, nest: &TileNest, lane: usize, row: Option<usize>
     let extents = &program.statement(statement).extents;
     let columns = extents[dims[lane]].as_constant();
     if nest.reductions.is_empty() {
-        return Shape { rows: 1, lanes: lanes_for(columns, vector, 2) };
+        let typical = program.params.hint(&extents[dims[lane]]);
+        let vectors = match columns {
+            Some(_) => chains(program, nest),
+            // A last tile of unknown length runs whole, most of its lanes masked.
+            None => chains(program, nest).min(typical / vector).clamp(2, 4),
+        };
+        return Shape { rows: 1, lanes: lanes_for(columns, vector, vectors) };
     }
     let rows = row.map_or(Rows::Known(1), |r| Rows::of(program, &extents[dims[r]]));
     let loads = Loads::of(program, statement, dims[lane], row.map(|r| dims[r]));
@@ -42,6 +48,17 @@ pub fn shape(program: &Program, nest: &TileNest, lane: usize, row: Option<usize>
     });
     let (rows, vectors) = best.unwrap_or((1, 1));
     Shape { rows, lanes: lanes_for(columns, vector, vectors) }
+}
+
+/// Vectors of a nest without a reduction. The operations of a function wait for one another; a processor starts the next
+/// iteration meanwhile, but an iteration of several functions is longer than it can look ahead, so the chains that fill
+/// the gaps have to stand side by side.
+fn chains(program: &Program, nest: &TileNest) -> i64 {
+    match nest.statements.iter().map(|s| program.statement(*s).value.functions()).sum() {
+        0 | 1 => 2,
+        2 | 3 => 4,
+        _ => 8,
+    }
 }
 
 /// The extent of the row loop.
