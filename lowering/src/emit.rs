@@ -84,7 +84,8 @@ fn emit_part<'ctx>(
     prevent_inlining(context, function);
     let (main, entry) = (context.create_builder(), context.create_builder());
     let frame = Frame::new(context, module, [&main, &entry], nest, function);
-    let operators = Operators { numeric: target.machine.numeric, ..frame.operators };
+    let machine = &target.machine;
+    let operators = Operators { numeric: machine.numeric, avx512: machine.vector_bytes == 64, ..frame.operators };
     let frame = Frame { operators, observer, ..frame };
     nest.body.iter().try_for_each(|root| x86::emit_root(&frame, target.machine.vector_bytes, root))?;
     frame.finish();
@@ -173,7 +174,7 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
         let start = context.append_basic_block(function, "start");
         main.position_at_end(start);
         Frame {
-            operators: Operators { ir: Ir::new(context, main), module, numeric: Numeric::default() },
+            operators: Operators { ir: Ir::new(context, main), module, numeric: Numeric::default(), avx512: false },
             nest,
             observer: None,
             entry: Ir::new(context, entry),

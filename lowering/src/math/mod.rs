@@ -19,6 +19,7 @@
 //! | tan, asin, atan, acosh, atanh | 0.5 | 2 |
 //! | fmod, sqrt, floor, ceil, round | exact | exact |
 
+mod avx512;
 mod error_function;
 mod exponential;
 mod hyperbolic;
@@ -34,8 +35,8 @@ mod trigonometric;
 use inkwell::builder::Builder;
 use inkwell::context::Context;
 use inkwell::module::Module;
-use inkwell::types::BasicTypeEnum;
-use inkwell::values::{BasicValueEnum, FunctionValue};
+use inkwell::types::{BasicTypeEnum, VectorType};
+use inkwell::values::{BasicValueEnum, FunctionValue, VectorValue};
 use kit::{Body, V, declare, write_body};
 use sirius_polyhedral::error::{Error, Result};
 use sirius_polyhedral::expr::UnaryOp;
@@ -46,6 +47,8 @@ pub struct MathEmitter<'a, 'ctx> {
     pub context: &'ctx Context,
     pub module: &'a Module<'ctx>,
     pub builder: &'a Builder<'ctx>,
+    /// May code use AVX-512?
+    pub avx512: bool,
 }
 
 /// A function of one float, for a value of type `f32` or `f64` (or a vector of these). The predicates give
@@ -55,8 +58,12 @@ pub fn emit_unary<'ctx>(
     op: UnaryOp,
     x: BasicValueEnum<'ctx>,
 ) -> Result<BasicValueEnum<'ctx>> {
-    let body = unary_body(op)?;
-    m.call(&op.name(), &[x], op.is_predicate(), &|args| body(args[0]))
+    let of = |x, body: Unary| m.call(&op.name(), &[x], op.is_predicate(), &|args| body(args[0]));
+    let fits = element_name(x.get_type())? == "f32" && lanes(x.get_type()).is_none_or(|n| n <= avx512::LANES);
+    match avx512::body(op).filter(|_| m.avx512 && fits) {
+        Some(body) => m.in_lanes(avx512::LANES, x, &|x| of(x, body)),
+        None => of(x, unary_body(op)?),
+    }
 }
 
 /// `x - floor(x / y) * y`: the remainder with the sign of the divisor.
@@ -193,6 +200,35 @@ fn lanes(t: BasicTypeEnum<'_>) -> Option<u32> {
 }
 
 impl<'ctx> MathEmitter<'_, 'ctx> {
+    /// `f` of `x` filled up to `to` lanes, for functions that exist at one width.
+    fn in_lanes(
+        &self,
+        to: u32,
+        x: BasicValueEnum<'ctx>,
+        f: &dyn Fn(BasicValueEnum<'ctx>) -> Result<BasicValueEnum<'ctx>>,
+    ) -> Result<BasicValueEnum<'ctx>> {
+        let b = self.builder;
+        let zero = self.context.i32_type().const_zero();
+        let wrong = |e: inkwell::builder::BuilderError| Error::bug("E722", e.to_string());
+        let resized = |v: VectorValue<'ctx>, to: u32| {
+            let last = u64::from(v.get_type().get_size() - 1);
+            let order = (0..u64::from(to)).map(|lane| self.context.i32_type().const_int(lane.min(last), false));
+            b.build_shuffle_vector(v, v, VectorType::const_vector(&order.collect::<Vec<_>>()), "").map_err(wrong)
+        };
+        match x {
+            BasicValueEnum::VectorValue(v) if v.get_type().get_size() == to => f(x),
+            BasicValueEnum::VectorValue(v) => {
+                let y = f(resized(v, to)?.into())?.into_vector_value();
+                Ok(resized(y, v.get_type().get_size())?.into())
+            }
+            _ => {
+                let empty = x.get_type().into_float_type().vec_type(to).get_undef();
+                let y = f(b.build_insert_element(empty, x, zero, "").map_err(wrong)?.into())?.into_vector_value();
+                b.build_extract_element(y, zero, "").map_err(wrong)
+            }
+        }
+    }
+
     /// Calls `sirius.<name>.<type>`, and defines it first if the module lacks it.
     fn call(
         &self,

@@ -68,7 +68,7 @@ pub fn emit<'ctx>(
     let function = declare(context, module, name, signature);
     let builder = context.create_builder();
     builder.position_at_end(context.append_basic_block(function, "entry"));
-    let operators = Operators { ir: Ir::new(context, &builder), module, numeric: Numeric::Contract };
+    let operators = Operators { ir: Ir::new(context, &builder), module, numeric: Numeric::Contract, avx512: false };
     let mut writer = Writer {
         operators,
         nest,

@@ -57,7 +57,7 @@ fn chains(program: &Program, nest: &TileNest) -> i64 {
     match nest.statements.iter().map(|s| program.statement(*s).value.functions()).sum() {
         0 | 1 => 2,
         2 | 3 => 4,
-        _ => 8,
+        _ => 6,
     }
 }
 
