@@ -22,6 +22,8 @@ type Emit<'b> = &'b dyn for<'a, 'c> Fn(&MathEmitter<'a, 'c>, BasicValueEnum<'c>)
 type EmitPair<'b> =
     &'b dyn for<'a, 'c> Fn(&MathEmitter<'a, 'c>, BasicValueEnum<'c>, BasicValueEnum<'c>) -> Result<BasicValueEnum<'c>>;
 
+type Reference<'b> = &'b dyn Fn(f64) -> f64;
+
 /// The two float types, for the tests' generic parts.
 trait Float: Copy + Default + PartialEq + std::fmt::Debug {
     const BITS: u32;
@@ -203,7 +205,7 @@ fn exponentials_of_avx512() {
     let dense = (0..400_000).map(|i| i as f32 * 4.5e-4 - 90.0);
     let xs: Vec<f32> = sweep(600_000).into_iter().chain(specials()).chain(dense).collect();
     let sigmoid = |x: f64| flush(1.0 / (1.0 + (-x).exp()));
-    let functions: [(UnaryOp, f64, &dyn Fn(f64) -> f64); 2] =
+    let functions: [(UnaryOp, f64, Reference); 2] =
         [(UnaryOp::Exp, 1.1, &|x| flush(x.exp())), (UnaryOp::Sigmoid, 2.5, &sigmoid)];
     for (op, limit, want) in functions {
         let ys = of(op, 16, &xs);
