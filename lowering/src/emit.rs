@@ -85,8 +85,9 @@ fn emit_part<'ctx>(
     prevent_inlining(context, function);
     let (main, entry) = (context.create_builder(), context.create_builder());
     let frame = Frame::new(context, module, [&main, &entry], nest, function);
-    let dots = Dots::of(&target.machine);
-    let operators = Operators { numeric: target.machine.numeric, dots, ..frame.operators };
+    let (machine, dots) = (&target.machine, Dots::of(&target.machine));
+    let avx512 = machine.vector_bytes == 64;
+    let operators = Operators { numeric: machine.numeric, dots, avx512, ..frame.operators };
     let frame = Frame { operators, observer, ..frame };
     nest.body.iter().try_for_each(|root| x86::emit_root(&frame, target.machine.vector_bytes, root))?;
     frame.finish();
@@ -180,6 +181,7 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
                 module,
                 numeric: Numeric::default(),
                 dots: Dots::default(),
+                avx512: false,
             },
             nest,
             observer: None,

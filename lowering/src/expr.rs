@@ -16,6 +16,8 @@ pub struct Operators<'a, 'ctx> {
     pub module: &'a Module<'ctx>,
     pub numeric: Numeric,
     pub dots: Dots,
+    /// May code use AVX-512?
+    pub avx512: bool,
 }
 
 impl<'ctx> Operators<'_, 'ctx> {
@@ -140,7 +142,8 @@ impl<'ctx> Operators<'_, 'ctx> {
     }
 
     fn math(&self) -> MathEmitter<'_, 'ctx> {
-        MathEmitter { context: self.ir.context, module: self.module, builder: self.ir.builder }
+        let Operators { ir, module, avx512, .. } = *self;
+        MathEmitter { context: ir.context, module, builder: ir.builder, avx512 }
     }
 
     fn integer_sign(&self, t: DType, x: Value<'ctx>) -> Value<'ctx> {

@@ -250,6 +250,11 @@ impl Expr {
         }
     }
 
+    /// How many of its operations are functions (see `is_function`).
+    pub fn functions(&self) -> usize {
+        usize::from(self.is_function()) + self.children().into_iter().map(Expr::functions).sum::<usize>()
+    }
+
     /// Rebuilds the expression bottom up: operands first, then `f` on the result.
     pub fn rewrite(self, f: &mut dyn FnMut(Expr) -> Expr) -> Expr {
         let node = match self {

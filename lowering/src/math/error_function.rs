@@ -1,17 +1,20 @@
 //! The error function.
 
-use super::exponential::exp_f64;
+use super::exponential::{exp_f64, one_less_exp_of_minus};
 use super::kit::V;
-use std::f64::consts::{FRAC_2_SQRT_PI, LN_2, LOG2_E};
+use std::f64::consts::FRAC_2_SQRT_PI;
 
-/// `erf(x) / x` in `x^2`, for `|x| < 1`, error `2^-29`.
-const NEAR: [f64; 7] =
-    [FRAC_2_SQRT_PI, -0.37612626, 0.11283585, -0.026853813, 0.0051883277, -0.00080101937, 7.8538615e-5];
-/// `-ln(erfc(t))` for `0.95 < t < 3.95`; error of `erf` `2^-29`.
-const FAR: [f64; 7] = [0.00025646496, 1.127426, 0.6376002, 0.103566766, -0.022051934, 0.0029995248, -0.00019150249];
-
-/// `e^r` for `|r| < ln 2 / 2`, error `2^-23.6`.
-const EXP: [f64; 6] = [1.0000001, 0.9999997, 0.49998885, 0.16667582, 0.04191637, 0.008297519];
+/// `-ln(1 - erf(t)) / t` for `0 < t < 3.95`; error of `erf` `2^-24.8`.
+const EXPONENT: [f64; 8] = [
+    1.128379207052403,
+    0.6366164966981143,
+    0.10281441103355637,
+    -0.01932171702348192,
+    0.000205717421019584,
+    0.0012517456586318295,
+    -0.0003810003040561388,
+    4.070788041615974e-05,
+];
 
 /// `erf(x) / x` in `x^2`, for `|x| < 1`, error `2^-68`.
 const WIDE_NEAR: [f64; 14] = [
@@ -64,22 +67,11 @@ pub(super) fn erf_f64<'k, 'c>(x: V<'k, 'c>) -> V<'k, 'c> {
     a.ge(1.0).select(far, near)
 }
 
-/// `x N(x^2)` below 1, `1 - exp(-F(|x|))` above (the form of W. J. Cody, Rational Chebyshev Approximations
-/// for the Error Function, 1969, with polynomials and with the exponent fitted as a whole).
+/// `1 - exp(-F(|x|))` everywhere, which loses nothing near 0 with `F(t) = c t + t^2 G(t)` and with `e^r - 1` for the
+/// exponential; 1 from 3.95 on. (W. J. Cody, Rational Chebyshev Approximations for the Error Function, 1969, has this form
+/// for large arguments, with rational functions.)
 pub(super) fn erf_f32<'k, 'c>(x: V<'k, 'c>) -> V<'k, 'c> {
-    let a = x.abs();
-    let near = x * (x * x).poly(&NEAR);
-    let t = a.at_most(3.95);
-    let far = (x.lit(1.0) - exp_negative(-t.poly(&FAR))).with_sign_of(x);
-    // Last and in this order, so that NaN takes the side that keeps it.
-    a.ge(1.0).select(far, near)
-}
-
-/// `e^x` for `-20 < x < 0` with an error of `2^-24`, absolute: all that `1 - e^x` can show.
-fn exp_negative<'k, 'c>(x: V<'k, 'c>) -> V<'k, 'c> {
-    let rounded = x.fma(LOG2_E, 12_582_912.0);
-    let n = rounded - 12_582_912.0;
-    let r = n.fma(-LN_2, x);
-    let p = r.poly(&EXP);
-    (p.bits() + (rounded.bits() << 23)).as_float()
+    let t = x.abs().at_most(3.95);
+    let exponent = t.fma(EXPONENT[0], (t * t) * t.poly(&EXPONENT[1..]));
+    one_less_exp_of_minus(exponent).with_sign_of(x)
 }

@@ -8,14 +8,17 @@ use super::kit::V;
 use std::f64::consts::{LN_2, LOG2_E};
 
 /// `ln 2` split for `f32`: the first part has 9 significant bits.
-const LN2_HIGH: f64 = 0.693359375;
-const LN2_LOW: f64 = LN_2 - LN2_HIGH;
+pub(super) const LN2_HIGH: f64 = 0.693359375;
+pub(super) const LN2_LOW: f64 = LN_2 - LN2_HIGH;
 
 /// `1.5 * 2^23`: adding it to an `f32` below `2^22` rounds that to an integer, held in the low bits.
 const ROUND: f64 = 12_582_912.0;
 
 /// The exponent field of `1.0f32`.
 const ONE: i64 = 0x3f80_0000;
+
+/// `e^x` is below `2^-126` before this.
+pub(super) const FLUSHED: f64 = -87.336_540_22;
 
 /// `(e^r - 1 - r) / r^2`, for `e^r` (error `2^-28` of `e^r`).
 const EXP_Q: [f64; 5] = [0.49999994, 0.1666652, 0.0416684, 0.00836885, 0.0013814326];
@@ -44,6 +47,20 @@ fn exp_reduced<'k, 'c>(r: V<'k, 'c>) -> V<'k, 'c> {
 /// `e^r - 1` for a reduced argument.
 fn expm1_reduced<'k, 'c>(r: V<'k, 'c>) -> V<'k, 'c> {
     (r * r).fma(r.poly(&EXPM1_Q), r)
+}
+
+/// The same to `2^-26` of `r`: enough where `e^r - 1` is one of several roundings.
+const SHORT_Q: [f64; 5] = [0.49999998, 0.16666543, 0.0416672, 0.008366580, 0.001388251];
+
+/// `1 - e^-y` for `0 <= y < 20`, to about a unit in the last place.
+pub(super) fn one_less_exp_of_minus<'k, 'c>(y: V<'k, 'c>) -> V<'k, 'c> {
+    let rounded = y.fma(-LOG2_E, ROUND);
+    let n = rounded - ROUND;
+    // One product with ln 2: what it loses grows with `n` and is scaled by `2^n`.
+    let r = n.fma(-LN_2, -y);
+    let scale = power_of_two(rounded.bits());
+    let e = (r * r).fma(r.poly(&SHORT_Q), r);
+    e.fma(-scale, e.lit(1.0) - scale)
 }
 
 /// `ln 2` split for `f64`: the first part has 32 significant bits, so that its product with an exponent is exact.
@@ -133,7 +150,7 @@ pub(super) fn exp_f32<'k, 'c>(x: V<'k, 'c>) -> V<'k, 'c> {
     let y = (exp_reduced(r).bits() + (n << 23)).as_float();
     // Above, `x + inf` is infinity, and NaN for NaN.
     let y = x.le(88.722_839_355).select(y, x + f64::INFINITY);
-    x.lt(-87.336_540_22).select(x.lit(0.0), y)
+    x.lt(FLUSHED).select(x.lit(0.0), y)
 }
 
 /// `1 / (1 + e^-x)`; 0 where the true value is below `2^-126`.
@@ -141,7 +158,7 @@ pub(super) fn sigmoid_f32<'k, 'c>(x: V<'k, 'c>) -> V<'k, 'c> {
     let minus = -x;
     let (r, n) = reduce(minus.at_most(87.4).at_least(-88.0));
     let y = x.lit(1.0) / exp_reduced(r).fma(power_of_two(n), 1.0);
-    x.lt(-87.336_540_22).select(x.lit(0.0), y)
+    x.lt(FLUSHED).select(x.lit(0.0), y)
 }
 
 /// `e / (e + 2)` with `e = e^(2|x|) - 1`, which loses nothing near 0; 1 from 9.02 on.

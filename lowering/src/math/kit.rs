@@ -162,12 +162,12 @@ impl<'a, 'ctx> Kit<'a, 'ctx> {
 }
 
 impl<'k, 'ctx> V<'k, 'ctx> {
-    fn with(self, value: BasicValueEnum<'ctx>) -> V<'k, 'ctx> {
+    pub fn with(self, value: BasicValueEnum<'ctx>) -> V<'k, 'ctx> {
         V { kit: self.kit, value }
     }
 
     /// Records the failure; `self` stands in so that the formula can go on.
-    fn failed(self, message: &str) -> V<'k, 'ctx> {
+    pub fn failed(self, message: &str) -> V<'k, 'ctx> {
         self.kit.record(message);
         self
     }

@@ -22,6 +22,8 @@ type Emit<'b> = &'b dyn for<'a, 'c> Fn(&MathEmitter<'a, 'c>, BasicValueEnum<'c>)
 type EmitPair<'b> =
     &'b dyn for<'a, 'c> Fn(&MathEmitter<'a, 'c>, BasicValueEnum<'c>, BasicValueEnum<'c>) -> Result<BasicValueEnum<'c>>;
 
+type Reference<'b> = &'b dyn Fn(f64) -> f64;
+
 /// The two float types, for the tests' generic parts.
 trait Float: Copy + Default + PartialEq + std::fmt::Debug {
     const BITS: u32;
@@ -131,7 +133,7 @@ fn write_map<'c, T: Float>(context: &'c Context, module: &Module<'c>, emit: Emit
     let t: BasicTypeEnum = if lanes == 0 { scalar.into() } else { scalar.vec_type(lanes).into() };
     let x = builder.build_load(t, f.get_nth_param(0).unwrap().into_pointer_value(), "x").unwrap();
     x.as_instruction_value().unwrap().set_alignment(4).unwrap();
-    let y = emit(&MathEmitter { context, module, builder: &builder }, x).unwrap();
+    let y = emit(&MathEmitter { context, module, builder: &builder, avx512: false }, x).unwrap();
     let store = builder.build_store(f.get_nth_param(1).unwrap().into_pointer_value(), y).unwrap();
     store.set_alignment(4).unwrap();
     builder.build_return(None).unwrap();
@@ -191,6 +193,32 @@ fn activations() {
     check::<f64>(UnaryOp::Sigmoid, 3.5, |x| 1.0 / (1.0 + (-x).exp()));
     check::<f32>(UnaryOp::Erf, 2.5, |x| unsafe { erf(x) });
     check::<f64>(UnaryOp::Erf, 3.5, |x| unsafe { erf(x) });
+}
+
+/// The forms for AVX-512: the same bounds, whatever the width.
+#[test]
+fn exponentials_of_avx512() {
+    if !std::is_x86_feature_detected!("avx512dq") {
+        return;
+    }
+    let of = |op, lanes, xs: &[f32]| map(&|m, x| emit_unary(&MathEmitter { avx512: true, ..*m }, op, x), lanes, xs);
+    let dense = (0..400_000).map(|i| i as f32 * 4.5e-4 - 90.0);
+    let xs: Vec<f32> = sweep(600_000).into_iter().chain(specials()).chain(dense).collect();
+    let sigmoid = |x: f64| flush(1.0 / (1.0 + (-x).exp()));
+    let functions: [(UnaryOp, f64, Reference); 2] =
+        [(UnaryOp::Exp, 1.1, &|x| flush(x.exp())), (UnaryOp::Sigmoid, 2.5, &sigmoid)];
+    for (op, limit, want) in functions {
+        let ys = of(op, 16, &xs);
+        let errors = xs.iter().zip(&ys).map(|(&x, &y)| (y.ulp(want(x.wide())), x));
+        let (error, at) = errors.fold((0.0, 0.0), |a, b| if b.0 > a.0 { b } else { a });
+        println!("{:8} avx512 {error:.2} at {at:?}", op.name());
+        assert!(error <= limit, "{} of {at:?}: {error} ULP", op.name());
+        for lanes in [0, 1, 3, 8] {
+            let narrow = of(op, lanes, &xs[590_000..]);
+            let same = narrow.iter().zip(&ys[590_000..]).all(|(a, b)| a.to_bits() == b.to_bits());
+            assert!(same, "{} with {lanes} lanes", op.name());
+        }
+    }
 }
 
 #[test]

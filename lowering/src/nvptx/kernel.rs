@@ -70,7 +70,7 @@ pub fn emit<'ctx>(
     let builder = context.create_builder();
     builder.position_at_end(context.append_basic_block(function, "entry"));
     let (ir, dots) = (Ir::new(context, &builder), Dots::default());
-    let operators = Operators { ir, module, numeric: Numeric::Contract, dots };
+    let operators = Operators { ir, module, numeric: Numeric::Contract, dots, avx512: false };
     let mut writer = Writer {
         operators,
         nest,

@@ -30,7 +30,13 @@ pub fn shape(program: &Program, nest: &TileNest, lane: usize, row: Option<usize>
     let extents = &program.statement(statement).extents;
     let columns = extents[dims[lane]].as_constant();
     if nest.reductions.is_empty() {
-        return Shape { rows: 1, lanes: lanes_for(columns, vector, 2) };
+        let typical = program.params.hint(&extents[dims[lane]]);
+        let vectors = match columns {
+            Some(_) => chains(program, nest),
+            // A last tile of unknown length runs whole, most of its lanes masked.
+            None => chains(program, nest).min(typical / vector).clamp(2, 4),
+        };
+        return Shape { rows: 1, lanes: lanes_for(columns, vector, vectors) };
     }
     let rows = row.map_or(Rows::Known(1), |r| Rows::of(program, &extents[dims[r]]));
     let loads = Loads::of(program, statement, dims[lane], row.map(|r| dims[r]));
@@ -51,6 +57,17 @@ fn adds_products(program: &Program, id: StatementId, machine: &Machine) -> bool 
     let statement = program.statement(id);
     let is_dot = matches!(statement.value, Expr::Binary(op, ..) if op.dot_parts().is_some());
     !program.array(statement.target.array).dtype.is_integer() || (is_dot && machine.byte_dots)
+}
+
+/// Vectors of a nest without a reduction. The operations of a function wait for one another; a processor starts the next
+/// iteration meanwhile, but an iteration of several functions is longer than it can look ahead, so the chains that fill
+/// the gaps have to stand side by side.
+fn chains(program: &Program, nest: &TileNest) -> i64 {
+    match nest.statements.iter().map(|s| program.statement(*s).value.functions()).sum() {
+        0 | 1 => 2,
+        2 | 3 => 4,
+        _ => 6,
+    }
 }
 
 /// The extent of the row loop.
