@@ -11,6 +11,7 @@ pub mod group;
 pub mod layout;
 pub mod map_gpu;
 pub mod obligations;
+pub mod outermost;
 pub mod owner;
 pub mod pack;
 pub mod pair;
