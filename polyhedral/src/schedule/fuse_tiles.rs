@@ -280,6 +280,11 @@ pub fn put_outermost(program: &mut Program, axis: &Axis, size: i64, late: i64) {
     if size > 1 || late > 0 {
         transform::strip_mine_late(program, &axis.path, size, late);
     }
+    to_top(program, axis);
+}
+
+/// The loop becomes the outermost of its nest, as it is.
+pub fn to_top(program: &mut Program, axis: &Axis) {
     let order: Vec<usize> = [axis.depth].into_iter().chain(0..axis.depth).collect();
     let top = &axis.path[..axis.path.len() - axis.depth];
     transform::permute_chain(&mut program.schedule, top, &order);
