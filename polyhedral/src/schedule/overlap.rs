@@ -21,7 +21,7 @@ use crate::aff::Aff;
 use crate::error::Result;
 use crate::expr::{Access, Expr};
 use crate::pass::{Pass, PassContext};
-use crate::program::{Array, ArrayId, Program, Role, StatementId};
+use crate::program::{ArrayId, Program, Role, StatementId};
 use crate::transform::{self, Blocks, Path, children};
 use indexmap::IndexMap;
 use std::collections::{BTreeSet, HashSet};
@@ -291,13 +291,12 @@ fn apply(program: &mut Program, parent: &[usize], plan: &Plan) {
     }
 }
 
-/// Replaces an array by one with a part for every block, where `block` has the block's number at every statement.
+/// Gives an array a part for every block, where `block` has the block's number at every statement.
 fn give_parts(program: &mut Program, part: &Part, block: &IndexMap<StatementId, Aff>, count: &Aff) {
-    let Array { name, dtype, mut extents, .. } = program.array(part.array).clone();
-    extents[part.dim] = Aff::constant(part.high - part.low + 1);
-    extents.insert(0, count.clone());
-    let name = transform::unused_name(program, &format!("{name}_parts"));
-    let array = program.add_array(Array::new(name, dtype, extents, Role::Temp));
+    let array = program.array_mut(part.array);
+    array.extents[part.dim] = Aff::constant(part.high - part.low + 1);
+    array.extents.insert(0, count.clone());
+    array.fold.insert(0, None);
     let params = program.params.clone();
     for (id, k) in block {
         let moved = |access: Access| {
@@ -306,7 +305,7 @@ fn give_parts(program: &mut Program, part: &Part, block: &IndexMap<StatementId, 
                 *row = row.clone() - k.clone() * part.pace - Aff::constant(part.low);
             }
             index.insert(0, Expr::Index(k.clone()));
-            Access { array, index }
+            Access { array: part.array, index }
         };
         let statement = program.statement_mut(*id);
         statement.map_exprs(&mut |e| {

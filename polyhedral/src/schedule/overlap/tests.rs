@@ -1,6 +1,8 @@
 //! Programs in overlapping blocks are legal, give the same numbers on any team, and wrong blocks are caught.
 
 use super::*;
+use crate::certificate::check::{OPERATIONS, Verdict, check};
+use crate::certificate::record::Recorder;
 use crate::driver::{DriverOptions, run_passes};
 use crate::legality;
 use crate::machine::Machine;
@@ -104,7 +106,7 @@ fn two_windows_are_one_loop_without_barriers() {
             assert_eq!(crate::schedule::barriers::count(&program.schedule), 0, "{case}");
             legality::check(&program).unwrap().unwrap_or_else(|v| panic!("{case}: {v}"));
             let plane = |name: &str| program.arrays().find(|(_, a)| a.name == name).unwrap().1.fold[0];
-            assert_eq!([plane("a_parts"), plane("b_parts")], [Some(threads as i64); 2], "{case}");
+            assert_eq!([plane("a"), plane("b")], [Some(threads as i64); 2], "{case}");
             assert_eq!(outputs(&program, 1, 253).unwrap(), wanted, "{case}");
         }
     }
@@ -173,7 +175,31 @@ fn what_others_read_stays() {
         }
         let mut program = parse_program(&text, &ConstantPool::default()).unwrap();
         run(&mut program, &[NAME], 2);
-        let renamed = program.arrays().any(|(_, array)| array.name == "a_parts");
-        assert!(!renamed, "{role}");
+        let a = program.arrays().find(|(_, array)| array.name == "a").unwrap().1;
+        assert_eq!(a.extents.len(), 2, "{role}");
     }
+}
+
+/// A certificate of the plan, with `less` rows less in the middle, and of what comes behind it.
+fn certified(less: i64) -> Verdict {
+    let mut program = two_windows([2, 1]);
+    let mut recorder = Recorder::new(&program);
+    let mut plan = planned(&program, 128, 2).unwrap();
+    plan.spans[1].last -= less;
+    apply(&mut program, &[], &plan);
+    recorder.after(NAME, &program);
+    for pass in BEHIND {
+        run(&mut program, &[pass], 2);
+        recorder.after(pass, &program);
+    }
+    check(&recorder.finish("test").unwrap(), OPERATIONS).unwrap()
+}
+
+/// The checker of certificates goes from the blocks back to the rows.
+#[test]
+fn certificates_hold_and_a_row_less_does_not() {
+    let verdict = certified(0);
+    assert!(verdict.holds(), "{:?} {:?}", verdict.findings, verdict.undecided);
+    let verdict = certified(1);
+    assert!(!verdict.findings.is_empty(), "{:?}", verdict.undecided);
 }
