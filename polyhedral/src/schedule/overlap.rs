@@ -11,6 +11,7 @@
 //! touches a known range of them: what an instance reads is then written in its own block. Wanted when barriers, and bytes
 //! that come closer, cost more than what is computed twice (see `overlap_cost`), which is at most
 //! [`MOST`] times what is needed, and by more than `fuse-tiles` could save by joining the nests in pairs.
+//! Not in the standard pipeline: one of six models was slower with it (docs/counting.md).
 //! Source: overlapped tiling, Krishnamoorthy et al. (PLDI 2007); post-tiling fusion, Zhao and Di (MICRO 2020).
 
 use super::axis::blocks;
