@@ -78,7 +78,8 @@ pub const PIPELINE: &[&dyn Pass] = &[
 /// Passes that run by name only.
 pub const BY_NAME: &[&dyn Pass] = &[
     // Between tile and fuse-tiles. It saves traffic behind the second-level cache, but no time (docs/counting.md).
-    &Slide, // Between tile and fuse-tiles.
+    &Slide,
+    // Between tile and fuse-tiles, for a team. It saves barriers, but basic_pitch was slower with it (docs/counting.md).
     &Overlap,
 ];
 
