@@ -45,7 +45,7 @@ impl Pass for FuseTiles {
     fn run(&self, program: &mut Program, context: &mut PassContext) -> Result<()> {
         if !context.machine.gpu {
             let apart = in_registers(program);
-            let mut exact = Exact::new();
+            let mut exact = Exact::default();
             loop {
                 fuse_list(program, &[], &apart, context);
                 if !exact.fuse(program, &apart, context) {

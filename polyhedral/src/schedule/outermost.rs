@@ -164,11 +164,13 @@ pub struct Exact {
     illegal: HashSet<[Vec<StatementId>; 2]>,
 }
 
-impl Exact {
-    pub fn new() -> Exact {
+impl Default for Exact {
+    fn default() -> Exact {
         Exact { checks: CHECKS, illegal: HashSet::new() }
     }
+}
 
+impl Exact {
     /// Merges the first pair for which nothing speaks against it, in any list; has there been one?
     pub fn fuse(&mut self, program: &mut Program, apart: &HashSet<ArrayId>, cx: &mut PassContext) -> bool {
         for list in lists(program) {
