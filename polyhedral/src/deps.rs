@@ -48,12 +48,45 @@ pub struct Dependence {
 
 /// All dependences of the program, by array, writers and readers in statement order.
 pub fn dependences(program: &Program, ctx: &Ctx) -> Result<Vec<Dependence>> {
-    Finder::new(program, ctx, None)?.run()
+    Finder::new(program, ctx, Scope::All)?.run()
 }
 
 /// The dependences whose source or sink is in `touched`.
 pub fn dependences_touching(program: &Program, ctx: &Ctx, touched: &HashSet<StatementId>) -> Result<Vec<Dependence>> {
-    Finder::new(program, ctx, Some(touched))?.run()
+    Finder::new(program, ctx, Scope::Touching(touched))?.run()
+}
+
+/// The dependences whose source and sink are both in `within`.
+pub fn dependences_within(program: &Program, ctx: &Ctx, within: &HashSet<StatementId>) -> Result<Vec<Dependence>> {
+    Finder::new(program, ctx, Scope::Within(within))?.run()
+}
+
+/// Which dependences are wanted.
+#[derive(Clone, Copy)]
+enum Scope<'a> {
+    All,
+    /// Source or sink is one of these.
+    Touching(&'a HashSet<StatementId>),
+    /// Source and sink are among these.
+    Within(&'a HashSet<StatementId>),
+}
+
+impl Scope<'_> {
+    /// May the statement be a source or a sink?
+    fn has(self, id: StatementId) -> bool {
+        match self {
+            Scope::All | Scope::Touching(_) => true,
+            Scope::Within(ids) => ids.contains(&id),
+        }
+    }
+
+    fn wants(self, source: StatementId, sink: StatementId) -> bool {
+        match self {
+            Scope::All => true,
+            Scope::Touching(ids) => ids.contains(&source) || ids.contains(&sink),
+            Scope::Within(ids) => ids.contains(&source) && ids.contains(&sink),
+        }
+    }
 }
 
 /// Everything that happens to one array.
@@ -66,16 +99,16 @@ struct Traffic {
 struct Finder<'a> {
     program: &'a Program,
     ctx: &'a Ctx,
-    touched: Option<&'a HashSet<StatementId>>,
+    scope: Scope<'a>,
     traffic: BTreeMap<ArrayId, Traffic>,
     found: Vec<Dependence>,
 }
 
 impl<'a> Finder<'a> {
-    fn new(program: &'a Program, ctx: &'a Ctx, touched: Option<&'a HashSet<StatementId>>) -> Result<Finder<'a>> {
-        let mut finder = Finder { program, ctx, touched, traffic: BTreeMap::new(), found: Vec::new() };
+    fn new(program: &'a Program, ctx: &'a Ctx, scope: Scope<'a>) -> Result<Finder<'a>> {
+        let mut finder = Finder { program, ctx, scope, traffic: BTreeMap::new(), found: Vec::new() };
         let relevant = finder.relevant_arrays();
-        for (id, statement) in program.statements() {
+        for (id, statement) in program.statements().filter(|(id, _)| scope.has(*id)) {
             finder.collect(id, statement, &relevant).map_err(|e| e.at(&statement.origin))?;
         }
         Ok(finder)
@@ -83,8 +116,9 @@ impl<'a> Finder<'a> {
 
     /// Arrays that carry dependences: written by a statement, and used by a touched one where that matters.
     fn relevant_arrays(&self) -> HashSet<ArrayId> {
-        let written: HashSet<ArrayId> = self.program.statements().map(|(_, s)| s.target.array).collect();
-        let Some(touched) = self.touched else { return written };
+        let statements = self.program.statements().filter(|(id, _)| self.scope.has(*id));
+        let written: HashSet<ArrayId> = statements.map(|(_, s)| s.target.array).collect();
+        let Scope::Touching(touched) = self.scope else { return written };
         let mut out = HashSet::new();
         for (_, statement) in self.program.statements().filter(|(id, _)| touched.contains(id)) {
             out.insert(statement.target.array);
@@ -129,7 +163,7 @@ impl<'a> Finder<'a> {
         array: ArrayId,
         kind: DependenceKind,
     ) -> Result<()> {
-        if self.touched.is_some_and(|t| !t.contains(&source) && !t.contains(&sink)) {
+        if !self.scope.wants(source, sink) {
             return Ok(());
         }
         let _budget = self.ctx.budget(crate::legality::OPERATIONS);

@@ -12,7 +12,9 @@
 //! Storage is a second question, answered by `storage.rs`.
 
 use crate::aff::Aff;
-use crate::deps::{Dependence, DependenceKind, check_parameters, dependences, dependences_touching};
+use crate::deps::{
+    Dependence, DependenceKind, check_parameters, dependences, dependences_touching, dependences_within,
+};
 use crate::error::{Error, Result};
 use crate::isl::text::Names;
 use crate::isl::{Ctx, Map};
@@ -202,6 +204,13 @@ impl LegalityCache {
         check_parameters(program)?;
         let ctx = Ctx::new()?;
         let dependences = dependences(program, &ctx)?;
+        Ok(LegalityCache { ctx, dependences, forbidden: RefCell::default() })
+    }
+
+    /// The dependences among some statements only: enough to check changes that reorder no others.
+    pub fn within(program: &Program, statements: &HashSet<StatementId>) -> Result<LegalityCache> {
+        let ctx = Ctx::new()?;
+        let dependences = dependences_within(program, &ctx, statements)?;
         Ok(LegalityCache { ctx, dependences, forbidden: RefCell::default() })
     }
 

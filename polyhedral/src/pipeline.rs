@@ -19,6 +19,7 @@ use crate::schedule::fuse::Fuse;
 use crate::schedule::fuse_tiles::FuseTiles;
 use crate::schedule::layout::Layout;
 use crate::schedule::map_gpu::MapGpu;
+use crate::schedule::overlap::Overlap;
 use crate::schedule::plan_memory::PlanMemory;
 use crate::schedule::scalar_replace::ScalarReplace;
 use crate::schedule::slide::Slide;
@@ -86,6 +87,8 @@ pub const PIPELINE: &[&dyn Pass] = &[
 pub const BY_NAME: &[&dyn Pass] = &[
     // Between tile and fuse-tiles. It saves traffic behind the second-level cache, but no time (docs/counting.md).
     &Slide,
+    // Between tile and fuse-tiles, for a team. It saves barriers, but basic_pitch was slower with it (docs/counting.md).
+    &Overlap,
 ];
 
 /// The passes of an optimization level: 0 only what is required, 1 to 3 everything.

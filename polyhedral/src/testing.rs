@@ -216,3 +216,35 @@ fn integer(expr: &Expr, value: &dyn Fn(&Aff) -> i64) -> Option<i64> {
         _ => return None,
     })
 }
+
+/// `rows` rows, a padded copy of them, and windows of `taps` rows at every `step`-th, in `images` images.
+pub fn windows(images: &str, rows: i64, pad: i64, taps: i64, step: i64) -> Program {
+    let padded = rows + 2 * pad;
+    let out = (padded - taps) / step + 1;
+    let inside = format!("and(i - {pad} >= 0, i - {pad} < {rows})");
+    let text = format!(
+        "\
+program windows
+param images = input(0, 0) in 1.. hint 1
+array x: f32[{images}, {rows}, 256] input 0
+array a: f32[{images}, {rows}, 256] temp
+array p: f32[{images}, {padded}, 256] temp
+array b: f32[{images}, {out}, 256] temp
+array y: f32[{images}, {out}, 256] output 0
+inputs x
+outputs y
+S0 [n: {images}, i: {rows}, j: 256]: a[n, i, j] = max(x[n, i, j], 0.0f32)
+S1 [n: {images}, i: {padded}, j: 256]: p[n, i, j] = select({inside}, a[n, i - {pad}, 255 - j], 0.0f32)
+S2 [n: {images}, i: {out}, j: 256]: b[n, i, j] = 0.0f32
+S3 [n: {images}, i: {out}, j: 64, k: {taps}]: b[n, i, j] += p[n, {step}*i + k, j]
+S4 [n: {images}, i: {out}, j: 256]: y[n, i, j] = b[n, i, j] * b[n, i, 255 - j]
+schedule {{
+  for [S0: n] {{ for [S0: i] {{ for [S0: j] {{ S0 }} }} }}
+  for [S1: n] {{ for [S1: i] {{ for [S1: j] {{ S1 }} }} }}
+  for [S2: n, S3: n] {{ for [S2: i, S3: i] {{ for [S2: j, S3: j] {{ S2 for [S3: k] {{ S3 }} }} }} }}
+  for [S4: n] {{ for [S4: i] {{ for [S4: j] {{ S4 }} }} }}
+}}
+"
+    );
+    crate::text::parse_program(&text, &crate::text::ConstantPool::default()).unwrap()
+}

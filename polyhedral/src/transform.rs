@@ -90,9 +90,29 @@ pub fn strip_mine(program: &mut Program, path: &[usize], size: i64) -> bool {
 
 /// The same, with the first block `late` iterations shorter: `old = size * outer + inner - late`, `late >= 0`.
 pub fn strip_mine_late(program: &mut Program, path: &[usize], size: i64, late: i64) -> bool {
+    let count = |extent: &Aff| (extent.clone() + Aff::constant(late + size - 1)).floor_div(size);
+    split_loop(program, path, &|extent| Blocks { size, late, length: size, count: count(extent) })
+}
+
+/// The same in blocks that may overlap: what is in two of them runs twice.
+pub fn strip_mine_overlapping(program: &mut Program, path: &[usize], blocks: &Blocks) -> bool {
+    split_loop(program, path, &|_| blocks.clone())
+}
+
+/// Blocks of a loop: `old = size * outer + inner - late`, for `length` values of `inner`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blocks {
+    pub size: i64,
+    pub late: i64,
+    pub length: i64,
+    pub count: Aff,
+}
+
+fn split_loop(program: &mut Program, path: &[usize], blocks: &dyn Fn(&Aff) -> Blocks) -> bool {
     let Some(dims) = band_at(&program.schedule, path).and_then(plain_dims) else { return false };
     for (id, dim) in &dims {
-        split_dimension(program, *id, *dim, size, late);
+        let own = blocks(&program.statement(*id).extents[*dim]);
+        split_dimension(program, *id, *dim, own);
     }
     let Some((nodes, at)) = siblings(&mut program.schedule, path) else { return false };
     let Node::Band(outer) = &mut nodes[at] else { return false };
@@ -104,8 +124,9 @@ pub fn strip_mine_late(program: &mut Program, path: &[usize], size: i64, late: i
 }
 
 /// Splits dimension `d` of one statement, in its domain, its expressions and its band members.
-fn split_dimension(program: &mut Program, id: StatementId, d: usize, size: i64, late: i64) {
+fn split_dimension(program: &mut Program, id: StatementId, d: usize, blocks: Blocks) {
     let params = program.params.clone();
+    let Blocks { size, late, length, count } = blocks;
     program.history.renamings.push(Renaming::Split { statement: id, dim: d, size, late });
     let statement = program.statement_mut(id);
     let old = |n: usize| match n.cmp(&d) {
@@ -118,16 +139,15 @@ fn split_dimension(program: &mut Program, id: StatementId, d: usize, size: i64, 
     for aff in statement.constraints.iter_mut().chain(statement.extents.iter_mut().skip(d + 1)) {
         *aff = aff.substitute(&old);
     }
-    let padded = extent.clone() + Aff::constant(late);
-    statement.extents[d] = (padded.clone() + Aff::constant(size - 1)).floor_div(size);
-    statement.extents.insert(d + 1, Aff::constant(size));
+    statement.extents[d] = count;
+    statement.extents.insert(d + 1, Aff::constant(length));
     let name = statement.dims[d].clone();
     statement.dims.insert(d + 1, format!("{name}_in"));
-    if padded.as_constant().is_none_or(|e| e % size != 0) {
-        statement.constraints.push(extent - Aff::constant(1) - old(d));
-    }
-    if late > 0 {
-        statement.constraints.push(old(d));
+    for bound in [extent - Aff::constant(1) - old(d), old(d)] {
+        let least = bound.bounds(&|p| param_range(&params, p), &|n| statement.range(n)).0;
+        if least.is_none_or(|least| least < 0) {
+            statement.constraints.push(bound);
+        }
     }
     simplify(statement, &params);
     remap(&mut program.schedule.roots, id, &old);

@@ -65,6 +65,9 @@ pub enum Rewrite {
     Values,
     /// Instances get other names, places, times and storage, several may become one; each computes what it did.
     Instances,
+    /// Instances run more than once. The step from the later stage to the earlier is one of `Instances`, where several
+    /// become one.
+    Repeated,
     /// Sums are regrouped: other statements compute the same in real numbers. There is no rule for this.
     Regrouped,
 }

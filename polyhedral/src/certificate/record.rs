@@ -18,6 +18,8 @@ use std::collections::{BTreeSet, HashMap};
 const CLASSICAL: [&str; 4] = ["cse", "fold", "forward", "predicates"];
 /// Passes that make one instance or statement of several: what is before and after each is a stage.
 const MERGING: [&str; 2] = ["reroll", "hoist"];
+/// Runs instances more than once.
+const REPEATING: &str = "overlap";
 /// Compute the same sums by other statements: in real numbers, or in integers that wrap.
 const REGROUPING: [&str; 2] = ["online", "dot"];
 /// Leaves out statements, as every step may.
@@ -29,6 +31,7 @@ enum Kind {
     Values,
     Instances,
     Merging,
+    Repeating,
     Regrouping,
 }
 
@@ -36,7 +39,11 @@ impl Kind {
     /// Of a pass, after passes of kind `before`.
     fn of(pass: &str, before: Option<Kind>) -> Kind {
         match pass {
-            REMOVING => before.unwrap_or(Kind::Values),
+            REMOVING => match before {
+                Some(Kind::Repeating) => Kind::Instances,
+                before => before.unwrap_or(Kind::Values),
+            },
+            REPEATING => Kind::Repeating,
             pass if REGROUPING.contains(&pass) => Kind::Regrouping,
             pass if CLASSICAL.contains(&pass) => Kind::Values,
             pass if MERGING.contains(&pass) => Kind::Merging,
@@ -48,6 +55,7 @@ impl Kind {
         match self {
             Kind::Values => Rewrite::Values,
             Kind::Instances | Kind::Merging => Rewrite::Instances,
+            Kind::Repeating => Rewrite::Repeated,
             Kind::Regrouping => Rewrite::Regrouped,
         }
     }
@@ -75,7 +83,7 @@ impl Recorder {
         }
         let last = self.stages.last().map(|(kind, _, _)| *kind);
         let kind = Kind::of(pass, last);
-        if last == Some(kind) && !MERGING.contains(&pass) {
+        if last == Some(kind) && !MERGING.contains(&pass) && pass != REPEATING {
             self.stages.pop();
         }
         self.stages.push((kind, pass.into(), program.clone()));

@@ -9,3 +9,6 @@ pub const GRAIN_NS: f64 = 16.0;
 /// Nanoseconds that sharing a loop costs without a barrier: the loop that counts in steps, and cold caches. (What a
 /// barrier costs, `Machine::barrier_ns` says.)
 pub const SHARE_NS: f64 = 50.0;
+
+/// About the frequency of current x86 cores.
+pub const CYCLES_PER_NS: f64 = 3.5;

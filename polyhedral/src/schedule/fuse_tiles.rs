@@ -9,12 +9,14 @@
 //! Legal when, in both nests, the element that flows decides the block (see `axis`): then no dependence leaves it.
 //! Parallel loops may be strip-mined and moved outermost. Wanted when the bytes that flow come closer (see `cost::reuse`) by
 //! more than it costs to read again, in every block, what does not depend on the block (weights). *Siblings*, between which
-//! nothing flows, are fused by the same rule where both read the same elements in the same block.
+//! nothing flows, are fused by the same rule where both read the same elements in the same block. Where the elements do not
+//! decide it, exact dependences are asked whether the outermost loops may be shared as they are (see `outermost`).
 //! Source: post-tiling fusion, Zhao and Di (MICRO 2020); cost by reuse distance, Mattson et al. (1970).
 
 use super::axis::Axis;
 use super::blocks::{Choice, Pair};
 use super::group::{self, reads, writes};
+use super::outermost::Exact;
 use super::uses::Uses;
 use crate::error::{Origin, Result};
 use crate::pass::{Pass, PassContext};
@@ -26,7 +28,7 @@ use std::collections::HashSet;
 
 pub struct FuseTiles;
 
-const NAME: &str = "fuse-tiles";
+pub const NAME: &str = "fuse-tiles";
 
 /// Nests further apart are not looked at: every candidate costs a scan.
 pub const REACH: usize = 24;
@@ -43,7 +45,13 @@ impl Pass for FuseTiles {
     fn run(&self, program: &mut Program, context: &mut PassContext) -> Result<()> {
         if !context.machine.gpu {
             let apart = in_registers(program);
-            fuse_list(program, &[], &apart, context);
+            let mut exact = Exact::default();
+            loop {
+                fuse_list(program, &[], &apart, context);
+                if !exact.fuse(program, &apart, context) {
+                    break;
+                }
+            }
             lists(program).iter().for_each(|list| say_missed(program, list, &apart, context));
         }
         Ok(())
@@ -191,6 +199,13 @@ pub struct Meeting {
     pub up: Option<bool>,
 }
 
+impl Meeting {
+    /// Must there be a reason why the two are not one? Of neighbours, and of nodes between which something flows.
+    pub fn is_obligation(&self, second: usize) -> bool {
+        self.first + 1 == second || !self.flows.is_empty()
+    }
+}
+
 /// Node `second` with each of those before it, the closest first.
 pub fn meetings(nodes: &[Touched], second: usize) -> Vec<Meeting> {
     let own = &nodes[second];
@@ -225,7 +240,7 @@ pub fn origin(program: &Program, node: &Node) -> Origin {
 }
 
 /// The nodes whose statements are below, as a reader would list them.
-fn origins(program: &Program, node: &Node) -> String {
+pub fn origins(program: &Program, node: &Node) -> String {
     let mut names: Vec<String> = node.statements().iter().map(|s| program.statement(*s).origin.to_string()).collect();
     names.dedup();
     names.join(", ")
@@ -265,6 +280,11 @@ pub fn put_outermost(program: &mut Program, axis: &Axis, size: i64, late: i64) {
     if size > 1 || late > 0 {
         transform::strip_mine_late(program, &axis.path, size, late);
     }
+    to_top(program, axis);
+}
+
+/// The loop becomes the outermost of its nest, as it is.
+pub fn to_top(program: &mut Program, axis: &Axis) {
     let order: Vec<usize> = [axis.depth].into_iter().chain(0..axis.depth).collect();
     let top = &axis.path[..axis.path.len() - axis.depth];
     transform::permute_chain(&mut program.schedule, top, &order);

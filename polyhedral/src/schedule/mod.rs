@@ -3,6 +3,7 @@
 pub mod axis;
 pub mod barriers;
 pub mod blocks;
+pub mod chain;
 pub mod contract;
 pub mod distribute;
 pub mod fuse;
@@ -11,6 +12,9 @@ pub mod group;
 pub mod layout;
 pub mod map_gpu;
 pub mod obligations;
+pub mod outermost;
+pub mod overlap;
+pub mod overlap_cost;
 pub mod owner;
 pub mod pack;
 pub mod pair;

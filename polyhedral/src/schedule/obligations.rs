@@ -11,14 +11,14 @@
 use super::blocks::{Choice, Declined, Pair};
 use super::fuse_tiles::{Meeting, Touched, fusable, in_registers, lists, meetings};
 use super::group;
+use super::outermost::{self, Limit, merged};
 use crate::cost::Cycles;
 use crate::error::Result;
 use crate::legality::{LegalityCache, Violation};
 use crate::machine::Machine;
 use crate::program::{ArrayId, Program, StatementId};
-use crate::schedule_tree::{Mark, Node};
-use crate::script::merge;
-use crate::transform::{self, Path, children};
+use crate::schedule_tree::Node;
+use crate::transform::{Path, children};
 use std::collections::HashSet;
 
 /// Two groups and why they are not one.
@@ -53,41 +53,6 @@ pub enum Reason {
     },
 }
 
-/// What no loop of the target can do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Limit {
-    /// The outermost loops run over different ranges, of which neither is a multiple of the other in known blocks.
-    Ranges,
-    /// No number of blocks suits both loops and divides among the workers, who would wait for one another.
-    Workers,
-    /// The outermost loop of one runs in lockstep: it is rows or lanes of a register tile.
-    Registers,
-    /// The loop steps along an array without a size, of which a buffer holds only the planes alive.
-    Buffers,
-}
-
-impl Limit {
-    pub fn name(self) -> &'static str {
-        match self {
-            Limit::Ranges => "ranges",
-            Limit::Workers => "workers",
-            Limit::Registers => "registers",
-            Limit::Buffers => "buffers",
-        }
-    }
-}
-
-impl std::fmt::Display for Limit {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Limit::Ranges => "their loops run over different ranges, which no blocks divide",
-            Limit::Workers => "no number of blocks suits both loops and divides among the workers",
-            Limit::Registers => "the outermost loop of one is part of a register tile",
-            Limit::Buffers => "the loop of one steps along an array of which a buffer holds only the planes alive",
-        })
-    }
-}
-
 /// The obligations of a program as `fuse-tiles` leaves it, list by list.
 ///
 /// # Errors
@@ -100,7 +65,7 @@ pub fn obligations(program: &Program, machine: &Machine) -> Result<Vec<Obligatio
             children(&program.schedule, &list).iter().map(|node| Touched::of(program, node)).collect();
         for second in 1..nodes.len() {
             for meeting in meetings(&nodes, second) {
-                if meeting.first + 1 == second || !meeting.flows.is_empty() {
+                if meeting.is_obligation(second) {
                     out.push(judge.obligation(&list, meeting, second)?);
                 }
             }
@@ -133,30 +98,6 @@ pub fn between(
         return meeting.map(|m| Judge::new(program, machine)?.obligation(&list, m, second)).transpose();
     }
     Ok(None)
-}
-
-/// The program with two nodes of a list as one; the second moves up to the first. They share their outermost loop, and
-/// the one inside where both have one iteration only, and so on. `None` where one of them is no loop.
-pub fn merged(program: &Program, list: &[usize], first: usize, second: usize) -> Option<Program> {
-    let depth = depth(program, [first, second].map(|n| [list, &[n]].concat()).each_ref());
-    let mut merged = program.clone();
-    let (nodes, at) = transform::siblings(&mut merged.schedule, &[list, &[first]].concat())?;
-    let consumer = nodes.remove(second);
-    merge(&mut nodes[at], consumer, depth)?;
-    Some(merged)
-}
-
-/// How many loops two nodes share when the innermost of these is the first with more than one iteration.
-fn depth(program: &Program, tops: [&Path; 2]) -> usize {
-    let chains = tops.map(|top| transform::chain(&program.schedule, top));
-    let once = |path: &Path| {
-        let band = transform::band_at(&program.schedule, path);
-        let extent = |(s, value): (&StatementId, &_)| group::extent_of(program, *s, value);
-        band.is_some_and(|b| b.members.iter().all(|m| extent(m).is_some_and(|e| e.is_constant(1))))
-    };
-    let both = chains[0].iter().zip(&chains[1]);
-    let trivial = both.clone().take_while(|(a, b)| once(a) && once(b)).count();
-    (trivial + 1).min(both.count()).max(1)
 }
 
 struct Judge<'p> {
@@ -199,19 +140,10 @@ impl<'p> Judge<'p> {
         if let Some(violation) = self.violation(list, at)? {
             return Ok(Reason::Illegal(violation));
         }
-        let depth = depth(self.program, pair.tops.each_ref());
-        let inner = pair.tops.each_ref().map(|top| [top.as_slice(), &vec![0; depth - 1]].concat());
-        let bands = || inner.iter().filter_map(|path| transform::band_at(&self.program.schedule, path));
-        if bands().any(|band| band.mark != Mark::Seq) {
-            return Ok(Reason::NotExecutable(Limit::Registers));
-        }
-        if bands().any(|band| group::steps_along_unlimited(self.program, band)) {
-            return Ok(Reason::NotExecutable(Limit::Buffers));
-        }
-        Ok(match pair.outermost(&inner, self.machine) {
-            None => Reason::NotExecutable(Limit::Ranges),
-            Some(Choice { count, cycles, .. }) if cycles.gain() > 0.0 => Reason::Mergeable { count, cycles },
-            Some(Choice { count, cycles, .. }) => Reason::Slower { count, cycles },
+        Ok(match outermost::choice(pair, self.machine) {
+            Err(limit) => Reason::NotExecutable(limit),
+            Ok(Choice { count, cycles, .. }) if cycles.gain() > 0.0 => Reason::Mergeable { count, cycles },
+            Ok(Choice { count, cycles, .. }) => Reason::Slower { count, cycles },
         })
     }
 
@@ -220,7 +152,7 @@ impl<'p> Judge<'p> {
         let Some(merged) = merged(self.program, list, first, second) else { return Ok(None) };
         let nodes = children(&self.program.schedule, list);
         let moved: HashSet<StatementId> = [first, second].iter().flat_map(|n| nodes[*n].statements()).collect();
-        Ok(self.legality.check(&merged, Some(&moved))?.err())
+        outermost::violation(&self.legality, &merged, &moved)
     }
 }
 

@@ -13,26 +13,18 @@
 //! behind the second-level cache, but no time on what was measured (docs/counting.md).
 //! Source: fused layers, Alwani et al. (MICRO 2016); sliding windows, Ragan-Kelley et al. (PLDI 2013).
 
-use super::axis::{Axis, axes};
-use super::fuse_tiles::{self, REACH};
-use super::group::{self, reads, writes};
+use super::chain::{self, Chain};
+use super::fuse_tiles;
 use super::slide_cost::{Model, Price};
-use super::window::Window;
-use crate::aff::gcd;
 use crate::error::Result;
 use crate::pass::{Pass, PassContext};
 use crate::program::{ArrayId, Program};
-use crate::schedule_tree::Node;
-use crate::script::merge;
-use crate::transform::{Path, children, siblings};
+use crate::transform::{Path, children};
 use std::collections::HashSet;
 
 pub struct Slide;
 
 const NAME: &str = "slide";
-
-/// Longer chains are not looked at: their weights alone fill the cache.
-const LONGEST: usize = 8;
 
 impl Pass for Slide {
     fn name(&self) -> &'static str {
@@ -53,34 +45,6 @@ impl Pass for Slide {
         }
         Ok(())
     }
-}
-
-/// A nest of a chain.
-#[derive(Clone)]
-pub struct Member {
-    /// Place in the list.
-    pub node: usize,
-    pub axis: Axis,
-    /// Iterations per iteration of the first member, as a fraction.
-    share: (i64, i64),
-    /// Iterations that the first block is shorter.
-    pub late: i64,
-}
-
-/// What flows from one member to another.
-#[derive(Clone)]
-pub struct Link {
-    pub from: usize,
-    pub to: usize,
-    pub flows: Vec<ArrayId>,
-    pub window: Window,
-}
-
-/// Nests that may run block by block.
-#[derive(Clone, Default)]
-pub struct Chain {
-    pub members: Vec<Member>,
-    pub links: Vec<Link>,
 }
 
 /// A chain, its block sizes and their price.
@@ -111,12 +75,10 @@ fn slide_list(program: &mut Program, parent: &Path, apart: &HashSet<ArrayId>, cx
 }
 
 fn said(program: &Program, parent: &[usize], plan: &Plan) -> String {
-    let nodes = children(&program.schedule, parent);
-    let others = plan.chain.members[1..].iter().map(|m| fuse_tiles::origin(program, &nodes[m.node]).to_string());
     format!(
         "{} blocks of rows with {}: {:.0} KB flow inside, about {:.0} cycles saved",
         plan.price.count,
-        others.collect::<Vec<_>>().join(", "),
+        plan.chain.others(program, parent),
         plan.price.flow / 1024.0,
         plan.gain
     )
@@ -126,38 +88,22 @@ fn said(program: &Program, parent: &[usize], plan: &Plan) -> String {
 
 /// The best chain that starts at node `at`.
 fn best(model: &Model, at: usize) -> Option<Plan> {
-    let mut best: Option<Plan> = None;
-    for axis in axes(model.program, &[model.parent, &[at]].concat()) {
-        let first = Member { node: at, axis, share: (1, 1), late: 0 };
-        let mut chain = Chain { members: vec![first], links: vec![] };
-        for node in at + 1..children(&model.program.schedule, model.parent).len().min(at + REACH) {
-            if chain.members.len() == LONGEST {
-                break;
-            }
-            let Some(longer) = chain.with(model, node) else { continue };
-            chain = longer;
-            if chain.links.iter().all(|l| l.window.is_block()) {
-                continue;
-            }
-            if let Some(plan) = plan(model, &chain)
-                && best.as_ref().is_none_or(|b| plan.gain > b.gain)
-            {
-                best = Some(plan);
-            }
-        }
-    }
-    best
+    let plans = chain::starting_at(model, at).into_iter().filter_map(|chain| plan(model, &chain));
+    plans.fold(None, |best: Option<Plan>, plan| match best {
+        Some(best) if best.gain >= plan.gain => Some(best),
+        _ => Some(plan),
+    })
 }
 
 /// The best blocks for a chain, if they gain anything.
 fn plan(model: &Model, chain: &Chain) -> Option<Plan> {
     let mut chain = chain.clone();
     chain.delay();
-    let common = chain.members.iter().fold(1, |n, m| n / gcd(n, m.share.1) * m.share.1);
+    let common = chain.common();
     let longest = model.iterations(&chain.members[0]);
     let mut best: Option<(Vec<i64>, Price)> = None;
     for size in (0..40).map(|n| common << n).take_while(|size| *size < longest) {
-        let factors: Vec<i64> = chain.members.iter().map(|m| size / m.share.1 * m.share.0).collect();
+        let Some(factors) = chain.paces(size) else { continue };
         let price = model.price(&chain, &factors);
         if best.as_ref().is_none_or(|(_, b)| price.cycles.gain() > b.cycles.gain()) {
             best = Some((factors, price));
@@ -169,56 +115,6 @@ fn plan(model: &Model, chain: &Chain) -> Option<Plan> {
 }
 
 impl Chain {
-    /// The chain with one more node of the list, when that reads from members and may stand behind them.
-    fn with(&self, model: &Model, node: usize) -> Option<Chain> {
-        let program = model.program;
-        let nodes = children(&program.schedule, model.parent);
-        let (own_reads, own_writes) = (reads(program, &nodes[node]), writes(program, &nodes[node]));
-        let from = self.members[0].node;
-        let is_member = |n: &usize| self.members.iter().any(|m| m.node == *n);
-        for (n, other) in nodes.iter().enumerate().take(node).skip(from) {
-            let (other_reads, other_writes) = (reads(program, other), writes(program, other));
-            let clash = !own_writes.is_disjoint(&other_reads) || !own_writes.is_disjoint(&other_writes);
-            if clash || (!is_member(&n) && !own_reads.is_disjoint(&other_writes)) {
-                return None;
-            }
-        }
-        let flows = |m: &Member| {
-            let made = writes(program, &nodes[m.node]);
-            let mut flows: Vec<ArrayId> = own_reads.iter().copied().filter(|a| made.contains(a)).collect();
-            flows.sort();
-            flows
-        };
-        let flows: Vec<Vec<ArrayId>> = self.members.iter().map(flows).collect();
-        let counts = |s| group::value_params(program, s);
-        if nodes[node].statements().into_iter().flat_map(counts).any(|a| flows.iter().flatten().any(|f| *f == a)) {
-            return None;
-        }
-        let top = [model.parent, &[node]].concat();
-        axes(program, &top).into_iter().find_map(|axis| self.joined(program, node, &axis, &flows))
-    }
-
-    /// The chain with one loop more, when everything that flows to it does so in windows at one pace.
-    fn joined(&self, program: &Program, node: usize, axis: &Axis, flows: &[Vec<ArrayId>]) -> Option<Chain> {
-        let mut links = Vec::new();
-        let mut share = None;
-        for (from, flows) in flows.iter().enumerate().filter(|(_, f)| !f.is_empty()) {
-            let window = Window::between(program, &self.members[from].axis, axis, flows)?;
-            let (p, q) = self.members[from].share;
-            let (p, q) = (p.checked_mul(window.made)?, q.checked_mul(window.step)?);
-            let own = (p / gcd(p, q), q / gcd(p, q));
-            if share.is_some_and(|s| s != own) {
-                return None;
-            }
-            share = Some(own);
-            links.push(Link { from, to: self.members.len(), flows: flows.clone(), window });
-        }
-        let mut chain = self.clone();
-        chain.members.push(Member { node, axis: axis.clone(), share: share?, late: 0 });
-        chain.links.extend(links);
-        Some(chain)
-    }
-
     /// How late every member is: as early as what it needs allows, then as late as its readers allow.
     fn delay(&mut self) {
         for link in &self.links {
@@ -240,13 +136,7 @@ fn apply(program: &mut Program, parent: &[usize], plan: &Plan) {
     for (member, factor) in plan.chain.members.iter().zip(&plan.factors) {
         fuse_tiles::put_outermost(program, &member.axis, *factor, member.late);
     }
-    let first = [parent, &[plan.chain.members[0].node]].concat();
-    let Some((nodes, first)) = siblings(&mut program.schedule, &first) else { return };
-    let others: Vec<Node> = plan.chain.members[1..].iter().rev().map(|m| nodes.remove(m.node)).collect();
-    for node in others.into_iter().rev() {
-        // `axes` has found the loop.
-        let _ = merge(&mut nodes[first], node, 1);
-    }
+    plan.chain.join(program, parent);
 }
 
 #[cfg(test)]
@@ -255,6 +145,8 @@ mod tests {
     use crate::driver::{DriverOptions, run_passes};
     use crate::legality::{self, Violation};
     use crate::machine::Machine;
+    use crate::schedule::window::Window;
+    use crate::testing::windows;
     use crate::text::{ConstantPool, parse_program};
     use crate::{RemarkKind, astgen, nest_interp};
 
@@ -264,38 +156,6 @@ mod tests {
         let (vector_bytes, vector_registers) = (32, 16);
         let base = crate::testing::machine();
         Machine { vector_bytes, vector_registers, l1_bytes, l2_bytes, l3_bytes, threads, ..base }
-    }
-
-    /// `rows` rows, a padded copy of them, and windows of `taps` rows at every `step`-th, in `images` images.
-    fn windows(images: &str, rows: i64, pad: i64, taps: i64, step: i64) -> Program {
-        let padded = rows + 2 * pad;
-        let out = (padded - taps) / step + 1;
-        let inside = format!("and(i - {pad} >= 0, i - {pad} < {rows})");
-        let text = format!(
-            "\
-program windows
-param images = input(0, 0) in 1.. hint 1
-array x: f32[{images}, {rows}, 256] input 0
-array a: f32[{images}, {rows}, 256] temp
-array p: f32[{images}, {padded}, 256] temp
-array b: f32[{images}, {out}, 256] temp
-array y: f32[{images}, {out}, 256] output 0
-inputs x
-outputs y
-S0 [n: {images}, i: {rows}, j: 256]: a[n, i, j] = max(x[n, i, j], 0.0f32)
-S1 [n: {images}, i: {padded}, j: 256]: p[n, i, j] = select({inside}, a[n, i - {pad}, 255 - j], 0.0f32)
-S2 [n: {images}, i: {out}, j: 256]: b[n, i, j] = 0.0f32
-S3 [n: {images}, i: {out}, j: 64, k: {taps}]: b[n, i, j] += p[n, {step}*i + k, j]
-S4 [n: {images}, i: {out}, j: 256]: y[n, i, j] = b[n, i, j] * b[n, i, 255 - j]
-schedule {{
-  for [S0: n] {{ for [S0: i] {{ for [S0: j] {{ S0 }} }} }}
-  for [S1: n] {{ for [S1: i] {{ for [S1: j] {{ S1 }} }} }}
-  for [S2: n, S3: n] {{ for [S2: i, S3: i] {{ for [S2: j, S3: j] {{ S2 for [S3: k] {{ S3 }} }} }} }}
-  for [S4: n] {{ for [S4: i] {{ for [S4: j] {{ S4 }} }} }}
-}}
-"
-        );
-        parse_program(&text, &ConstantPool::default()).unwrap()
     }
 
     fn run(program: &mut Program, passes: &[&str], threads: usize) -> Vec<crate::Remark> {

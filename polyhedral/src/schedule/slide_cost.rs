@@ -5,8 +5,8 @@
 //! later again, and so is what does not depend on the block (weights). Cycles at the parameters' typical values.
 
 use super::blocks::Pair;
+use super::chain::{Chain, Member};
 use super::fuse_tiles::{Meeting, REACH, Touched, fusable, meetings};
-use super::slide::{Chain, Member};
 use crate::cost::Cycles;
 use crate::cost::overhead::LOOP_CYCLES;
 use crate::cost::reuse::{Footprint, cycles_per_byte, footprint_of_node, total};
@@ -25,10 +25,10 @@ pub struct Model<'p> {
 }
 
 /// A member's footprints: of the whole nest, of one block and of one iteration.
-struct Sizes {
-    whole: Footprint,
-    block: Footprint,
-    step: Footprint,
+pub struct Sizes {
+    pub whole: Footprint,
+    pub block: Footprint,
+    pub step: Footprint,
 }
 
 /// What a chain costs with blocks of some size.
@@ -80,7 +80,7 @@ impl Model<'_> {
     }
 
     /// The cycles for `bytes` that every iteration of the member needs, in `count` blocks of `factor` iterations.
-    fn again(&self, member: &Member, own: &Sizes, bytes: f64, [count, factor]: [i64; 2], together: f64) -> Cycles {
+    pub fn again(&self, member: &Member, own: &Sizes, bytes: f64, [count, factor]: [i64; 2], together: f64) -> Cycles {
         let per_block = cycles_per_byte(together, self.machine);
         let once = cycles_per_byte(total(&own.whole), self.machine);
         if !self.is_outermost(member) {
@@ -110,13 +110,13 @@ impl Model<'_> {
     }
 
     /// Bytes that the nodes from one to another of the list touch.
-    fn between(&self, first: usize, last: usize) -> f64 {
+    pub fn between(&self, first: usize, last: usize) -> f64 {
         let whole: Vec<Footprint> =
             (first..=last).map(|n| self.footprint(&[self.parent, &[n]].concat(), None)).collect();
         union(whole.iter())
     }
 
-    fn sizes(&self, member: &Member, factor: i64) -> Sizes {
+    pub fn sizes(&self, member: &Member, factor: i64) -> Sizes {
         let top: Path = [self.parent, &[member.node]].concat();
         let of = |span| self.footprint(&top, span);
         Sizes { whole: of(None), block: of(Some((member, factor))), step: of(Some((member, 1))) }
@@ -158,7 +158,7 @@ impl Model<'_> {
 }
 
 /// Bytes that all touch together.
-fn union<'f>(all: impl Iterator<Item = &'f Footprint>) -> f64 {
+pub fn union<'f>(all: impl Iterator<Item = &'f Footprint>) -> f64 {
     let mut out = Footprint::new();
     for (array, bytes) in all.flatten() {
         let most = out.entry(*array).or_insert(0.0);

@@ -2,7 +2,8 @@
 //!
 //! The first of them stands for all. Each of the others reads the elements that the first reads, and nothing writes
 //! these between the two. What they write they have for themselves: arrays of which every write is of such instances, and
-//! element by element the writes before an access are those before the access of the first. By induction over the order
+//! element by element the writes before an access are, each taken for the first of its kind, those before the access of the
+//! first; no two of a kind write one element. By induction over the order
 //! of the base, each then computes what the first computes, and whoever reads one of their elements may read that of the
 //! first.
 
@@ -94,6 +95,14 @@ fn own_array(c: &Checker, array: &str, merged: &BTreeSet<usize>) -> Result<Optio
     if !plain || c.base.arrays[array].entry.role != ArrayRole::Temp {
         return finding(format!("elements of {array} became one that are not one to each"));
     }
+    for (n, writer) in c.base.statements.iter().enumerate().filter(|(_, s)| s.write.array == array) {
+        let Some(first) = first_of(c, n)? else { continue };
+        let write = &writer.write.may;
+        let twice = first.apply_range(&first.reverse()?)?.intersect(&write.apply_range(&write.reverse()?)?)?;
+        if !twice.subtract(&writer.domain.identity()?)?.is_empty()? {
+            return finding(format!("instances of {} became one that write one element of {array}", writer.entry.id));
+        }
+    }
     Ok(None)
 }
 
@@ -116,7 +125,7 @@ fn same_operands(c: &Checker, statement: usize, arrays: &BTreeSet<String>) -> Re
         let (mine, its) = (mapped(&old.domain.identity()?, &c.base, read)?, mapped(&first, &c.base, read)?);
         if arrays.contains(&read.array) {
             let Some(firsts) = firsts_of(c, &read.array)? else { continue };
-            if !mine.apply_range(&firsts)?.is_equal(&its)? {
+            if !mine.apply_range(&firsts)?.is_equal(&its.apply_range(&firsts)?)? {
                 return finding(format!("{id} reads other elements of {} than the first instance", read.array));
             }
             continue;
@@ -166,7 +175,7 @@ fn same_writes(c: &Checker, array: &str, statement: usize, n: usize) -> Result<O
         let wanted = match &first {
             Some(first) => {
                 let order = lifted(user, touched, &first.apply_range(&order)?)?;
-                mapped(first, &c.base, touched)?.apply_range(&writes)?.intersect(&order)?
+                mapped(first, &c.base, touched)?.apply_range(&writes)?.intersect(&order)?.apply_range(&leads)?
             }
             None => mine.apply_range(&firsts)?.apply_range(&writes)?.intersect(&lifted(user, touched, &order)?)?,
         };

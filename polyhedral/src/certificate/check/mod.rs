@@ -3,6 +3,8 @@
 //! Two stages at a time, the earlier called base and the later last:
 //! `values`: the last computes what the base computes, with values substituted and equal arrays shared.
 //! `instances`: every instance of the base is one of the last program, once, or stands beside others for one (`merged`).
+//! A step that runs instances more than once (`Rewrite::Repeated`) is checked from its end to its beginning: there, several
+//! instances become one.
 //! What regroups sums (`Rewrite::Regrouped`) is undecided: no rule covers it, and the stages behind it are checked alone.
 //! `same`: it computes the same from the same, through copies (`copies`), in arrays laid out anew (`places`), under the
 //! same test (`guards`).
@@ -120,15 +122,17 @@ pub fn check(certificate: &Certificate, operations: u64) -> Result<Verdict> {
     }
     let mut verdict = Verdict::default();
     for (n, step) in certificate.steps.iter().enumerate() {
-        let stages = [&certificate.stages[n], &certificate.stages[n + 1]];
+        let repeated = step.rule == Rewrite::Repeated;
+        let (earlier, later) = (&certificate.stages[n], &certificate.stages[n + 1]);
+        let stages = if repeated { [later, earlier] } else { [earlier, later] };
         let mut checker = Checker::new(certificate, stages, step, operations)?;
         checker.verdict = Verdict { dependences: 0, ..verdict };
         let last = n + 1 == certificate.steps.len();
         let regrouped = step.rule == Rewrite::Regrouped;
-        let list = if last { dependences::List::Compared } else { dependences::List::Ignored };
+        let list = if last && !repeated { dependences::List::Compared } else { dependences::List::Ignored };
         match step.rule {
             Rewrite::Values => values::check(&mut checker)?,
-            Rewrite::Instances => same::check(&mut checker)?,
+            Rewrite::Instances | Rewrite::Repeated => same::check(&mut checker)?,
             Rewrite::Regrouped => {
                 let pass = &certificate.stages[n + 1].stage;
                 checker.verdict.undecided.push(format!("does \"{pass}\" keep the values, where it regroups sums"));
@@ -137,7 +141,9 @@ pub fn check(certificate: &Certificate, operations: u64) -> Result<Verdict> {
         if !regrouped {
             dependences::check(&mut checker, list)?;
         }
-        if last {
+        if last && repeated {
+            checker.verdict.undecided.push("is the storage large enough where instances run more than once".into());
+        } else if last {
             storage::check(&mut checker)?;
         }
         checker.verdict.statements = checker.last.statements.len();
@@ -182,7 +188,7 @@ struct Checker<'c> {
 }
 
 impl<'c> Checker<'c> {
-    /// For two stages of the certificate, the earlier first, and the step between.
+    /// For two stages of the certificate, the earlier first (the later where it repeats), and the step between.
     fn new(
         certificate: &'c Certificate,
         [base, last]: [&'c Listing; 2],
@@ -193,10 +199,19 @@ impl<'c> Checker<'c> {
         let params = Params(&certificate.params);
         let base = Program::read(&ctx, &params, base)?;
         let last = Program::read(&ctx, &params, last)?;
-        let mut origins = Vec::new();
-        for statement in &last.statements {
-            let texts = step.instances.get(statement.entry.id.as_str()).map_or(&[][..], Vec::as_slice);
-            origins.push(texts.iter().map(|t| piece(&ctx, &base, statement, t)).collect::<Result<Vec<Piece>>>()?);
+        let mut origins: Vec<Vec<Piece>> = last.statements.iter().map(|_| Vec::new()).collect();
+        for (id, text) in step.instances.iter().flat_map(|(id, texts)| texts.iter().map(move |text| (id, text))) {
+            let written = Map::read(&ctx, text).map_err(malformed)?;
+            if written.name_in().as_ref() != Some(id) {
+                return Err(malformed(format!("{text} is no map from {id}")));
+            }
+            let relation = match (step.rule, base.index.get(id.as_str())) {
+                (Rewrite::Repeated, Some(n)) => written.intersect_domain(&base.statements[*n].domain)?.reverse()?,
+                _ => written,
+            };
+            // Statements that are gone may be listed.
+            let Some(own) = last.index.get(relation.name_in().unwrap_or_default().as_str()).copied() else { continue };
+            origins[own].push(piece(&base, &last.statements[own], &relation, text)?);
         }
         let mut checker = Checker {
             certificate,
@@ -356,11 +371,9 @@ impl<'c> Checker<'c> {
 }
 
 /// One relation of a step, from a statement of the last program to one of the base.
-fn piece(ctx: &Ctx, base: &Program, statement: &Statement, text: &str) -> Result<Piece> {
-    let (id, relation) = (&statement.entry.id, Map::read(ctx, text).map_err(malformed)?);
+fn piece(base: &Program, statement: &Statement, relation: &Map, text: &str) -> Result<Piece> {
     let to = base.index.get(relation.name_out().unwrap_or_default().as_str());
-    let to = to.filter(|_| relation.name_in().as_deref() == Some(id));
-    let to = *to.ok_or_else(|| malformed(format!("{text} is no map from {id}")))?;
+    let to = *to.ok_or_else(|| malformed(format!("{text} leads to no statement")))?;
     let map = relation.intersect_domain(&statement.domain)?;
     if map.is_single_valued()? {
         return Ok(Piece { base: to, map, all: None });

@@ -1,0 +1,205 @@
+//! Programs in overlapping blocks are legal, give the same numbers on any team, and wrong blocks are caught.
+
+use super::*;
+use crate::certificate::check::{OPERATIONS, Verdict, check};
+use crate::certificate::record::Recorder;
+use crate::driver::{DriverOptions, run_passes};
+use crate::legality;
+use crate::machine::Machine;
+use crate::testing::windows;
+use crate::text::{ConstantPool, parse_program};
+use crate::{RemarkKind, astgen, nest_interp, verify};
+
+/// Caches that a few rows of 256 numbers fill, and barriers that cost as much as some rows.
+fn machine(threads: usize) -> Machine {
+    let (l1_bytes, l2_bytes, l3_bytes) = (4 << 10, 128 << 10, 1 << 20);
+    let (vector_bytes, vector_registers, barrier_ns) = (32, 16, 2_000.0);
+    let base = crate::testing::machine();
+    Machine { vector_bytes, vector_registers, l1_bytes, l2_bytes, l3_bytes, threads, barrier_ns, ..base }
+}
+
+fn run(program: &mut Program, passes: &[&str], threads: usize) -> Vec<crate::Remark> {
+    let passes: Vec<_> = passes.iter().map(|p| crate::pipeline::find(p).unwrap()).collect();
+    let remarks = run_passes(program, &passes, &machine(threads), DriverOptions::default()).unwrap().remarks;
+    verify::verify(program).unwrap();
+    remarks
+}
+
+fn applied(remarks: &[crate::Remark]) -> usize {
+    remarks.iter().filter(|r| r.pass == NAME && r.kind == RemarkKind::Applied).count()
+}
+
+/// The outputs for inputs that differ everywhere, or what is read before it is written.
+fn outputs(program: &Program, images: i64, rows: i64) -> Result<Vec<Vec<u8>>> {
+    let value = |n: i64| ((n * 37 % 101 - 50) as f32).to_le_bytes();
+    let input = (0..images * rows * 256).flat_map(value).collect();
+    nest_interp::run(&astgen::generate(program)?, &[("images", images)], &[input])
+}
+
+const BEHIND: [&str; 5] = ["fuse-tiles", "contract", "plan-memory", "team", "barriers"];
+
+#[test]
+fn windows_of_any_shape_give_the_same_numbers_on_any_team() {
+    let mut chains = 0;
+    // 251, 190 and 187 rows leave a part of a block over.
+    for (images, rows, pad, taps, step) in
+        [("1", 256, 1, 3, 1), ("1", 256, 1, 3, 2), ("images", 251, 1, 3, 2), ("1", 190, 0, 4, 3), ("1", 187, 2, 5, 1)]
+    {
+        for threads in [1, 2, 3] {
+            let mut program = windows(images, rows, pad, taps, step);
+            let images = if images == "1" { 1 } else { 3 };
+            let wanted = outputs(&program, images, rows).unwrap();
+            let case = format!("{rows} rows, pad {pad}, {taps} taps, step {step}, {threads} workers");
+            let remarks = run(&mut program, &[NAME], threads);
+            chains += applied(&remarks);
+            legality::check(&program).unwrap().unwrap_or_else(|v| panic!("{case}: {v}"));
+            assert_eq!(outputs(&program, images, rows).unwrap(), wanted, "{case}");
+            run(&mut program, &BEHIND, threads);
+            legality::check(&program).unwrap().unwrap_or_else(|v| panic!("{case}, shared: {v}"));
+            assert_eq!(outputs(&program, images, rows).unwrap(), wanted, "{case}");
+        }
+    }
+    assert!(chains > 10, "{chains} of 15");
+}
+
+/// `c` reads windows of `b`, which reads windows of `a`.
+fn two_windows(steps: [i64; 2]) -> Program {
+    let b = (253 - 3) / steps[0] + 1;
+    let c = (b - 3) / steps[1] + 1;
+    let text = format!(
+        "\
+program two
+array x: f32[253, 256] input 0
+array a: f32[253, 256] temp
+array b: f32[{b}, 256] temp
+array c: f32[{c}, 256] output 0
+inputs x
+outputs c
+S0 [i: 253, j: 256]: a[i, j] = max(x[i, j], 0.0f32)
+S1 [i: {b}, j: 256]: b[i, j] = 0.0f32
+S2 [i: {b}, j: 256, k: 3]: b[i, j] += a[{s}*i + k, 255 - j]
+S3 [i: {c}, j: 256]: c[i, j] = 0.0f32
+S4 [i: {c}, j: 256, k: 3]: c[i, j] += b[{t}*i + k, 255 - j]
+schedule {{
+  for [S0: i] {{ for [S0: j] {{ S0 }} }}
+  for [S1: i, S2: i] {{ for [S1: j, S2: j] {{ S1 for [S2: k] {{ S2 }} }} }}
+  for [S3: i, S4: i] {{ for [S3: j, S4: j] {{ S3 for [S4: k] {{ S4 }} }} }}
+}}
+",
+        s = steps[0],
+        t = steps[1]
+    );
+    parse_program(&text, &ConstantPool::default()).unwrap()
+}
+
+#[test]
+fn two_windows_are_one_loop_without_barriers() {
+    for steps in [[1, 1], [2, 1], [1, 2], [2, 2]] {
+        for (threads, size) in [(1, 128), (2, 128), (3, 84)] {
+            let mut program = two_windows(steps);
+            let wanted = outputs(&program, 1, 253).unwrap();
+            let plan = planned(&program, size, threads).unwrap();
+            apply(&mut program, &[], &plan);
+            let case = format!("steps {steps:?}, {threads} workers: {:?}", run(&mut program, &BEHIND, threads));
+            assert_eq!(program.schedule.roots.len(), 1, "{case}");
+            assert_eq!(program.schedule.team(), threads as u32, "{case}");
+            assert_eq!(crate::schedule::barriers::count(&program.schedule), 0, "{case}");
+            legality::check(&program).unwrap().unwrap_or_else(|v| panic!("{case}: {v}"));
+            let plane = |name: &str| program.arrays().find(|(_, a)| a.name == name).unwrap().1.fold[0];
+            assert_eq!([plane("a"), plane("b")], [Some(threads as i64); 2], "{case}");
+            assert_eq!(outputs(&program, 1, 253).unwrap(), wanted, "{case}");
+        }
+    }
+}
+
+/// After all passes that come before it, too: register tiles stay whole.
+#[test]
+fn tiled_windows_give_the_same_numbers() {
+    for threads in [1, 2] {
+        let mut program = windows("images", 251, 1, 3, 1);
+        let wanted = outputs(&program, 2, 251).unwrap();
+        let passes = ["tile", NAME, "fuse-tiles", "hoist", "scalar-replace", "contract", "plan-memory", "team"];
+        let remarks = run(&mut program, &passes, threads);
+        assert!(applied(&remarks) > 0, "{remarks:?}");
+        legality::check(&program).unwrap().unwrap();
+        assert_eq!(outputs(&program, 2, 251).unwrap(), wanted);
+    }
+}
+
+/// The plan for all nests in blocks of `size` rows.
+fn planned(program: &Program, size: i64, threads: usize) -> Option<Plan> {
+    let (apart, machine, parent) = (HashSet::new(), machine(threads), Path::new());
+    let model = Model { program, parent: &parent, apart: &apart, machine: &machine };
+    let chains = chain::starting_at(&model, 0);
+    let whole = chains.iter().find(|c| c.members.len() == 3).unwrap();
+    Plan::new(&model, whole, size)
+}
+
+/// No order is broken by it, but the interpreter sees what nobody wrote.
+#[test]
+fn one_row_less_is_caught() {
+    for (first, last) in [(0, 0), (0, 1), (1, 0)] {
+        let mut program = two_windows([1, 1]);
+        let mut plan = planned(&program, 64, 2).unwrap();
+        plan.spans[1].first += first;
+        plan.spans[1].last -= last;
+        apply(&mut program, &[], &plan);
+        let found = outputs(&program, 1, 253);
+        assert_eq!(found.is_ok(), first + last == 0, "{first} {last}");
+    }
+}
+
+#[test]
+fn little_work_is_done_twice() {
+    let plan = planned(&two_windows([1, 1]), 64, 2).unwrap();
+    // 253, 251 and 249 rows for windows of 3, and in three of four blocks 4 rows more of `a` and 2 more of `b`.
+    assert_eq!(plan.spans.iter().map(Span::length).collect::<Vec<_>>(), [68, 66, 64]);
+    assert!(1.0 < plan.factor && plan.factor < 1.04, "{}", plan.factor);
+    assert!(planned(&two_windows([1, 1]), 8, 2).is_none());
+}
+
+/// What is computed twice would be written twice where others see it.
+#[test]
+fn what_others_read_stays() {
+    for (role, reader) in [("output 1", ""), ("temp", "S5 [i: 253]: d[i] = a[252 - i, 7]\n")] {
+        let mut text = crate::text::print_program(&two_windows([1, 1]), &mut ConstantPool::default());
+        text = text.replace("array a: f32[253, 256] temp", &format!("array a: f32[253, 256] {role}"));
+        if reader.is_empty() {
+            text = text.replace("outputs c", "outputs c, a");
+        } else {
+            text =
+                text.replace("inputs x", "array d: f32[253] output 1\ninputs x").replace("outputs c", "outputs c, d");
+            text = text.replace("schedule {", &format!("{reader}schedule {{"));
+            let end = text.rfind('}').unwrap();
+            text.insert_str(end, "  for [S5: i] { S5 }\n");
+        }
+        let mut program = parse_program(&text, &ConstantPool::default()).unwrap();
+        run(&mut program, &[NAME], 2);
+        let a = program.arrays().find(|(_, array)| array.name == "a").unwrap().1;
+        assert_eq!(a.extents.len(), 2, "{role}");
+    }
+}
+
+/// A certificate of the plan, with `less` rows less in the middle, and of what comes behind it.
+fn certified(less: i64) -> Verdict {
+    let mut program = two_windows([2, 1]);
+    let mut recorder = Recorder::new(&program);
+    let mut plan = planned(&program, 128, 2).unwrap();
+    plan.spans[1].last -= less;
+    apply(&mut program, &[], &plan);
+    recorder.after(NAME, &program);
+    for pass in BEHIND {
+        run(&mut program, &[pass], 2);
+        recorder.after(pass, &program);
+    }
+    check(&recorder.finish("test").unwrap(), OPERATIONS).unwrap()
+}
+
+/// The checker of certificates goes from the blocks back to the rows.
+#[test]
+fn certificates_hold_and_a_row_less_does_not() {
+    let verdict = certified(0);
+    assert!(verdict.holds(), "{:?} {:?}", verdict.findings, verdict.undecided);
+    let verdict = certified(1);
+    assert!(!verdict.findings.is_empty(), "{:?}", verdict.undecided);
+}
