@@ -102,8 +102,8 @@ fn scalar_cost(program: &Program, id: StatementId) -> f64 {
 fn vector_cost(program: &Program, id: StatementId, d: usize, lanes: f64) -> f64 {
     let statement = program.statement(id);
     // A register tile loads the operands of a contraction once for several rows or vectors, and what all lanes of a
-    // reduction share once for several vectors.
-    let contraction = group::is_contraction_statement(program, id);
+    // reduction share once for several vectors. Lanes that are summed up have no rows beside them.
+    let contraction = group::is_contraction_statement(program, id) && group::uses(&statement.target, d);
     let reduction = statement.kind != StatementKind::Assign;
     let shared = |a: &Access| contraction || (reduction && !group::uses(a, d));
     let share = |a: &Access| if shared(a) { TILE_SHARE } else { 1.0 };

@@ -7,8 +7,9 @@
 //!
 //! Dimensions that one iterator subscripts belong together: they form a *class* (the channels of one residual
 //! stream, the width of the whole image), and one decision puts a class last in all of its arrays. Classes are
-//! tried one after another; a move stays when the tile nests that it touches get cheaper by what `lane`, which
-//! later chooses their vector loops, thinks of them. Legal: a temporary's order of elements is ours, and no schedule
+//! tried one after another; a move stays when the tile nests that it touches get cheaper by what `cost::vector`, which
+//! later chooses their vector loops, thinks of them. A class alone may gain nothing, for the nests at its borders then mix
+//! two orders; so it is tried with the classes around it too, and with those around them. Legal: a temporary's order of elements is ours, and no schedule
 //! changes. Inputs, outputs and constants keep theirs, and dimensions whose length the program computes stay where
 //! they are. Source: the layout-assignment problem of
 //! Li et al. (2016), here over access relations instead of operators.
@@ -26,6 +27,10 @@ pub struct Layout;
 
 /// A move must save this part of the nests it touches: estimates are not exact.
 const LEAST_GAIN: f64 = 0.005;
+/// How far from a class its neighbours move with it, in nests.
+const RINGS: usize = 4;
+/// Nests beyond which a class has too many neighbours to be tried with: its part of the network is all of it.
+const CROWD: usize = 48;
 /// Later classes may make earlier moves worthwhile.
 const SWEEPS: usize = 2;
 
@@ -42,12 +47,14 @@ impl Pass for Layout {
         if context.machine.gpu {
             return Ok(());
         }
-        let nests = Nests::of(program);
-        let mut orders = free_arrays(program);
-        let classes = classes(program, &orders);
+        let mut search = Search::new(program, context.machine);
         for _ in 0..SWEEPS {
-            for class in &classes {
-                put_last(program, &nests, &mut orders, class, context);
+            let mut changed = false;
+            for class in 0..search.classes.len() {
+                changed |= search.put_last(program, class, context);
+            }
+            if !changed {
+                break;
             }
         }
         Ok(())
@@ -144,47 +151,105 @@ impl Nests {
         Nests { nests, users, statements }
     }
 
-    fn cost(&self, program: &Program, which: &IndexSet<usize>, machine: &Machine) -> f64 {
-        which.iter().map(|n| self.nests[*n].1 * best_lane(program, &self.nests[*n].0, machine).0).sum()
+    /// The nests that use any of the arrays.
+    fn around<'a>(&self, arrays: impl Iterator<Item = &'a ArrayId>) -> IndexSet<usize> {
+        arrays.flat_map(|a| self.users.get(a).into_iter().flatten()).copied().collect()
+    }
+
+    fn cost(&self, program: &Program, nest: usize, machine: &Machine) -> f64 {
+        let (nest, runs) = &self.nests[nest];
+        runs * best_lane(program, nest, machine).0
     }
 }
 
 // ---- moves --------------------------------------------------------------------------------------------
 
-fn put_last(program: &mut Program, nests: &Nests, orders: &mut Orders, class: &Class, context: &mut PassContext) {
-    let moves = moves(orders, class);
-    let touched: IndexSet<usize> =
-        moves.iter().flat_map(|(a, _)| nests.users.get(a).into_iter().flatten()).copied().collect();
-    if touched.is_empty() {
-        return;
-    }
-    let before = nests.cost(program, &touched, context.machine);
-    moves.iter().for_each(|(a, order)| permute(program, nests, *a, order));
-    let after = nests.cost(program, &touched, context.machine);
-    if after > before * (1.0 - LEAST_GAIN) {
-        moves.iter().for_each(|(a, order)| permute(program, nests, *a, &inverse(order)));
-        return;
-    }
-    for (array, order) in &moves {
-        let old = &orders[array];
-        orders[array] = order.iter().map(|n| old[*n]).collect();
-    }
-    let subject = subject(program, nests, moves[0].0);
-    let names: Vec<&str> = moves.iter().take(3).map(|(a, _)| program.array(*a).name.as_str()).collect();
-    let gain = 100.0 * (1.0 - after / before);
-    let text = format!("reordered {} arrays ({}, ..): {gain:.0} % cheaper", moves.len(), names.join(", "));
-    context.applied("layout", &subject, text);
+/// New orders of arrays: new dimension `n` is the old dimension of that number.
+type Moves = IndexMap<ArrayId, Vec<usize>>;
+
+/// What is known while moves are tried.
+struct Search {
+    nests: Nests,
+    /// Of every nest, with the orders as they are.
+    costs: Vec<f64>,
+    orders: Orders,
+    classes: Vec<Class>,
 }
 
-/// The new order of every array of the class none of whose dimensions in it lies last; where there are several, the last of
-/// them moves.
-fn moves(orders: &Orders, class: &Class) -> Vec<(ArrayId, Vec<usize>)> {
-    let mut found: IndexMap<ArrayId, Option<Vec<usize>>> = IndexMap::new();
-    for (array, d) in class {
-        let order = found.entry(*array).or_insert_with(|| Some(vec![]));
-        *order = order.take().and_then(|_| moved(&orders[array], *d));
+impl Search {
+    fn new(program: &Program, machine: &Machine) -> Search {
+        let (nests, orders) = (Nests::of(program), free_arrays(program));
+        let costs = (0..nests.nests.len()).map(|n| nests.cost(program, n, machine)).collect();
+        Search { nests, costs, classes: classes(program, &orders), orders }
     }
-    found.into_iter().filter_map(|(array, order)| Some((array, order?))).collect()
+
+    /// Puts a class last where that is cheaper, alone or with the classes around it.
+    fn put_last(&mut self, program: &mut Program, class: usize, context: &mut PassContext) -> bool {
+        let mut moves = self.moves(&self.classes[class]);
+        for _ in 0..=RINGS {
+            if moves.is_empty() {
+                return false;
+            }
+            if self.try_out(program, &moves, context) {
+                return true;
+            }
+            let wider = self.with_neighbours(&moves);
+            if wider.len() == moves.len() || self.nests.around(wider.keys()).len() > CROWD {
+                return false;
+            }
+            moves = wider;
+        }
+        false
+    }
+
+    /// The new order of every array of the class none of whose dimensions in it lies last; where there are several, the last
+    /// of them moves.
+    fn moves(&self, class: &Class) -> Moves {
+        let mut found: IndexMap<ArrayId, Option<Vec<usize>>> = IndexMap::new();
+        for (array, d) in class {
+            let order = found.entry(*array).or_insert_with(|| Some(vec![]));
+            *order = order.take().and_then(|_| moved(&self.orders[array], *d));
+        }
+        found.into_iter().filter_map(|(array, order)| Some((array, order?))).collect()
+    }
+
+    /// The moves, and those of classes of other arrays that share a nest with them.
+    fn with_neighbours(&self, moves: &Moves) -> Moves {
+        let near = self.nests.around(moves.keys());
+        let is_near = |a: &ArrayId| self.nests.users.get(a).is_some_and(|nests| !nests.is_disjoint(&near));
+        let mut wider = moves.clone();
+        for class in &self.classes {
+            let apart = class.iter().all(|(a, _)| !wider.contains_key(a));
+            if apart && class.iter().any(|(a, _)| is_near(a)) {
+                wider.extend(self.moves(class));
+            }
+        }
+        wider
+    }
+
+    /// Makes the moves if the nests that they touch get cheaper.
+    fn try_out(&mut self, program: &mut Program, moves: &Moves, context: &mut PassContext) -> bool {
+        let touched = self.nests.around(moves.keys());
+        let before: f64 = touched.iter().map(|n| self.costs[*n]).sum();
+        moves.iter().for_each(|(a, order)| permute(program, &self.nests, *a, order));
+        let costs: Vec<f64> = touched.iter().map(|n| self.nests.cost(program, *n, context.machine)).collect();
+        let after: f64 = costs.iter().sum();
+        if touched.is_empty() || after > before * (1.0 - LEAST_GAIN) {
+            moves.iter().for_each(|(a, order)| permute(program, &self.nests, *a, &inverse(order)));
+            return false;
+        }
+        touched.iter().zip(costs).for_each(|(n, cost)| self.costs[*n] = cost);
+        for (array, order) in moves {
+            let old = &self.orders[array];
+            self.orders[array] = order.iter().map(|n| old[*n]).collect();
+        }
+        let arrays: Vec<ArrayId> = moves.keys().copied().collect();
+        let names: Vec<&str> = arrays.iter().take(3).map(|a| program.array(*a).name.as_str()).collect();
+        let gain = 100.0 * (1.0 - after / before);
+        let text = format!("reordered {} arrays ({}, ..): {gain:.0} % cheaper", moves.len(), names.join(", "));
+        context.applied("layout", &subject(program, &self.nests, arrays[0]), text);
+        true
+    }
 }
 
 fn subject(program: &Program, nests: &Nests, array: ArrayId) -> Origin {
