@@ -30,7 +30,7 @@ const LEAST_GAIN: f64 = 0.005;
 /// How far from a class its neighbours move with it, in nests.
 const RINGS: usize = 4;
 /// Nests beyond which a class has too many neighbours to be tried with: its part of the network is all of it.
-const CROWD: usize = 48;
+const CROWD: usize = 96;
 /// Later classes may make earlier moves worthwhile.
 const SWEEPS: usize = 2;
 
