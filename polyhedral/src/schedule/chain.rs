@@ -5,8 +5,9 @@
 
 use super::axis::{Axis, axes};
 use super::fuse_tiles::{self, REACH};
-use super::group::{self, reads, writes};
+use super::group;
 use super::slide_cost::Model;
+use super::touched::Touched;
 use super::window::Window;
 use crate::aff::gcd;
 use crate::program::{ArrayId, Program};
@@ -70,22 +71,16 @@ impl Chain {
     fn with(&self, model: &Model, node: usize) -> Option<Chain> {
         let program = model.program;
         let nodes = children(&program.schedule, model.parent);
-        let (own_reads, own_writes) = (reads(program, &nodes[node]), writes(program, &nodes[node]));
+        let own = Touched::of(program, &nodes[node]);
         let from = self.members[0].node;
         let is_member = |n: &usize| self.members.iter().any(|m| m.node == *n);
         for (n, other) in nodes.iter().enumerate().take(node).skip(from) {
-            let (other_reads, other_writes) = (reads(program, other), writes(program, other));
-            let clash = !own_writes.is_disjoint(&other_reads) || !own_writes.is_disjoint(&other_writes);
-            if clash || (!is_member(&n) && !own_reads.is_disjoint(&other_writes)) {
+            let other = Touched::of(program, other);
+            if own.overwrites(&other) || (!is_member(&n) && own.must_follow(&other)) {
                 return None;
             }
         }
-        let flows = |m: &Member| {
-            let made = writes(program, &nodes[m.node]);
-            let mut flows: Vec<ArrayId> = own_reads.iter().copied().filter(|a| made.contains(a)).collect();
-            flows.sort();
-            flows
-        };
+        let flows = |m: &Member| own.flows_from(&Touched::of(program, &nodes[m.node]));
         let flows: Vec<Vec<ArrayId>> = self.members.iter().map(flows).collect();
         let counts = |s| group::value_params(program, s);
         if nodes[node].statements().into_iter().flat_map(counts).any(|a| flows.iter().flatten().any(|f| *f == a)) {

@@ -15,8 +15,9 @@
 
 use super::axis::Axis;
 use super::blocks::{Choice, Pair};
-use super::group::{self, reads, writes};
+use super::group;
 use super::outermost::Exact;
+use super::touched::Touched;
 use super::uses::Uses;
 use crate::error::{Origin, Result};
 use crate::pass::{Pass, PassContext};
@@ -178,18 +179,6 @@ fn say_missed(program: &Program, parent: &[usize], apart: &HashSet<ArrayId>, cx:
     }
 }
 
-/// The arrays that a node reads and writes.
-pub struct Touched {
-    reads: HashSet<ArrayId>,
-    writes: HashSet<ArrayId>,
-}
-
-impl Touched {
-    pub fn of(program: &Program, node: &Node) -> Touched {
-        Touched { reads: reads(program, node), writes: writes(program, node) }
-    }
-}
-
 /// A node and a later one of the same list.
 pub struct Meeting {
     pub first: usize,
@@ -209,19 +198,18 @@ impl Meeting {
 /// Node `second` with each of those before it, the closest first.
 pub fn meetings(nodes: &[Touched], second: usize) -> Vec<Meeting> {
     let own = &nodes[second];
-    let mut between = Touched { reads: HashSet::new(), writes: HashSet::new() };
+    let mut between = Touched::default();
     let mut out = Vec::new();
     for first in (second.saturating_sub(REACH)..second).rev() {
         let made = &nodes[first];
-        let mut flows: Vec<ArrayId> = own.reads.iter().copied().filter(|a| made.writes.contains(a)).collect();
-        flows.sort();
         let up = own.reads.is_disjoint(&between.writes) && own.writes.is_disjoint(&between.reads);
-        let down = between.reads.is_disjoint(&made.writes)
-            && between.writes.is_disjoint(&made.reads)
-            && between.writes.is_disjoint(&made.writes);
-        out.push(Meeting { first, flows, up: if up { Some(true) } else { down.then_some(false) } });
-        between.reads.extend(&made.reads);
-        between.writes.extend(&made.writes);
+        let down = !between.must_follow(made);
+        out.push(Meeting {
+            first,
+            flows: own.flows_from(made),
+            up: if up { Some(true) } else { down.then_some(false) },
+        });
+        between.add(made);
     }
     out
 }

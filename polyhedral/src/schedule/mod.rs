@@ -27,6 +27,7 @@ pub mod split_dims;
 pub mod team;
 pub mod tile;
 pub mod tile_nest;
+pub mod touched;
 pub mod uses;
 pub mod wavefront;
 pub mod window;

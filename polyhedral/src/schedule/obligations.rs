@@ -9,9 +9,10 @@
 //! Cost: dependences of the program once; for a pair that the cost model does not decide, one check of its two nodes.
 
 use super::blocks::{Choice, Declined, Pair};
-use super::fuse_tiles::{Meeting, Touched, fusable, in_registers, lists, meetings};
+use super::fuse_tiles::{Meeting, fusable, in_registers, lists, meetings};
 use super::group;
 use super::outermost::{self, Limit, merged};
+use super::touched::Touched;
 use crate::cost::Cycles;
 use crate::error::Result;
 use crate::legality::{LegalityCache, Violation};

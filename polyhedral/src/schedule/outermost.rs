@@ -8,7 +8,8 @@
 //! first, and the number of checks is bounded.
 
 use super::blocks::{Choice, Declined, Pair};
-use super::fuse_tiles::{self, Meeting, Touched, fusable, lists, meetings};
+use super::fuse_tiles::{self, Meeting, fusable, lists, meetings};
+use super::touched::Touched;
 use super::{group, owner};
 use crate::aff::Aff;
 use crate::cost::footprint::subscript_range;

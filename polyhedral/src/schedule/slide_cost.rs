@@ -6,7 +6,8 @@
 
 use super::blocks::Pair;
 use super::chain::{Chain, Member};
-use super::fuse_tiles::{Meeting, REACH, Touched, fusable, meetings};
+use super::fuse_tiles::{Meeting, REACH, fusable, meetings};
+use super::touched::Touched;
 use crate::cost::Cycles;
 use crate::cost::overhead::LOOP_CYCLES;
 use crate::cost::reuse::{Footprint, cycles_per_byte, footprint_of_node, total};

@@ -14,7 +14,8 @@
 //! Source: wavefronts, Lamport (1974); for recurrent networks Appleyard et al. (2016), section 3.4.
 
 use super::axis::{Axis, axes};
-use super::group::{self, reads, writes};
+use super::group;
+use super::touched::Touched;
 use super::window::Window;
 use super::{barriers, fuse_tiles, owner, team};
 use crate::aff::{Aff, gcd};
@@ -22,11 +23,10 @@ use crate::cost::wavefront::{Passes, Stage, Work, nanoseconds};
 use crate::error::Result;
 use crate::machine::Machine;
 use crate::pass::{Pass, PassContext};
-use crate::program::{ArrayId, Program, StatementId};
+use crate::program::{Program, StatementId};
 use crate::schedule_tree::{Band, Mark, Node};
 use crate::transform::band_at;
 use indexmap::IndexMap;
-use std::collections::HashSet;
 
 pub struct Wavefront;
 
@@ -95,34 +95,6 @@ struct Pipeline {
     after: Vec<usize>,
 }
 
-/// The arrays of a set of nodes.
-#[derive(Default)]
-struct Touched {
-    reads: HashSet<ArrayId>,
-    writes: HashSet<ArrayId>,
-}
-
-impl Touched {
-    fn of(program: &Program, nodes: &[Node]) -> Touched {
-        let mut all = Touched::default();
-        nodes.iter().for_each(|node| all.add(program, node));
-        all
-    }
-
-    fn add(&mut self, program: &Program, node: &Node) {
-        self.reads.extend(reads(program, node));
-        self.writes.extend(writes(program, node));
-    }
-
-    fn overwrites(&self, earlier: &Touched) -> bool {
-        !self.writes.is_disjoint(&earlier.reads) || !self.writes.is_disjoint(&earlier.writes)
-    }
-
-    fn must_follow(&self, earlier: &Touched) -> bool {
-        self.overwrites(earlier) || !self.reads.is_disjoint(&earlier.writes)
-    }
-}
-
 impl Pipeline {
     /// All that can run along the time loop at root `at`.
     fn from(program: &Program, at: usize) -> Option<Pipeline> {
@@ -130,22 +102,22 @@ impl Pipeline {
         let mut pipeline = Pipeline { members: vec![], before: vec![], after: vec![] };
         let axis = time_loop(program, at)?;
         pipeline.members.push(Member::new(at, axis, 1, vec![], true));
-        let mut inside = Touched::of(program, &roots[at..=at]);
+        let mut inside = Touched::of(program, &roots[at]);
         let mut behind = Touched::default();
         for (node, root) in roots.iter().enumerate().skip(at + 1) {
             if node > pipeline.last() + REACH {
                 break;
             }
-            let own = Touched::of(program, std::slice::from_ref(root));
+            let own = Touched::of(program, root);
             let member = if own.must_follow(&behind) { None } else { pipeline.member(program, node, &own, &inside) };
             match member {
                 Some(member) => {
                     pipeline.members.push(member);
-                    inside.add(program, root);
+                    inside.add(&own);
                 }
                 None if own.must_follow(&inside) || own.must_follow(&behind) => {
                     pipeline.after.push(node);
-                    behind.add(program, root);
+                    behind.add(&own);
                 }
                 None => pipeline.before.push(node),
             }
@@ -183,12 +155,10 @@ impl Pipeline {
     fn along(&self, program: &Program, node: usize, axis: Axis, own: &Touched, recurrent: bool) -> Option<Member> {
         let (mut producers, mut steps) = (Vec::new(), None);
         for (n, producer) in self.members.iter().enumerate() {
-            let made = writes(program, &program.schedule.roots[producer.node]);
-            let mut flows: Vec<ArrayId> = own.reads.intersection(&made).copied().collect();
+            let flows = own.flows_from(&Touched::of(program, &program.schedule.roots[producer.node]));
             if flows.is_empty() {
                 continue;
             }
-            flows.sort();
             let window = Window::between(program, &producer.axis, &axis, &flows)?;
             let pace = producer.steps.checked_mul(window.step)?;
             if window.late_after(0) > 0 || pace % window.made != 0 || steps.is_some_and(|s| s != pace / window.made) {
@@ -361,152 +331,4 @@ fn wave(nodes: Vec<Node>, members: &[Member], blocks: bool, threads: usize) -> N
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::driver::{DriverOptions, run_passes};
-    use crate::legality::{self, Violation};
-    use crate::text::{ConstantPool, parse_program};
-    use crate::{Remark, RemarkKind, astgen, nest_interp};
-
-    /// Barriers that cost next to nothing, for layers that are next to nothing.
-    fn machine(threads: usize) -> Machine {
-        Machine { threads, barrier_ns: 1.0, ..crate::testing::machine() }
-    }
-
-    /// Two recurrent layers over `steps` steps, the second reading `h1` of the first at step `t + ahead`, and their last
-    /// states.
-    fn stack(steps: &str, ahead: i64) -> Program {
-        let text = format!(
-            "\
-program stack
-param steps = input(0, 0) in 1.. hint 60
-array x: f32[{steps}, 64] input 0
-array a: f32[{steps} + 2, 64] temp
-array b: f32[{steps}, 64] temp
-array d: f32[{steps} + 1, 64] temp
-array last: f32[64] output 0
-array y: f32[{steps}, 64] output 1
-inputs x
-outputs last, y
-S0 [j: 64]: a[0, j] = 0.0f32
-S1 [t: {steps}, j: 64]: a[t + 1, j] = 0.5f32 * a[t, 63 - j] + x[t, j]
-S2 [j: 64]: last[j] = a[{steps}, j]
-S3 [j: 64]: d[0, j] = 1.0f32
-S4 [t: {steps}, j: 64]: b[t, j] = a[t + {ahead}, j] * 2.0f32
-S5 [t: {steps}, j: 64]: d[t + 1, j] = 0.25f32 * d[t, 63 - j] + b[t, j]
-S6 [t: {steps}, j: 64]: y[t, j] = d[t + 1, j] + 1.0f32
-schedule {{
-  for [S0: j] {{ S0 }}
-  for [S1: t] {{ for [S1: j] {{ S1 }} }}
-  for [S2: j] {{ S2 }}
-  for [S3: j] {{ S3 }}
-  for [S4: t] {{ for [S4: j] {{ S4 }} }}
-  for [S5: t] {{ for [S5: j] {{ S5 }} }}
-  for [S6: t] {{ for [S6: j] {{ S6 }} }}
-}}
-"
-        );
-        parse_program(&text, &ConstantPool::default()).unwrap()
-    }
-
-    fn run(program: &mut Program, passes: &[&str], threads: usize) -> Vec<Remark> {
-        let passes: Vec<_> = passes.iter().map(|p| crate::pipeline::find(p).unwrap()).collect();
-        run_passes(program, &passes, &machine(threads), DriverOptions::default()).unwrap().remarks
-    }
-
-    fn applied(remarks: &[Remark]) -> usize {
-        remarks.iter().filter(|r| r.pass == NAME && r.kind == RemarkKind::Applied).count()
-    }
-
-    fn outputs(program: &Program, steps: i64) -> Vec<Vec<u8>> {
-        let value = |n: i64| ((n * 37 % 101 - 50) as f32).to_le_bytes();
-        let input = (0..steps * 64).flat_map(value).collect();
-        nest_interp::run(&astgen::generate(program).unwrap(), &[("steps", steps)], &[input]).unwrap()
-    }
-
-    #[test]
-    fn layers_run_side_by_side_and_give_the_same_numbers() {
-        for (extent, steps) in [("60", 60), ("61", 61), ("steps", 60), ("steps", 7), ("steps", 1)] {
-            let mut program = stack(extent, 1);
-            let wanted = outputs(&program, steps);
-            assert_eq!(applied(&run(&mut program, &[NAME], 3)), 1, "{extent}");
-            legality::check(&program).unwrap().unwrap_or_else(|v| panic!("{extent}: {v}"));
-            run(&mut program, &["contract", "plan-memory", "team", "barriers"], 3);
-            legality::check(&program).unwrap().unwrap_or_else(|v| panic!("{extent}, with all workers: {v}"));
-            assert_eq!(outputs(&program, steps), wanted, "{extent} {steps}");
-        }
-    }
-
-    #[test]
-    fn what_is_not_needed_inside_stands_before_or_behind() {
-        let program = stack("60", 1);
-        let pipeline = Pipeline::from(&program, 1).unwrap();
-        let members: Vec<_> = pipeline.members.iter().map(|m| (m.node, m.section, m.late)).collect();
-        assert_eq!(members, [(1, 0, 0), (4, 1, 1), (5, 1, 1), (6, 1, 1)]);
-        assert_eq!((pipeline.before, pipeline.after), (vec![3], vec![2]));
-    }
-
-    #[test]
-    fn a_block_too_early_is_caught() {
-        for (n, early) in [(1, "the projection"), (2, "the recurrence")] {
-            let mut program = stack("60", 1);
-            let mut pipeline = Pipeline::from(&program, 1).unwrap();
-            pipeline.members[n].late -= 1;
-            apply(&mut program, pipeline, Some(10), 2);
-            let verdict = legality::check(&program).unwrap();
-            assert!(matches!(verdict, Err(Violation::Race { .. } | Violation::Order { .. })), "{early}: {verdict:?}");
-        }
-    }
-
-    #[test]
-    fn what_reads_ahead_waits_for_all_steps() {
-        let members = |ahead| Pipeline::from(&stack("60", ahead), 1).unwrap().members.len();
-        assert_eq!([0, 1, 2].map(members), [4, 4, 1]);
-    }
-
-    /// Two directions over the same steps.
-    #[test]
-    fn loops_that_do_not_meet_need_no_blocks() {
-        let text = "\
-program directions
-array x: f32[40, 64] input 0
-array f: f32[41, 64] temp
-array b: f32[41, 64] temp
-array y: f32[40, 64] output 0
-inputs x
-outputs y
-S0 [j: 64]: f[0, j] = 0.0f32
-S1 [j: 64]: b[0, j] = 0.0f32
-S2 [t: 40, j: 64]: f[t + 1, j] = 0.5f32 * f[t, 63 - j] + x[t, j]
-S3 [t: 40, j: 64]: b[t + 1, j] = 0.5f32 * b[t, 63 - j] + x[39 - t, j]
-S4 [t: 40, j: 64]: y[t, j] = f[t + 1, j] + b[40 - t, j]
-schedule {
-  for [S0: j] { S0 }
-  for [S1: j] { S1 }
-  for [S2: t] { for [S2: j] { S2 } }
-  for [S3: t] { for [S3: j] { S3 } }
-  for [S4: t] { for [S4: j] { S4 } }
-}
-";
-        let mut program = parse_program(text, &ConstantPool::default()).unwrap();
-        let wanted = outputs(&program, 40);
-        assert_eq!(applied(&run(&mut program, &[NAME, "contract", "plan-memory", "team", "barriers"], 2)), 1);
-        legality::check(&program).unwrap().unwrap();
-        assert_eq!(program.statement(StatementId(2)).extents.len(), 2, "no blocks");
-        assert_eq!(barriers::count(&program.schedule), 2);
-        assert_eq!(outputs(&program, 40), wanted);
-    }
-
-    #[test]
-    fn one_worker_keeps_its_loops() {
-        let mut program = stack("60", 1);
-        let before = program.clone();
-        assert!(run(&mut program, &[NAME], 1).is_empty());
-        assert_eq!(program, before);
-        // Barriers that cost more than all the work, too.
-        let costly = Machine { threads: 2, barrier_ns: 1e6, ..crate::testing::machine() };
-        let report = run_passes(&mut program, &[&Wavefront], &costly, DriverOptions::default()).unwrap();
-        assert_eq!(program, before);
-        assert!(report.remarks.iter().any(|r| r.reason.contains("2 loops side by side")), "{:?}", report.remarks);
-    }
-}
+mod tests;

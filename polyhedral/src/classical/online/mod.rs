@@ -25,6 +25,7 @@ use crate::machine::Numeric;
 use crate::pass::{Pass, PassContext};
 use crate::program::{ArrayId, Program, Statement, StatementId, StatementKind};
 use crate::schedule::group;
+use crate::schedule::touched::Touched;
 use crate::schedule_tree::Node;
 use find::{Cluster, Place};
 use std::collections::HashSet;
@@ -131,7 +132,7 @@ fn behind(program: &Program, cluster: &Cluster) -> Option<HashSet<StatementId>> 
     let last = roots.iter().rposition(|root| root.statements().iter().any(stays))?;
     let rest: Vec<Vec<StatementId>> =
         roots.iter().map(|r| r.statements().into_iter().filter(|s| !own.contains(s)).collect()).collect();
-    let group = Touched::of(program, own.iter().copied().filter(|id| !cluster.dropped.contains(id)));
+    let group = Touched::of_statements(program, own.iter().copied().filter(|id| !cluster.dropped.contains(id)));
     let updates =
         |a: &ArrayId| program.statements().any(|(_, s)| s.kind == StatementKind::Update && s.target.array == *a);
     if group.reads.iter().any(updates) {
@@ -140,40 +141,14 @@ fn behind(program: &Program, cluster: &Cluster) -> Option<HashSet<StatementId>> 
     let mut late = Touched::default();
     let mut out: HashSet<StatementId> = rest[last + 1..].iter().flatten().copied().collect();
     for nest in &rest[..=last] {
-        let touched = Touched::of(program, nest.iter().copied());
+        let touched = Touched::of_statements(program, nest.iter().copied());
         if touched.writes.iter().any(|a| cluster.later.contains(a)) {
             out.extend(nest);
-            late.reads.extend(touched.reads);
-            late.writes.extend(touched.writes);
-        } else if !late.may_follow(&touched) {
+            late.add(&touched);
+        } else if late.must_follow(&touched) {
             return None;
         }
     }
     let independent = late.writes.is_disjoint(&group.reads);
     independent.then_some(out)
-}
-
-/// Arrays that statements read and write.
-#[derive(Default)]
-struct Touched {
-    reads: HashSet<ArrayId>,
-    writes: HashSet<ArrayId>,
-}
-
-impl Touched {
-    fn of(program: &Program, statements: impl Iterator<Item = StatementId>) -> Touched {
-        let mut out = Touched::default();
-        for id in statements {
-            let leaf = Node::Leaf(id);
-            out.reads.extend(group::reads(program, &leaf));
-            out.writes.extend(group::writes(program, &leaf));
-        }
-        out
-    }
-
-    /// May what touches these run behind what touches `other`, which it ran before?
-    fn may_follow(&self, other: &Touched) -> bool {
-        let apart = |a: &HashSet<ArrayId>, b: &HashSet<ArrayId>| a.is_disjoint(b);
-        apart(&self.writes, &other.reads) && apart(&self.writes, &other.writes) && apart(&self.reads, &other.writes)
-    }
 }
