@@ -175,10 +175,8 @@ impl Pipeline {
 
     /// Sections and lateness: every time loop is a section with what it alone is made ready by.
     fn settle(&mut self) {
-        let mut sections = 0;
-        for member in self.members.iter_mut().filter(|m| m.recurrent) {
-            member.section = sections;
-            sections += 1;
+        for (section, member) in self.members.iter_mut().filter(|m| m.recurrent).enumerate() {
+            member.section = section;
         }
         for n in (0..self.members.len()).rev().filter(|n| !self.members[*n].recurrent).collect::<Vec<_>>() {
             let readers = self.members.iter().filter(|m| m.producers.contains(&n)).map(|m| m.section);
