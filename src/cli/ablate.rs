@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// Passes without which every operator is a kernel of its own, tiled and in registers as well as the others.
-const UNFUSED: [&str; 12] = [
+const UNFUSED: [&str; 13] = [
     "dce",
     "cse",
     "fold",
@@ -30,6 +30,7 @@ const UNFUSED: [&str; 12] = [
     "fuse",
     "fuse-tiles",
     "hoist",
+    "wavefront",
 ];
 
 /// Passes that do nothing for one thread of this processor, and need two to be worth a row. `barriers` has one: barriers
