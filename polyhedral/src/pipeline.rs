@@ -26,6 +26,7 @@ use crate::schedule::slide::Slide;
 use crate::schedule::split_dims::SplitDims;
 use crate::schedule::team::Team;
 use crate::schedule::tile::Tile;
+use crate::schedule::unroll::Unroll;
 use crate::schedule::wavefront::Wavefront;
 
 /// The standard pipeline. Every line that depends on its place says why.
@@ -88,7 +89,8 @@ pub const BY_NAME: &[&dyn Pass] = &[
     // Between tile and fuse-tiles. It saves traffic behind the second-level cache, but no time (docs/counting.md).
     &Slide,
     // Between tile and fuse-tiles, for a team. It saves barriers, but basic_pitch was slower with it (docs/counting.md).
-    &Overlap,
+    &Overlap, // Last. Code grows, and nothing is gained (docs/counting.md).
+    &Unroll,
 ];
 
 /// The passes of an optimization level: 0 only what is required, 1 to 3 everything.

@@ -49,7 +49,7 @@ pub enum Mark {
     /// At most `n` iterations, in lockstep, in vector registers. A `Reduce` whose target does not depend on
     /// this band keeps one partial result per lane and combines the lanes in a fixed tree at the end.
     Lanes(u32),
-    /// A constant number of iterations, copied out. No pass of the pipeline uses it: docs/counting.md has the figures.
+    /// A constant number of iterations, copied out. Only `unroll` uses it, which runs by name: docs/counting.md has the figures.
     Unroll,
 }
 

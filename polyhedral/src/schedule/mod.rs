@@ -28,6 +28,7 @@ pub mod team;
 pub mod tile;
 pub mod tile_nest;
 pub mod touched;
+pub mod unroll;
 pub mod uses;
 pub mod wavefront;
 pub mod window;
