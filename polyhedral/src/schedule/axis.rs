@@ -40,7 +40,7 @@ pub fn axes(program: &Program, top: &[usize]) -> Vec<Axis> {
 }
 
 /// Does the statement decide whether a host loop goes on?
-fn steers(program: &Program, id: StatementId) -> bool {
+pub fn steers(program: &Program, id: StatementId) -> bool {
     program.exits.contains(&program.statement(id).target.array)
 }
 

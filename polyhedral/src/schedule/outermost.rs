@@ -211,11 +211,14 @@ impl Exact {
         let both = [&nodes[first], &nodes[second]];
         let (Node::Band(_), Node::Band(_)) = (both[0], both[1]) else { return None };
         let key = both.map(Node::statements);
+        if self.illegal.contains(&key) {
+            return None;
+        }
         let tops = [first, second].map(|n| [list.as_slice(), &[n]].concat());
         let quick = fusable(program, both[0], both[1], &flows);
         let pair = Pair { program, apart, flows, tops };
         let choice = choice(&pair, machine).ok().filter(|choice| choice.cycles.gain() > 0.0)?;
-        if self.illegal.contains(&key) || reads_ahead(&pair) {
+        if reads_ahead(&pair) {
             return None;
         }
         if quick && !matches!(pair.best(machine), Err(Declined::NoLoops)) {

@@ -13,7 +13,7 @@
 //! steps are too short to share. Before `contract`, which must see in what order memory is used.
 //! Source: wavefronts, Lamport (1974); for recurrent networks Appleyard et al. (2016), section 3.4.
 
-use super::axis::{Axis, axes};
+use super::axis::{Axis, axes, steers};
 use super::group;
 use super::touched::Touched;
 use super::window::Window;
@@ -202,13 +202,12 @@ fn time_loop(program: &Program, node: usize) -> Option<Axis> {
     let band = band_at(&program.schedule, &[node])?;
     let mut extents = band.members.iter().map(|(id, value)| group::extent_of(program, *id, value));
     let extent = extents.next()??;
-    let ends = |id: &StatementId| program.exits.contains(&program.statement(*id).target.array);
     let fits = team::is_host_loop(program, band)
         && extents.all(|e| e.as_ref() == Some(&extent))
         && !extent.has_iters()
         && !owner::is_parallel(program, band)
         && !group::steps_along_unlimited(program, band)
-        && !band.members.keys().any(ends);
+        && !band.members.keys().any(|s| steers(program, *s));
     fits.then(|| Axis { path: vec![node], depth: 0, extent })
 }
 
