@@ -66,6 +66,14 @@ pub fn starting_at(model: &Model, at: usize) -> Vec<Chain> {
     out
 }
 
+/// The plan that gains most; the first of equals.
+pub fn best<P>(plans: impl Iterator<Item = P>, gain: impl Fn(&P) -> f64) -> Option<P> {
+    plans.fold(None, |best, plan| match best {
+        Some(best) if gain(&best) >= gain(&plan) => Some(best),
+        _ => Some(plan),
+    })
+}
+
 impl Chain {
     /// The chain with one more node of the list, when that reads from members and may stand behind them.
     fn with(&self, model: &Model, node: usize) -> Option<Chain> {

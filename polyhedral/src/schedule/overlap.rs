@@ -141,10 +141,7 @@ fn said(program: &Program, parent: &[usize], plan: &Plan) -> String {
 /// The best chain that starts at node `at`.
 fn best(model: &Model, at: usize) -> Option<Plan> {
     let plans = chain::starting_at(model, at).into_iter().filter_map(|chain| plan(model, &chain));
-    plans.fold(None, |best: Option<Plan>, plan| match best {
-        Some(best) if best.gain >= plan.gain => Some(best),
-        _ => Some(plan),
-    })
+    chain::best(plans, |plan| plan.gain)
 }
 
 /// The best blocks for a chain, if they gain anything.
