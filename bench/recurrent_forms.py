@@ -6,7 +6,7 @@
 
 `write` makes DIR/CELL_hHIDDEN_tSTEPS_bBATCH_FORM with model.onnx and test_data_set_0 (the ONNX test layout); the
 results in it are ONNX Runtime's for the operator. `compare` compiles every one, checks its results, times it and
-ONNX Runtime in turns (as compare_ort.py does), and says how each form compares with the operator.
+ONNX Runtime in turns (as compare_peers.py does), and says how each form compares with the operator.
 Needs: onnx, onnxruntime, numpy.
 """
 import argparse, json, os, statistics, subprocess, sys, time
@@ -15,7 +15,7 @@ import numpy as np
 import onnx, onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from compare_ort import ort_round
+from compare_peers import timed
 
 FORMS = ["op", "loop", "scan", "unrolled"]
 FLOAT = TensorProto.FLOAT
@@ -211,7 +211,7 @@ def compare_forms(args, group, forms):
                                   check=True, capture_output=True, text=True).stdout
             ours[form].append(json.loads(text)["median_us"])
         for form in forms:
-            theirs[form].append(statistics.median(ort_round(sessions[form], feed, args.seconds)))
+            theirs[form].append(statistics.median(timed(lambda: sessions[form].run(None, feed), args.seconds)))
     for form in forms:
         mine, other = statistics.median(ours[form]), statistics.median(theirs[form])
         size = sum(os.path.getsize(os.path.join(artifacts[form], f)) for f in os.listdir(artifacts[form]) if f.endswith(".so"))

@@ -10,6 +10,7 @@ use crate::classical::online::Online;
 use crate::classical::predicates::Predicates;
 use crate::classical::reroll::Reroll;
 use crate::classical::sink::Sink;
+use crate::classical::unit_loops::UnitLoops;
 use crate::error::{Error, Result};
 use crate::pass::Pass;
 use crate::schedule::barriers::Barriers;
@@ -33,6 +34,8 @@ use crate::schedule::wavefront::Wavefront;
 pub const PIPELINE: &[&dyn Pass] = &[
     // First, so that no later pass spends time on statements without effect.
     &Dce,
+    // Before all that compares statements or nests: what differs only in loops of one iteration is alike.
+    &UnitLoops,
     // Before forward: a value that is copied into two readers can no longer be shared.
     &Cse,
     // Before forward: a constant is loaded, not recomputed by its readers.

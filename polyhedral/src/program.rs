@@ -131,6 +131,8 @@ pub enum Renaming {
     Split { statement: StatementId, dim: usize, size: i64, late: i64 },
     /// Dimension `dim` went away: one instance stands for those of all its values.
     Dropped { statement: StatementId, dim: usize },
+    /// Dimension `dim`, which had one iteration, went away: its value was 0.
+    Unit { statement: StatementId, dim: usize },
     /// The statement got a new first dimension, whose value `k` is the statement that was `steps[k]`.
     Steps { statement: StatementId, steps: Vec<StatementId> },
 }

@@ -153,6 +153,33 @@ fn split_dimension(program: &mut Program, id: StatementId, d: usize, blocks: Blo
     remap(&mut program.schedule.roots, id, &old);
 }
 
+/// Removes iterators of statements, each in ascending order; what still uses them finds 0.
+pub fn drop_iterators(program: &mut Program, dropped: &IndexMap<StatementId, Vec<usize>>) {
+    let renumbered = |dims: &[usize], n: usize| match dims.binary_search(&n) {
+        Ok(_) => Aff::constant(0),
+        Err(before) => Aff::iter(n - before),
+    };
+    let params = program.params.clone();
+    for (id, dims) in dropped {
+        let statement = program.statement_mut(*id);
+        for d in dims.iter().rev() {
+            statement.dims.remove(*d);
+            statement.extents.remove(*d);
+        }
+        let affs = statement.extents.iter_mut().chain(&mut statement.constraints);
+        affs.for_each(|a| *a = a.substitute(&|n| renumbered(dims, n)));
+        statement.map_exprs(&mut |e| e.substitute_aff(&|n| renumbered(dims, n)));
+        simplify(statement, &params);
+    }
+    visit_bands_mut(&mut program.schedule, &mut |band| {
+        for (id, value) in &mut band.members {
+            if let Some(dims) = dropped.get(id) {
+                *value = value.substitute(&|n| renumbered(dims, n));
+            }
+        }
+    });
+}
+
 /// Rewrites the iterators of one statement's band members everywhere in the tree.
 fn remap(nodes: &mut [Node], id: StatementId, by: &impl Fn(usize) -> Aff) {
     for node in nodes {

@@ -52,15 +52,8 @@ fn apply(found: &mut BTreeMap<StatementId, Vec<Piece>>, renaming: &Renaming, fre
             };
             found.entry(*statement).or_default().iter_mut().for_each(|p| p.rename(&by));
         }
-        Renaming::Dropped { statement, dim } => {
-            let by = |n: usize| match n.cmp(dim) {
-                _ if n >= FREE => Aff::iter(n),
-                Ordering::Less => Aff::iter(n),
-                Ordering::Equal => Aff::iter(free),
-                Ordering::Greater => Aff::iter(n - 1),
-            };
-            found.entry(*statement).or_default().iter_mut().for_each(|p| p.rename(&by));
-        }
+        Renaming::Dropped { statement, dim } => without(found.entry(*statement).or_default(), *dim, Aff::iter(free)),
+        Renaming::Unit { statement, dim } => without(found.entry(*statement).or_default(), *dim, Aff::constant(0)),
         Renaming::Steps { statement, steps } => {
             let by = |n: usize| Aff::iter(if n >= FREE { n } else { n + 1 });
             let mut all = Vec::new();
@@ -74,6 +67,17 @@ fn apply(found: &mut BTreeMap<StatementId, Vec<Piece>>, renaming: &Renaming, fre
             found.insert(*statement, all);
         }
     }
+}
+
+/// Dimension `dim` went away; it had this value.
+fn without(pieces: &mut [Piece], dim: usize, value: Aff) {
+    let by = |n: usize| match n.cmp(&dim) {
+        _ if n >= FREE => Aff::iter(n),
+        Ordering::Less => Aff::iter(n),
+        Ordering::Equal => value.clone(),
+        Ordering::Greater => Aff::iter(n - 1),
+    };
+    pieces.iter_mut().for_each(|p| p.rename(&by));
 }
 
 /// `{ S3[i0, i1] -> S7[i1] : i0 = 4 }`.

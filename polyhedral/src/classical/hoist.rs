@@ -220,14 +220,18 @@ fn hoist(program: &mut Program, path: &Path, n: usize, context: &mut PassContext
     let Some(band) = transform::band_at_mut(&mut program.schedule, path) else { return false };
     let node = band.body.remove(n);
     let members = &mut band.members;
-    let iterators: Vec<(StatementId, usize)> =
-        nest.statements.iter().filter_map(|id| Some((*id, members.shift_remove(id)?.as_iter()?))).collect();
+    let iterators: IndexMap<StatementId, Vec<usize>> =
+        nest.statements.iter().filter_map(|id| Some((*id, vec![members.shift_remove(id)?.as_iter()?]))).collect();
     if let Some((nodes, at)) = transform::siblings(&mut program.schedule, path) {
         nodes.insert(at, node);
     }
-    for (id, d) in iterators {
-        drop_iterator(program, id, d, nest.unguard);
+    for (&id, dims) in &iterators {
+        program.history.renamings.push(Renaming::Dropped { statement: id, dim: dims[0] });
+        if nest.unguard {
+            program.statement_mut(id).guard = None;
+        }
     }
+    transform::drop_iterators(program, &iterators);
     true
 }
 
@@ -244,23 +248,4 @@ fn drop_from_arrays(program: &mut Program, arrays: &IndexMap<ArrayId, usize>) {
         let target = Access { array: statement.target.array, index: std::mem::take(&mut statement.target.index) };
         statement.target = without(target, arrays);
     }
-}
-
-/// Removes iterator `d` of a statement that no longer uses it.
-fn drop_iterator(program: &mut Program, id: StatementId, d: usize, unguard: bool) {
-    let renumbered = |n: usize| Aff::iter(if n > d { n - 1 } else { n });
-    program.history.renamings.push(Renaming::Dropped { statement: id, dim: d });
-    let statement = program.statement_mut(id);
-    statement.dims.remove(d);
-    statement.extents.remove(d);
-    statement.extents.iter_mut().chain(&mut statement.constraints).for_each(|a| *a = a.substitute(&renumbered));
-    if unguard {
-        statement.guard = None;
-    }
-    statement.map_exprs(&mut |e| e.substitute_aff(&renumbered));
-    transform::visit_bands_mut(&mut program.schedule, &mut |band| {
-        if let Some(value) = band.members.get_mut(&id) {
-            *value = value.substitute(&renumbered);
-        }
-    });
 }

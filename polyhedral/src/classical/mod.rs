@@ -10,3 +10,4 @@ pub mod online;
 pub mod predicates;
 pub mod reroll;
 pub mod sink;
+pub mod unit_loops;
