@@ -165,11 +165,15 @@ fn start(program: &Program, id: StatementId, zero: &Expr, b: &Factor) -> Option<
     let summed = |d: usize| !group::uses(&statement.target, d);
     let mut free = true;
     zero.visit_affs(&mut |a| free &= a.all_iters(&|d| !summed(d)));
-    let subscripts = b.access.index.iter().map(plain).collect::<Option<Vec<usize>>>()?;
+    let extents = b.extents(program)?;
+    // The iterator of every dimension but those of one element.
+    let iterators =
+        b.access.index.iter().zip(&extents).map(|(e, n)| if *n == 1 { Some(None) } else { plain(e).map(Some) });
+    let iterators = iterators.collect::<Option<Vec<Option<usize>>>>()?;
     // All that is summed up, and over the whole.
     let whole = (0..statement.extents.len()).filter(|d| summed(*d)).all(|d| {
-        let at = subscripts.iter().position(|s| *s == d);
-        at.is_some_and(|n| program.array(b.array).extents[n] == statement.extents[d])
+        let at = iterators.iter().position(|s| *s == Some(d));
+        at.is_some_and(|n| statement.extents[d].is_constant(extents[n]))
     });
     let mut writers = program.statements().filter(|(w, s)| *w != id && s.target.array == statement.target.array);
     let (init, first) = writers.next().filter(|(_, s)| s.kind == StatementKind::Assign)?;
@@ -177,9 +181,8 @@ fn start(program: &Program, id: StatementId, zero: &Expr, b: &Factor) -> Option<
         return None;
     }
     let to_init = renaming(statement, first)?;
-    let kept: Vec<usize> = (0..subscripts.len()).filter(|n| !summed(subscripts[*n])).collect();
-    let extents = b.extents(program)?;
-    let at = kept.iter().map(|n| Some(Expr::iter(to_init(subscripts[*n])?))).collect::<Option<_>>()?;
+    let kept: Vec<usize> = (0..iterators.len()).filter(|n| iterators[*n].is_some_and(|d| !summed(d))).collect();
+    let at = kept.iter().map(|n| Some(Expr::iter(to_init(iterators[*n]?)?))).collect::<Option<_>>()?;
     let known = std::cell::Cell::new(true);
     let zero = zero.substitute_aff(&|d| {
         known.set(known.get() && to_init(d).is_some());
@@ -196,7 +199,8 @@ fn plain(e: &Expr) -> Option<usize> {
 
 /// From the iterators of one statement to those of another that name the same element of their target.
 fn renaming(from: &Statement, to: &Statement) -> Option<impl Fn(usize) -> Option<usize>> {
-    let pairs = from.target.index.iter().zip(&to.target.index).map(|(a, b)| Some((plain(a)?, plain(b)?)));
+    let subscripts = from.target.index.iter().zip(&to.target.index);
+    let pairs = subscripts.filter(|(a, b)| a != b || plain(a).is_some()).map(|(a, b)| Some((plain(a)?, plain(b)?)));
     let pairs = pairs.collect::<Option<Vec<_>>>()?;
     Some(move |d: usize| pairs.iter().find(|(a, _)| *a == d).map(|(_, b)| *b))
 }
