@@ -6,8 +6,8 @@
 MODEL_DIR holds model.onnx and test_data_set_0/input_*.pb (the ONNX test layout). Each round runs `sirius bench --json`
 on the compiled artifact and then every peer for the same time, so drift and noise hit all alike. Printed are the
 medians over all rounds' medians, in brackets minima, and how many times a peer's time Sirius takes (below 1: faster).
-Every engine computes in f32 (OpenVINO would take bf16 where the processor has it) and keeps the model's symbolic
-dimensions. Pin it to one core: `taskset -c 1`. Needs: onnx, numpy and the peers.
+Every engine computes in the model's types (OpenVINO would take bf16 where the processor has it, and quantize what is
+multiplied with 8-bit weights) and keeps the model's symbolic dimensions. Pin it to one core: `taskset -c 1`. Needs: onnx, numpy and the peers.
 """
 import argparse, json, os, statistics, subprocess, sys, time
 
@@ -20,7 +20,7 @@ def feeds(folder, names):
     feed = {}
     for n, name in enumerate(names):
         with open(os.path.join(folder, "input_%d.pb" % n), "rb") as f:
-            feed[name] = numpy_helper.to_array(onnx.TensorProto.FromString(f.read()))
+            feed[name] = numpy_helper.to_array(onnx.TensorProto.FromString(f.read())).copy()
     return feed
 
 
@@ -38,7 +38,8 @@ def onnxruntime_call(model, data):
 def openvino_call(model, data):
     """One inference by OpenVINO as a function without arguments; inputs and outputs are not copied."""
     import openvino
-    settings = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    settings = {"INFERENCE_NUM_THREADS": 1, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32",
+                "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}
     request = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
     feed = feeds(data, [i.any_name for i in request.model_inputs])
     return lambda: request.infer(feed, share_inputs=True, share_outputs=True)
