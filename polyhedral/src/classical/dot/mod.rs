@@ -187,15 +187,21 @@ fn start(program: &Program, id: StatementId, zero: &Expr, b: &Factor) -> Option<
     let extents = b.extents(program)?;
     let at = kept.iter().map(|n| Some(Expr::iter(to_init(subscripts[*n])?))).collect::<Option<_>>()?;
     let known = std::cell::Cell::new(true);
-    let zero = zero.substitute_aff(&|d| {
-        known.set(known.get() && to_init(d).is_some());
-        Aff::iter(to_init(d).unwrap_or(d))
-    });
+    let at_init = |e: &Expr| {
+        e.substitute_aff(&|d| {
+            known.set(known.get() && to_init(d).is_some());
+            Aff::iter(to_init(d).unwrap_or(d))
+        })
+    };
+    let zero = at_init(zero);
+    // The start finds what the terms find, and runs where they run.
+    let mut there = statement.guard.as_ref().map(at_init) == first.guard;
+    zero.visit_loads(&mut |a| there &= place(program, a.array, init).is_some_and(|p| p.is_before(program, init)));
     let sums = sums(b.constants(program)?, &extents, &kept);
     let over: Vec<Aff> = extents.iter().map(|e| Aff::constant(*e)).collect();
     let extents = kept.iter().map(|n| over[*n].clone()).collect();
     let of = b.value.clone();
-    known.get().then_some(Start { init, zero, at, sums, extents, of, over, kept })
+    (known.get() && there).then_some(Start { init, zero, at, sums, extents, of, over, kept })
 }
 
 fn plain(e: &Expr) -> Option<usize> {

@@ -75,6 +75,13 @@ pub struct Place {
     around: Vec<usize>,
 }
 
+impl Place {
+    /// Is the array complete before the statement, too?
+    pub fn is_before(&self, program: &Program, id: StatementId) -> bool {
+        transform::path_to(&program.schedule.roots, id).is_some_and(|path| self.before <= path)
+    }
+}
+
 /// Where what reads all of `array` can stand so that `reader` finds it; `None` where that is nowhere.
 pub fn place(program: &Program, array: ArrayId, reader: StatementId) -> Option<Place> {
     let path = |id: StatementId| transform::path_to(&program.schedule.roots, id);
