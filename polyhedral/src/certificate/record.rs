@@ -151,11 +151,14 @@ fn changes(pass: &str, before: &Program, after: &Program) -> PassEntry {
 
 /// Hash and range of constants, each computed once.
 #[derive(Default)]
-struct Contents(HashMap<(*const u8, DType), (String, Option<[i64; 2]>)>);
+struct Contents(HashMap<(*const u8, DType), Facts>);
+
+/// The hash, and the least and the greatest of integers.
+type Facts = (String, Option<[i64; 2]>);
 
 impl Contents {
     /// Shared data keeps its place in memory while the programs are there.
-    fn of(&mut self, array: &Array) -> Option<(String, Option<[i64; 2]>)> {
+    fn of(&mut self, array: &Array) -> Option<Facts> {
         let Role::Constant(data) = &array.role else { return None };
         let range = || match array.dtype.is_integer() && array.dtype.bits() <= 32 {
             true => extremes(data.bytes(), array.dtype).map(|(least, greatest)| [least, greatest]),
