@@ -135,6 +135,8 @@ pub enum Renaming {
     Unit { statement: StatementId, dim: usize },
     /// The statement got a new first dimension, whose value `k` is the statement that was `steps[k]`.
     Steps { statement: StatementId, steps: Vec<StatementId> },
+    /// One instance takes `parts` neighbours of dimension `dim` at once: `old = parts * new + 0, 1, ..`.
+    Words { statement: StatementId, dim: usize, parts: u32 },
 }
 
 /// A constant made of another one: its element `i` is element `subscripts(i)` of `from`, where there is one.
@@ -145,6 +147,13 @@ pub struct Packed {
     pub subscripts: Vec<Aff>,
 }
 
+/// A constant that was computed from others: what `by` would leave in `array`, over zeros where it accumulates.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Made {
+    pub array: ArrayId,
+    pub by: Statement,
+}
+
 /// What a certificate needs to name the instance that an instance was, and the element that an element was. Not part of
 /// what a program is: it does not print, and programs are equal without it.
 #[derive(Clone, Debug, Default)]
@@ -153,6 +162,8 @@ pub struct History {
     pub renamings: Vec<Renaming>,
     /// How constants were rearranged.
     pub packed: Vec<Packed>,
+    /// How other constants were computed, where a certificate says so.
+    pub made: Vec<Made>,
 }
 
 impl PartialEq for History {

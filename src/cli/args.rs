@@ -236,7 +236,7 @@ pub struct CompileArgs {
     /// Write dependences, schedule and storage maps to this file, for `sirius verify`
     #[arg(long, value_name = "FILE")]
     pub certificate: Option<PathBuf>,
-    /// Write the bytes of rearranged weights beside the certificate (FILE.bin), for `sirius verify` to compare
+    /// Write the bytes of constants that are made of others beside the certificate (FILE.bin), for `sirius verify` to compare
     #[arg(long, requires = "certificate")]
     pub certificate_constants: bool,
     /// Write the groups that fusion made, and why no two of them are one, to this file (docs/fusion.schema.json)

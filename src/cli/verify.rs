@@ -46,11 +46,13 @@ fn text(verdict: &Verdict) -> String {
         (true, false) => "not everything was decided",
         (true, true) => "the certificate holds",
     };
-    let Verdict { statements, dependences, folded, placed, substituted, assumed, rearranged, compared, .. } = verdict;
+    let Verdict {
+        statements, dependences, folded, placed, substituted, assumed, regrouped, rearranged, compared, ..
+    } = verdict;
     out.push_str(&format!(
         "{judgement}: {statements} statements, {dependences} dependences, {folded} folded arrays, {placed} places, \
-         {substituted} values substituted, {assumed} constants taken as they are, {compared} of {rearranged} \
-         rearranged constants compared\n"
+         {substituted} values substituted, {regrouped} sums regrouped, {assumed} constants taken as they are, \
+         {compared} of {rearranged} constants that are made of others compared\n"
     ));
     out
 }
@@ -67,6 +69,7 @@ fn json(verdict: &Verdict) -> serde_json::Value {
         "folded": verdict.folded,
         "placed": verdict.placed,
         "substituted": verdict.substituted,
+        "regrouped": verdict.regrouped,
         "assumed": verdict.assumed,
         "rearranged": verdict.rearranged,
         "compared": verdict.compared,

@@ -68,7 +68,7 @@ pub enum Rewrite {
     /// Instances run more than once. The step from the later stage to the earlier is one of `Instances`, where several
     /// become one.
     Repeated,
-    /// Sums are regrouped: other statements compute the same in real numbers. There is no rule for this.
+    /// Sums are regrouped: other statements compute the same, in integers that wrap or in real numbers.
     Regrouped,
 }
 
@@ -107,6 +107,12 @@ pub struct ArrayEntry {
     /// A3[8*i1 + i0] }`. What is outside of the other is never read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rearranged: Option<String>,
+    /// Of a constant that was computed from others: the statement that would, over zeros where it accumulates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made: Option<StatementEntry>,
+    /// Of a constant of integers: the least and the greatest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<[i64; 2]>,
     /// Where a temporary lives; arrays of the caller and constants have no place.
     pub place: Option<Place>,
 }

@@ -66,6 +66,23 @@ fn apply(found: &mut BTreeMap<StatementId, Vec<Piece>>, renaming: &Renaming, fre
             }
             found.insert(*statement, all);
         }
+        Renaming::Words { statement, dim, parts } => {
+            let all = found.remove(statement).unwrap_or_default();
+            let lane = |piece: &Piece, n: u32| {
+                let mut piece = piece.clone();
+                let by = |d: usize| {
+                    if d == *dim {
+                        Aff::iter(d) * i64::from(*parts) + Aff::constant(i64::from(n))
+                    } else {
+                        Aff::iter(d)
+                    }
+                };
+                piece.rename(&by);
+                piece
+            };
+            let lanes = all.iter().flat_map(|piece| (0..*parts).map(move |n| lane(piece, n)));
+            found.insert(*statement, lanes.collect());
+        }
     }
 }
 

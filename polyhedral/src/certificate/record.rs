@@ -2,14 +2,16 @@
 
 use super::*;
 use crate::aff::Aff;
+use crate::classical::dot::range::extremes;
 use crate::deps::{DependenceKind, dependences, parameter_arrays};
+use crate::dtype::DType;
 use crate::error::Result;
 use crate::expr::{Access, BinaryOp, Expr};
 use crate::isl::Ctx;
 use crate::isl::text::{Names, param_name};
 use crate::param::ParamId;
 use crate::program::{
-    Array, ArrayId, ConstantData, Packed, Placement, Program, Role, Statement, StatementId, StatementKind,
+    Array, ArrayId, ConstantData, Made, Packed, Placement, Program, Role, Statement, StatementId, StatementKind,
 };
 use crate::schedule_tree::{Mark, Node};
 use std::collections::{BTreeSet, HashMap};
@@ -83,17 +85,22 @@ impl Recorder {
         }
         let last = self.stages.last().map(|(kind, _, _)| *kind);
         let kind = Kind::of(pass, last);
-        if last == Some(kind) && !MERGING.contains(&pass) && pass != REPEATING {
+        let alone = MERGING.contains(&pass) || REGROUPING.contains(&pass) || pass == REPEATING;
+        if last == Some(kind) && !alone {
             self.stages.pop();
         }
         self.stages.push((kind, pass.into(), program.clone()));
     }
 
-    /// The constants that were rearranged, and what they were made of.
+    /// The constants that were rearranged or computed, and what they were made of.
     pub fn rearranged(&self) -> Vec<ConstantData> {
         let last = self.stages.last().map_or(&self.source, |(_, _, program)| program);
-        let arrays = last.history.packed.iter().flat_map(|p| [p.array, p.from]);
-        let data = arrays.filter_map(|id| match &last.array(id).role {
+        let mut arrays: Vec<ArrayId> = last.history.packed.iter().flat_map(|p| [p.array, p.from]).collect();
+        for made in &last.history.made {
+            arrays.push(made.array);
+            made.by.visit_reads(&mut |access| arrays.push(access.array));
+        }
+        let data = arrays.iter().filter_map(|id| match &last.array(*id).role {
             Role::Constant(data) => Some(data.clone()),
             _ => None,
         });
@@ -106,11 +113,11 @@ impl Recorder {
         if stages.is_empty() {
             stages.push((Kind::Instances, "extract".into(), source.clone()));
         }
-        let (mut hashes, mut steps, mut before) = (Hashes::default(), Vec::new(), &source);
-        let mut listings = vec![listing("extract".into(), &source, &mut hashes)];
+        let (mut contents, mut steps, mut before) = (Contents::default(), Vec::new(), &source);
+        let mut listings = vec![listing("extract".into(), &source, &mut contents)];
         for (kind, stage, program) in &stages {
             steps.push(Step { rule: kind.rewrite(), instances: pieces::instances(before, program) });
-            listings.push(listing(stage.clone(), program, &mut hashes));
+            listings.push(listing(stage.clone(), program, &mut contents));
             before = program;
         }
         let params = before.params.iter().map(|(_, p)| ParamEntry { name: param_name(p), min: p.min, max: p.max });
@@ -142,28 +149,51 @@ fn changes(pass: &str, before: &Program, after: &Program) -> PassEntry {
     entry
 }
 
-/// Hashes of constants, each computed once.
+/// Hash and range of constants, each computed once.
 #[derive(Default)]
-struct Hashes(HashMap<*const u8, String>);
+struct Contents(HashMap<(*const u8, DType), Facts>);
 
-impl Hashes {
+/// The hash, and the least and the greatest of integers.
+type Facts = (String, Option<[i64; 2]>);
+
+impl Contents {
     /// Shared data keeps its place in memory while the programs are there.
-    fn of(&mut self, data: &ConstantData) -> String {
-        self.0.entry(data.bytes().as_ptr()).or_insert_with(|| hash(data.bytes())).clone()
+    fn of(&mut self, array: &Array) -> Option<Facts> {
+        let Role::Constant(data) = &array.role else { return None };
+        let range = || match array.dtype.is_integer() && array.dtype.bits() <= 32 {
+            true => extremes(data.bytes(), array.dtype).map(|(least, greatest)| [least, greatest]),
+            false => None,
+        };
+        let found = self.0.entry((data.bytes().as_ptr(), array.dtype));
+        Some(found.or_insert_with(|| (hash(data.bytes()), range())).clone())
     }
 }
 
-fn listing(stage: String, program: &Program, hashes: &mut Hashes) -> Listing {
+fn listing(stage: String, program: &Program, contents: &mut Contents) -> Listing {
     let names = Names::new(program);
+    let mut made = makers(program);
+    let entry = |(id, array)| ArrayEntry { made: made.remove(&id), ..array_entry(program, id, array, contents) };
     Listing {
         stage,
-        arrays: program.arrays().map(|(id, array)| array_entry(program, id, array, hashes)).collect(),
+        arrays: program.arrays().map(entry).collect(),
         statements: program.statements().map(|(id, s)| Writer::new(program, id).statement(s)).collect(),
         schedule: program.schedule.roots.iter().map(|node| tree(&names, node)).collect(),
     }
 }
 
-fn array_entry(program: &Program, id: ArrayId, array: &Array, hashes: &mut Hashes) -> ArrayEntry {
+/// What the constants are that were computed. Each statement is called `S0`: it is not one of the program.
+fn makers(program: &Program) -> HashMap<ArrayId, StatementEntry> {
+    let mut with = program.clone();
+    let ids: Vec<StatementId> = program.history.made.iter().map(|made| with.add_statement(made.by.clone())).collect();
+    let entry = |(made, id): (&Made, StatementId)| {
+        let writer = Writer { names: Names::local(&with, &[id]), ..Writer::new(&with, id) };
+        (made.array, StatementEntry { id: "S0".into(), ..writer.statement(&made.by) })
+    };
+    program.history.made.iter().zip(ids).map(entry).collect()
+}
+
+fn array_entry(program: &Program, id: ArrayId, array: &Array, contents: &mut Contents) -> ArrayEntry {
+    let (contents, range) = contents.of(array).map_or((None, None), |(hash, range)| (Some(hash), range));
     let names = &Names::new(program);
     let params = params_of(&array.extents);
     let subscripts: Vec<String> = (0..array.extents.len()).map(|d| format!("o{d}")).collect();
@@ -188,10 +218,9 @@ fn array_entry(program: &Program, id: ArrayId, array: &Array, hashes: &mut Hashe
         dtype: array.dtype.to_string(),
         shape: format!("{}{{ {tuple} : {bounds} }}", names.header(&params)),
         cells: format!("{{ {tuple} -> [{}] }}", cells.collect::<Vec<_>>().join(", ")),
-        contents: match &array.role {
-            Role::Constant(data) => Some(hashes.of(data)),
-            _ => None,
-        },
+        contents,
+        range,
+        made: None,
         rearranged: program.history.packed.iter().find(|p| p.array == id).map(|p| rearranged(names, p, array)),
         place: array.placement.as_ref().map(|p| match p {
             Placement::Slot(n) => Place::Slot(*n),

@@ -1,6 +1,6 @@
 //! Conditions on indices alone: in which instances do they hold?
 
-use super::values::Tree;
+use super::terms::Tree;
 use super::*;
 
 /// The instances of `domain` in which the condition `tree` of the statement holds; `None` for conditions on data.

@@ -1,6 +1,6 @@
 //! Constants: those that stay, those of the same contents, and those that are another one rearranged.
 //!
-//! A constant that two stages have keeps its contents, by their hash. A read may go to another constant with the same
+//! A constant that two stages have keeps its contents, by their hash, and what is said of them. A read may go to another constant with the same
 //! contents, to the same element; or to a rearranged one, to an element that the certificate says is the one wanted.
 //! That it is, byte for byte, [`contents`] finds out where the bytes are at hand.
 
@@ -13,9 +13,19 @@ pub fn check(checker: &mut Checker) {
     let mut ids: Vec<&str> = checker.base.arrays.keys().copied().collect();
     ids.sort();
     for id in ids {
-        let (old, Some(new)) = (checker.base.arrays[id].entry, checker.last.arrays.get(id)) else { continue };
-        if old.role == ArrayRole::Constant && (new.entry.role != old.role || new.entry.contents != old.contents) {
+        let (old, Some(new)) = (checker.base.arrays[id].entry, checker.last.arrays.get(id).map(|a| a.entry)) else {
+            continue;
+        };
+        if old.role != ArrayRole::Constant {
+            continue;
+        }
+        if new.role != old.role || new.contents != old.contents {
             checker.say(Rule::Values, format!("the contents of {id} ({}) are not those of the base", old.name));
+        }
+        let facts = |a: &ArrayEntry| (a.dtype.clone(), a.shape.clone(), a.range, a.made.clone());
+        let moved = old.rearranged.is_some() && new.rearranged != old.rearranged;
+        if facts(new) != facts(old) || moved {
+            checker.say(Rule::Values, format!("{id} ({}) is said to be something else than in the base", old.name));
         }
     }
 }
@@ -68,8 +78,8 @@ fn read(ctx: &Ctx, text: &str, array: &str) -> Result<Map> {
     if own { Ok(map) } else { Err(malformed(format!("{text} is not about {array}"))) }
 }
 
-/// Compares every rearranged constant of the lowered program with what it is made of. `blobs` are the bytes of constants,
-/// in any order; what is not among them is counted, but not compared.
+/// Compares every constant of the lowered program that is made of others with these, and with its range. `blobs` are the
+/// bytes of constants, in any order; what is not among them is counted, but not compared.
 ///
 /// # Errors
 /// `Invalid` when the certificate cannot be read.
@@ -80,12 +90,24 @@ pub fn contents(certificate: &Certificate, blobs: &[&[u8]], verdict: &mut Verdic
     let arrays: HashMap<&str, &ArrayEntry> = last.arrays.iter().map(|a| (a.id.as_str(), a)).collect();
     let bytes = |a: &ArrayEntry| a.contents.as_ref().and_then(|hash| known.get(hash)).copied();
     for new in &last.arrays {
+        let Some(here) = bytes(new) else { continue };
+        if let Some(finding) = made::range(new, here) {
+            verdict.findings.push(finding);
+        }
+        if let Some(by) = &new.made {
+            let of = |id: &str| arrays.get(id).and_then(|a| Some((*a, bytes(a)?)));
+            match made::first_difference(&ctx, (new, here), by, &of)? {
+                made::Compared::Same => verdict.compared += 1,
+                made::Compared::Differs(finding) => verdict.findings.push(finding),
+                made::Compared::Unknown => {}
+            }
+        }
         let Some(text) = &new.rearranged else { continue };
         let map = read(&ctx, text, &new.id)?;
         let target = map.name_out().unwrap_or_default();
         let from = arrays.get(target.as_str()).ok_or_else(|| malformed(format!("{text}: no such array")))?;
-        let (Some(here), Some(there)) = (bytes(new), bytes(from)) else { continue };
-        let (to, of) = (Extents::of(&ctx, new)?, Extents::of(&ctx, from)?);
+        let Some(there) = bytes(from) else { continue };
+        let (to, of) = (Extents::of(&ctx, &new.shape)?, Extents::of(&ctx, &from.shape)?);
         let steps = Steps::of(&ctx, &map)?;
         verdict.compared += 1;
         if let Some(at) = steps.first_difference((here, &to), (there, &of))? {
@@ -96,39 +118,40 @@ pub fn contents(certificate: &Certificate, blobs: &[&[u8]], verdict: &mut Verdic
     Ok(())
 }
 
-/// The extents of an array whose shape is a box at the origin.
-struct Extents(Vec<i64>);
+/// The extents of a box at the origin.
+pub struct Extents(pub Vec<i64>);
 
 impl Extents {
-    fn of(ctx: &Ctx, array: &ArrayEntry) -> Result<Extents> {
-        let shape = Set::read(ctx, &array.shape).map_err(malformed)?;
+    pub fn of(ctx: &Ctx, text: &str) -> Result<Extents> {
+        let shape = Set::read(ctx, text).map_err(malformed)?;
+        let name = shape.name().unwrap_or_default();
         let variables: Vec<String> = (0..shape.dims()).map(|d| format!("o{d}")).collect();
         let negated: Vec<String> = variables.iter().map(|v| format!("-{v}")).collect();
         let (own, away) = (variables.join(", "), negated.join(", "));
-        let flip = Map::read(ctx, &format!("{{ {}[{own}] -> [{away}] }}", array.id))?;
+        let flip = Map::read(ctx, &format!("{{ {name}[{own}] -> [{away}] }}"))?;
         let corner = shape.apply(&flip)?.lexmin()?.sample()?;
         let extents: Vec<i64> = corner.unwrap_or_default().iter().map(|n| 1 - n).collect();
         let bounds: Vec<String> = variables.iter().zip(&extents).map(|(v, e)| format!("0 <= {v} < {e}")).collect();
         let bounds = if bounds.is_empty() { "true".into() } else { bounds.join(" and ") };
-        let whole = Set::read(ctx, &format!("{{ {}[{own}] : {bounds} }}", array.id))?;
+        let whole = Set::read(ctx, &format!("{{ {name}[{own}] : {bounds} }}"))?;
         let is_box = shape.is_equal(&whole)?;
-        if is_box { Ok(Extents(extents)) } else { Err(malformed(format!("the shape of {}", array.id))) }
+        if is_box { Ok(Extents(extents)) } else { Err(malformed(format!("{text} is no box"))) }
     }
 
-    fn count(&self) -> Option<usize> {
+    pub fn count(&self) -> Option<usize> {
         let all = self.0.iter().try_fold(1i64, |a, e| a.checked_mul(*e))?;
         usize::try_from(all).ok()
     }
 }
 
 /// An affine map as numbers: where the origin goes, and how far a step along every dimension leads.
-struct Steps {
+pub struct Steps {
     origin: Vec<i64>,
     steps: Vec<Vec<i64>>,
 }
 
 impl Steps {
-    fn of(ctx: &Ctx, map: &Map) -> Result<Steps> {
+    pub fn of(ctx: &Ctx, map: &Map) -> Result<Steps> {
         let (name, dims) = (map.name_in().unwrap_or_default(), map.dims_in());
         let image = |along: Option<usize>| -> Result<Vec<i64>> {
             let point: Vec<&str> = (0..dims).map(|d| if along == Some(d) { "1" } else { "0" }).collect();
@@ -177,10 +200,10 @@ impl Steps {
     }
 
     /// The number of the element that `at` goes to; `None` outside.
-    fn offset(&self, at: &[i64], extents: &Extents) -> Option<usize> {
+    pub fn offset(&self, at: &[i64], extents: &Extents) -> Option<usize> {
         let mut offset = 0;
         for (n, extent) in extents.0.iter().enumerate() {
-            let subscript = self.origin[n] + self.steps.iter().zip(at).map(|(step, i)| step[n] * i).sum::<i64>();
+            let subscript = self.subscript(n, at);
             if !(0..*extent).contains(&subscript) {
                 return None;
             }
@@ -188,10 +211,15 @@ impl Steps {
         }
         usize::try_from(offset).ok()
     }
+
+    /// Number `n` of what `at` goes to.
+    pub fn subscript(&self, n: usize, at: &[i64]) -> i64 {
+        self.origin[n] + self.steps.iter().zip(at).map(|(step, i)| step[n] * i).sum::<i64>()
+    }
 }
 
 /// The next point of a box, row-major.
-fn advance(at: &mut [i64], extents: &[i64]) {
+pub fn advance(at: &mut [i64], extents: &[i64]) {
     for (i, extent) in at.iter_mut().zip(extents).rev() {
         *i += 1;
         if *i < *extent {

@@ -27,18 +27,27 @@ pub fn check(checker: &mut Checker, statement: usize) -> Result<()> {
     if checker.base.arrays.contains_key(array.as_str()) {
         return copy_back(checker, statement);
     }
+    own_elements(checker, statement)
+}
+
+/// A new statement writes elements of its own, each once.
+pub fn own_elements(checker: &mut Checker, statement: usize) -> Result<()> {
+    let id = checker.id(statement);
+    let array = checker.last.statements[statement].write.array.clone();
     checker.ask(
         || format!("does {id} write every element once, and alone"),
         |c| {
             let write = &c.last.statements[statement].write.may;
             if let Some(bad) = collision(&c.ctx, write)? {
-                return witness(&bad, [id, id], Rule::Values, || format!("a copy writes an element of {array} twice"));
+                let text = || format!("a new statement writes an element of {array} twice");
+                return witness(&bad, [id, id], Rule::Values, text);
             }
+            let new = !c.base.arrays.contains_key(array.as_str());
             let temp = c.last.arrays[array.as_str()].entry.role == ArrayRole::Temp;
-            if temp && writes_alone(c, statement)? {
+            if new && temp && writes_alone(c, statement)? {
                 return Ok(None);
             }
-            let text = format!("{id} copies into {array}, which is not its own");
+            let text = format!("{id} writes into {array}, which is not its own");
             Ok(Some(Finding { rule: Rule::Values, text, witness: None }))
         },
     )
@@ -84,7 +93,8 @@ pub fn back(copy: &Statement) -> Result<Map> {
 /// The new statement that copies `from` to `to`.
 pub fn copier<'a, 'c>(c: &'a Checker<'c>, from: &str, to: &str) -> Option<&'a Statement<'c>> {
     let copies = |n: usize, s: &Statement| {
-        c.is_new(n) && s.write.array == to && s.reads.first().is_some_and(|r| r.array == from)
+        let copy = c.is_new(n) && parts(&s.entry.body).0 == "#0";
+        copy && s.write.array == to && s.reads.first().is_some_and(|r| r.array == from)
     };
     c.last.statements.iter().enumerate().find(|(n, s)| copies(*n, s)).map(|(_, s)| s)
 }

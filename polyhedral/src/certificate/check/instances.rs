@@ -20,7 +20,7 @@ pub fn check(checker: &mut Checker) -> Result<()> {
 }
 
 /// Every statement of the base is in the last program with all of its instances, or nobody misses it.
-fn executed(checker: &mut Checker) -> Result<()> {
+pub fn executed(checker: &mut Checker) -> Result<()> {
     let read: HashSet<String> =
         checker.last.statements.iter().flat_map(|s| &s.reads).map(|access| access.array.clone()).collect();
     for base in 0..checker.base.statements.len() {
@@ -73,7 +73,7 @@ fn covered(checker: &mut Checker, base: usize) -> Result<()> {
 }
 
 /// Each instance of a statement is one of the base, or some that are nobody else's.
-fn own(checker: &mut Checker, statement: usize) -> Result<()> {
+pub fn own(checker: &mut Checker, statement: usize) -> Result<()> {
     let id = checker.id(statement);
     checker.ask(
         || format!("are the instances of {id} those of the base"),
@@ -131,7 +131,7 @@ fn unseen(c: &Checker, statement: usize, extra: &Set) -> Result<Option<Finding>>
 }
 
 /// No two instances have one time.
-fn once(checker: &mut Checker, statement: usize) -> Result<()> {
+pub fn once(checker: &mut Checker, statement: usize) -> Result<()> {
     let id = checker.id(statement);
     checker.ask(
         || format!("do the instances of {id} have different times"),

@@ -3,7 +3,7 @@
 //! The first of them stands for all. Each of the others reads the elements that the first reads, and nothing writes
 //! these between the two. What they write they have for themselves: arrays of which every write is of such instances, and
 //! element by element the writes before an access are, each taken for the first of its kind, those before the access of the
-//! first; no two of a kind write one element. By induction over the order
+//! first, and those before it to the element of the first; no two of a kind write one element. By induction over the order
 //! of the base, each then computes what the first computes, and whoever reads one of their elements may read that of the
 //! first.
 
@@ -161,7 +161,8 @@ fn written_between(c: &Checker, reader: usize, read: &Access, first: &Map) -> Re
     Ok(None)
 }
 
-/// Are the writes before an access to the array those before the access of the first instance?
+/// Are the writes before an access to the array those before the access of the first instance, and does that find them
+/// where the first instances wrote?
 fn same_writes(c: &Checker, array: &str, statement: usize, n: usize) -> Result<Option<Finding>> {
     let (user, Some(firsts)) = (&c.base.statements[statement], firsts_of(c, array)?) else { return Ok(None) };
     let touched = access(user, n);
@@ -172,14 +173,18 @@ fn same_writes(c: &Checker, array: &str, statement: usize, n: usize) -> Result<O
         let (Some(order), Some(leads)) = (c.base_order(w, statement)?, first_of(c, w)?) else { continue };
         let (order, writes) = (order.reverse()?, writer.write.may.reverse()?);
         let made = mine.apply_range(&writes)?.intersect(&lifted(user, touched, &order)?)?.apply_range(&leads)?;
-        let wanted = match &first {
-            Some(first) => {
-                let order = lifted(user, touched, &first.apply_range(&order)?)?;
-                mapped(first, &c.base, touched)?.apply_range(&writes)?.intersect(&order)?.apply_range(&leads)?
-            }
-            None => mine.apply_range(&firsts)?.apply_range(&writes)?.intersect(&lifted(user, touched, &order)?)?,
-        };
-        if !made.is_equal(&wanted)? {
+        // What runs is the first instance, and it finds the elements of first instances.
+        let runs = first.as_ref().map_or_else(|| Ok(all.clone()), |first| first.range()?.identity())?;
+        let there = lifted(user, touched, &order)?;
+        let found = mine.apply_range(&firsts)?.apply_range(&writes)?.intersect(&there)?;
+        let runs = lifted(user, touched, &runs)?.domain()?;
+        let mut same = made.intersect_domain(&runs)?.is_equal(&found.intersect_domain(&runs)?)?;
+        if let Some(first) = &first {
+            let order = lifted(user, touched, &first.apply_range(&order)?)?;
+            let its = mapped(first, &c.base, touched)?.apply_range(&writes)?.intersect(&order)?;
+            same = same && made.is_equal(&its.apply_range(&leads)?)?;
+        }
+        if !same {
             let (id, by) = (&user.entry.id, &writer.entry.id);
             return finding(format!("{id} finds in {array} something else than the first instance of {by} wrote"));
         }

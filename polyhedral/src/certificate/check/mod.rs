@@ -5,10 +5,12 @@
 //! `instances`: every instance of the base is one of the last program, once, or stands beside others for one (`merged`).
 //! A step that runs instances more than once (`Rewrite::Repeated`) is checked from its end to its beginning: there, several
 //! instances become one.
-//! What regroups sums (`Rewrite::Regrouped`) is undecided: no rule covers it, and the stages behind it are checked alone.
+//! What regroups sums (`Rewrite::Regrouped`) is checked by `words` and `start` where sums take several products at once. No
+//! rule covers the rest: it is undecided, and the stages behind it are checked alone.
 //! `same`: it computes the same from the same, through copies (`copies`), in arrays laid out anew (`places`), under the
 //! same test (`guards`).
-//! `constants`: constants have the contents that they had, in other places perhaps.
+//! `constants`: constants have the contents that they had, in other places perhaps, or those that a stated statement
+//! computes (`made`).
 //! `dependences`: what the base orders, memory location by memory location, the last program orders too.
 //! `storage`: no two values that are alive at once share a cell, a slot or a register; of the lowered program alone.
 
@@ -18,17 +20,22 @@ mod copies;
 mod dependences;
 mod guards;
 mod instances;
+mod made;
 mod merged;
 mod order;
 mod places;
+mod ranges;
 mod read;
 mod same;
+mod start;
 mod storage;
+mod terms;
 #[cfg(test)]
 mod tests;
 mod values;
+mod words;
 
-use super::{Certificate, FORMAT, Listing, Rewrite, Step, VERSION};
+use super::{ArrayEntry, Certificate, FORMAT, Listing, Rewrite, Step, VERSION};
 use crate::error::{Error, Result};
 use crate::isl::{Ctx, Map, Set};
 pub use constants::contents;
@@ -95,8 +102,10 @@ pub struct Verdict {
     /// Values of the source that were substituted or shared, and arrays that became constants: their contents are not
     /// proven.
     pub substituted: usize,
+    /// Sums that take several products at once.
+    pub regrouped: usize,
     pub assumed: usize,
-    /// Constants that are others rearranged, and those of them that [`contents`] has compared byte for byte.
+    /// Constants that are made of others, and those of them that [`contents`] has compared byte for byte.
     pub rearranged: usize,
     pub compared: usize,
 }
@@ -128,17 +137,17 @@ pub fn check(certificate: &Certificate, operations: u64) -> Result<Verdict> {
         let mut checker = Checker::new(certificate, stages, step, operations)?;
         checker.verdict = Verdict { dependences: 0, ..verdict };
         let last = n + 1 == certificate.steps.len();
-        let regrouped = step.rule == Rewrite::Regrouped;
         let list = if last && !repeated { dependences::List::Compared } else { dependences::List::Ignored };
         match step.rule {
             Rewrite::Values => values::check(&mut checker)?,
             Rewrite::Instances | Rewrite::Repeated => same::check(&mut checker)?,
+            Rewrite::Regrouped if words::are_there(&checker) => words::check(&mut checker)?,
             Rewrite::Regrouped => {
                 let pass = &certificate.stages[n + 1].stage;
                 checker.verdict.undecided.push(format!("does \"{pass}\" keep the values, where it regroups sums"));
             }
         }
-        if !regrouped {
+        if step.rule != Rewrite::Regrouped || words::are_there(&checker) {
             dependences::check(&mut checker, list)?;
         }
         if last && repeated {
@@ -150,7 +159,8 @@ pub fn check(certificate: &Certificate, operations: u64) -> Result<Verdict> {
         verdict = checker.verdict;
     }
     let lowered = certificate.stages.iter().last();
-    verdict.rearranged = lowered.map_or(0, |l| l.arrays.iter().filter(|a| a.rearranged.is_some()).count());
+    let facts = |a: &ArrayEntry| usize::from(a.rearranged.is_some()) + usize::from(a.made.is_some());
+    verdict.rearranged = lowered.map_or(0, |l| l.arrays.iter().map(facts).sum());
     Ok(verdict)
 }
 
@@ -211,7 +221,8 @@ impl<'c> Checker<'c> {
             };
             // Statements that are gone may be listed.
             let Some(own) = last.index.get(relation.name_in().unwrap_or_default().as_str()).copied() else { continue };
-            origins[own].push(piece(&base, &last.statements[own], &relation, text)?);
+            let partial = step.rule == Rewrite::Regrouped;
+            origins[own].push(piece(&base, &last.statements[own], (&relation, partial), text)?);
         }
         let mut checker = Checker {
             certificate,
@@ -370,11 +381,15 @@ impl<'c> Checker<'c> {
     }
 }
 
-/// One relation of a step, from a statement of the last program to one of the base.
-fn piece(base: &Program, statement: &Statement, relation: &Map, text: &str) -> Result<Piece> {
+/// One relation of a step, from a statement of the last program to one of the base. What is no instance of either belongs
+/// to a `partial` one only on paper.
+fn piece(base: &Program, statement: &Statement, (relation, partial): (&Map, bool), text: &str) -> Result<Piece> {
     let to = base.index.get(relation.name_out().unwrap_or_default().as_str());
     let to = *to.ok_or_else(|| malformed(format!("{text} leads to no statement")))?;
-    let map = relation.intersect_domain(&statement.domain)?;
+    let mut map = relation.intersect_domain(&statement.domain)?;
+    if partial {
+        map = map.intersect_range(&base.statements[to].domain)?;
+    }
     if map.is_single_valued()? {
         return Ok(Piece { base: to, map, all: None });
     }

@@ -1,5 +1,6 @@
 //! The text of a listing as isl objects, and what is wrong with the text.
 
+use super::guards::parts;
 use super::order::{Band, Mark, Path, Team};
 use crate::certificate::{ArrayEntry, Listing, ParamEntry, ReadBy, StatementEntry, Tree};
 use crate::error::{Error, Result};
@@ -44,7 +45,12 @@ pub struct Access {
     pub may: Map,
 }
 
-impl Statement<'_> {
+impl<'c> Statement<'c> {
+    /// The body without its test.
+    pub fn value(&self) -> &'c str {
+        parts(&self.entry.body).0
+    }
+
     /// The write and the reads.
     pub fn accesses(&self) -> impl Iterator<Item = &Access> {
         std::iter::once(&self.write).chain(&self.reads)
@@ -125,7 +131,13 @@ impl<'c> Program<'c> {
         }
     }
 
-    fn statement(&self, ctx: &Ctx, params: &Params, entry: &'c StatementEntry, path: Path) -> Result<Statement<'c>> {
+    pub fn statement(
+        &self,
+        ctx: &Ctx,
+        params: &Params,
+        entry: &'c StatementEntry,
+        path: Path,
+    ) -> Result<Statement<'c>> {
         let failed = |e: Error| malformed(format!("{}: {e}", entry.id));
         let domain = Set::read(ctx, &entry.domain).map_err(failed)?;
         if domain.name().as_deref() != Some(&entry.id) {

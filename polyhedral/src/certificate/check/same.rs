@@ -22,9 +22,15 @@ pub fn check(checker: &mut Checker) -> Result<()> {
     merged::check(checker)?;
     let moved = moved_arrays(checker)?;
     for statement in 0..checker.last.statements.len() {
-        for piece in 0..checker.origins[statement].len() {
-            accesses(checker, statement, piece, &moved)?;
-        }
+        self::statement(checker, statement, &moved)?;
+    }
+    Ok(())
+}
+
+/// Does a statement compute what those did that it is?
+pub fn statement(checker: &mut Checker, statement: usize, moved: &Places) -> Result<()> {
+    for piece in 0..checker.origins[statement].len() {
+        accesses(checker, statement, piece, moved)?;
     }
     Ok(())
 }

@@ -9,11 +9,13 @@
 use super::conditions::{choices, decided, holds};
 use super::guards::parts;
 use super::same::{mapped, rename};
+use super::terms::{Term, Tree, read};
 use super::*;
 use std::collections::HashSet;
 
 pub fn check(checker: &mut Checker) -> Result<()> {
     instances::check(checker)?;
+    constants::check(checker);
     for statement in 0..checker.last.statements.len() {
         if checker.is_new(statement) {
             checker.verdict.unproven.push(format!("what does {} compute, which is new", checker.id(statement)));
@@ -54,58 +56,6 @@ impl Answer {
     fn of(yes: bool) -> Answer {
         if yes { Answer::Yes } else { Answer::No }
     }
-}
-
-/// A body as a tree: a function, read or number, and what it is applied to.
-#[derive(Debug, PartialEq)]
-pub struct Tree<'t> {
-    pub label: &'t str,
-    pub children: Vec<Tree<'t>>,
-}
-
-impl<'t> Tree<'t> {
-    fn parse(text: &'t str) -> Option<Tree<'t>> {
-        let (tree, rest) = Tree::node(text)?;
-        rest.trim().is_empty().then_some(tree)
-    }
-
-    fn node(text: &'t str) -> Option<(Tree<'t>, &'t str)> {
-        let text = text.trim_start();
-        let end = text.find(['(', ')', '[', ']', ',']).unwrap_or(text.len());
-        let (label, mut rest) = text.split_at(end);
-        let mut children = Vec::new();
-        if let Some(close) = match rest.chars().next() {
-            Some('(') => Some(')'),
-            Some('[') => Some(']'),
-            _ => None,
-        } {
-            loop {
-                let (child, after) = Tree::node(&rest[1..])?;
-                children.push(child);
-                rest = after;
-                match rest.chars().next()? {
-                    ',' => {}
-                    c if c == close => break,
-                    _ => return None,
-                }
-            }
-            rest = &rest[1..];
-        }
-        Some((Tree { label: label.trim(), children }, rest))
-    }
-
-    /// `#3`, `@3`.
-    pub fn number(&self, sign: char) -> Option<usize> {
-        self.label.strip_prefix(sign)?.parse().ok()
-    }
-}
-
-/// One side of a comparison: a tree in the body of a statement of a program.
-#[derive(Clone, Copy)]
-struct Term<'a, 'c> {
-    program: &'a Program<'c>,
-    statement: &'a Statement<'c>,
-    tree: &'a Tree<'a>,
 }
 
 struct Matcher<'a, 'c> {
@@ -367,8 +317,4 @@ impl<'a, 'c> Matcher<'a, 'c> {
         let is = is.apply_range(&rename(&c.ctx, &q.write.array, &p.write.array, is.dims_out())?)?;
         Ok(was.is_equal(&is)? && self.bodies((&c.base, p), (&c.base, q), &map)? == Answer::Yes)
     }
-}
-
-fn read<'s>(statement: &'s Statement, n: usize) -> Result<&'s Access> {
-    statement.reads.get(n).ok_or_else(|| malformed(format!("{} has no #{n}", statement.entry.id)))
 }

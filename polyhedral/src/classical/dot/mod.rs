@@ -14,7 +14,7 @@
 //! [`MIN_REUSE`] times, and where the array is not complete in front of the sum.
 
 mod factor;
-mod range;
+pub mod range;
 mod words;
 
 use crate::aff::Aff;
@@ -23,7 +23,9 @@ use crate::error::Result;
 use crate::expr::{Access, BinaryOp, Expr};
 use crate::machine::Machine;
 use crate::pass::{Pass, PassContext};
-use crate::program::{Array, ArrayId, ConstantData, Program, Role, Statement, StatementId, StatementKind};
+use crate::program::{
+    Array, ArrayId, ConstantData, Made, Program, Renaming, Role, Statement, StatementId, StatementKind,
+};
 use crate::schedule::{group, pack};
 use crate::transform;
 use factor::Factor;
@@ -78,6 +80,10 @@ struct Start {
     at: Vec<Expr>,
     sums: Vec<i32>,
     extents: Vec<Aff>,
+    /// What the sums are of: a value for every element of an array of these extents, and the dimensions that are kept.
+    of: Expr,
+    over: Vec<Aff>,
+    kept: Vec<usize>,
 }
 
 fn plan(program: &Program, id: StatementId, machine: &Machine) -> Option<Plan> {
@@ -184,13 +190,21 @@ fn start(program: &Program, id: StatementId, zero: &Expr, b: &Factor) -> Option<
     let kept: Vec<usize> = (0..iterators.len()).filter(|n| iterators[*n].is_some_and(|d| !summed(d))).collect();
     let at = kept.iter().map(|n| Some(Expr::iter(to_init(iterators[*n]?)?))).collect::<Option<_>>()?;
     let known = std::cell::Cell::new(true);
-    let zero = zero.substitute_aff(&|d| {
-        known.set(known.get() && to_init(d).is_some());
-        Aff::iter(to_init(d).unwrap_or(d))
-    });
+    let at_init = |e: &Expr| {
+        e.substitute_aff(&|d| {
+            known.set(known.get() && to_init(d).is_some());
+            Aff::iter(to_init(d).unwrap_or(d))
+        })
+    };
+    let zero = at_init(zero);
+    // The start finds what the terms find, and runs where they run.
+    let mut there = statement.guard.as_ref().map(at_init) == first.guard;
+    zero.visit_loads(&mut |a| there &= place(program, a.array, init).is_some_and(|p| p.is_before(program, init)));
     let sums = sums(b.constants(program)?, &extents, &kept);
-    let extents = kept.iter().map(|n| Aff::constant(extents[*n])).collect();
-    known.get().then_some(Start { init, zero, at, sums, extents })
+    let over: Vec<Aff> = extents.iter().map(|e| Aff::constant(*e)).collect();
+    let extents = kept.iter().map(|n| over[*n].clone()).collect();
+    let of = b.value.clone();
+    (known.get() && there).then_some(Start { init, zero, at, sums, extents, of, over, kept })
 }
 
 fn plain(e: &Expr) -> Option<usize> {
@@ -233,6 +247,7 @@ fn apply(program: &mut Program, id: StatementId, plan: Plan, words: &mut Words) 
     let statement = program.statement_mut(id);
     statement.value = Expr::binary(op, load(a, &factors[0]), load(b, &factors[1]));
     statement.extents[k] = words_in(&statement.extents[k], parts);
+    program.history.renamings.push(Renaming::Words { statement: id, dim: k, parts });
     if let Some(start) = start {
         start_with(program, start);
     }
@@ -244,6 +259,17 @@ fn start_with(program: &mut Program, start: Start) {
     let bytes: Vec<u8> = start.sums.iter().flat_map(|s| s.to_le_bytes()).collect();
     let role = Role::Constant(ConstantData::new(bytes));
     let array = program.add_array(Array::new(name, DType::I32, start.extents, role));
+    let by = Statement {
+        dims: (0..start.over.len()).map(|n| format!("i{n}")).collect(),
+        extents: start.over,
+        constraints: vec![],
+        kind: StatementKind::Reduce(BinaryOp::Add),
+        target: Access { array, index: start.kept.iter().map(|n| Expr::iter(*n)).collect() },
+        value: start.of,
+        guard: None,
+        origin: program.statement(start.init).origin.clone(),
+    };
+    program.history.made.push(Made { array, by });
     let correction = Expr::binary(BinaryOp::Mul, start.zero, Expr::load(array, start.at));
     let init = program.statement_mut(start.init);
     init.value = Expr::binary(BinaryOp::Sub, init.value.clone(), correction);

@@ -89,7 +89,8 @@ fn whole(dtype: DType) -> Option<Range> {
     }
 }
 
-fn extremes(bytes: &[u8], dtype: DType) -> Option<Range> {
+/// The least and the greatest of the integers in `bytes`.
+pub fn extremes(bytes: &[u8], dtype: DType) -> Option<Range> {
     let value = |n: usize| scalar::to_int(scalar::read(bytes, n, dtype));
     if dtype.size() > 1 {
         return (0..bytes.len() / dtype.size()).map(|n| (value(n), value(n))).reduce(hull);

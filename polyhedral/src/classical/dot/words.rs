@@ -4,7 +4,7 @@ use super::factor::Factor;
 use crate::aff::Aff;
 use crate::dtype::DType;
 use crate::expr::{Access, BinaryOp, Expr};
-use crate::program::{Array, ArrayId, ConstantData, Program, Role, Statement, StatementId, StatementKind};
+use crate::program::{Array, ArrayId, ConstantData, Made, Program, Role, Statement, StatementId, StatementKind};
 use crate::schedule_tree::Node;
 use crate::transform::{self, Path};
 use indexmap::IndexMap;
@@ -61,7 +61,10 @@ fn constant(program: &mut Program, factor: &Factor, parts: u32) -> Option<ArrayI
             bytes.extend(rows.iter().fold(0u32, join).to_le_bytes());
         }
     }
-    Some(declare(program, factor, parts as u32, Role::Constant(ConstantData::new(bytes))))
+    let made = declare(program, factor, parts as u32, Role::Constant(ConstantData::new(bytes)));
+    let by = maker(program, factor, parts as u32, made);
+    program.history.made.push(Made { array: made, by });
+    Some(made)
 }
 
 // ---- words computed at run time ------------------------------------------------------------------------
@@ -70,6 +73,13 @@ fn constant(program: &mut Program, factor: &Factor, parts: u32) -> Option<ArrayI
 pub struct Place {
     before: Path,
     around: Vec<usize>,
+}
+
+impl Place {
+    /// Is the array complete before the statement, too?
+    pub fn is_before(&self, program: &Program, id: StatementId) -> bool {
+        transform::path_to(&program.schedule.roots, id).is_some_and(|path| self.before <= path)
+    }
 }
 
 /// Where what reads all of `array` can stand so that `reader` finds it; `None` where that is nowhere.
@@ -109,20 +119,7 @@ fn stepped(program: &Program, statement: &Statement, d: usize) -> Option<usize> 
 
 fn computed(program: &mut Program, factor: &Factor, parts: u32, place: Place) -> ArrayId {
     let words = declare(program, factor, parts, Role::Temp);
-    let array = program.array(words);
-    let (extents, source) = (array.extents.clone(), program.array(factor.array));
-    let value = word(factor, &source.extents[factor.dim], parts);
-    let maker = program.statements().find(|(_, s)| s.target.array == factor.array);
-    let statement = Statement {
-        dims: (0..extents.len()).map(|n| format!("i{n}")).collect(),
-        constraints: vec![],
-        kind: StatementKind::Assign,
-        target: Access { array: words, index: (0..extents.len()).map(Expr::iter).collect() },
-        value,
-        guard: None,
-        origin: maker.map(|(_, s)| s.origin.clone()).unwrap_or_default(),
-        extents,
-    };
+    let statement = maker(program, factor, parts, words);
     let rank = statement.extents.len();
     let id = program.add_statement(statement);
     for (n, dim) in place.around.iter().enumerate() {
@@ -136,6 +133,23 @@ fn computed(program: &mut Program, factor: &Factor, parts: u32, place: Place) ->
         nodes.splice(at..at, nest);
     }
     words
+}
+
+/// The statement that computes the array `words`.
+fn maker(program: &Program, factor: &Factor, parts: u32, words: ArrayId) -> Statement {
+    let extents = program.array(words).extents.clone();
+    let value = word(factor, &program.array(factor.array).extents[factor.dim], parts);
+    let source = program.statements().find(|(_, s)| s.target.array == factor.array);
+    Statement {
+        dims: (0..extents.len()).map(|n| format!("i{n}")).collect(),
+        constraints: vec![],
+        kind: StatementKind::Assign,
+        target: Access { array: words, index: (0..extents.len()).map(Expr::iter).collect() },
+        value,
+        guard: None,
+        origin: source.map(|(_, s)| s.origin.clone()).unwrap_or_default(),
+        extents,
+    }
 }
 
 /// The value of one word; neighbours behind the last are zero.

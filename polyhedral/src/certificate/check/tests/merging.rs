@@ -3,7 +3,7 @@
 use super::*;
 use crate::certificate::ReadEntry;
 use crate::certificate::check::constants::contents;
-use crate::program::Role;
+use crate::program::{Renaming, Role};
 
 /// `copy` leaves both loops; what stays reads its array.
 const STEPS: &str = "\
@@ -284,6 +284,36 @@ schedule {
     entry.contents = Some(crate::certificate::hash(&bytes));
     let found = compared(&other, &[blobs[0].clone(), bytes]);
     assert!(found.findings.iter().any(|f| f.text.contains("rearranged")), "{found:?}");
+}
+
+/// Copies and what reads the third of them, which became one of each, in the order `before` and `after`.
+fn became_one(before: &str, after: &str) -> Certificate {
+    let text = |statements: &str, schedule: &str| {
+        let arrays = "array x: f32[6] input 0\narray copy: f32[3, 6] temp\narray double: f32[4, 6] temp\n\
+array y: f32[6] output 0\ninputs x\noutputs y\n";
+        let rest = "S2 [i: 6]: y[i] = double[0, i]\n";
+        let text =
+            format!("program copies\n{arrays}{statements}{rest}schedule {{ {schedule} for [S2: i] {{ S2 }} }}\n");
+        parse_program(&text, &ConstantPool::default()).unwrap()
+    };
+    let several = "S0 [r: 3, i: 6]: copy[r, i] = x[i]\nS1 [q: 4, i: 6]: double[q, i] = copy[2, i] * 2.0f32\n";
+    let one = "S0 [i: 6]: copy[0, i] = x[i]\nS1 [i: 6]: double[0, i] = copy[0, i] * 2.0f32\n";
+    let mut last = text(one, after);
+    let dropped = |id| Renaming::Dropped { statement: crate::StatementId(id), dim: 0 };
+    last.history.renamings.extend([0, 1].map(dropped));
+    let mut recorder = Recorder::new(&text(several, before));
+    recorder.after("hoist", &last);
+    recorder.finish("test").unwrap()
+}
+
+#[test]
+fn what_became_one_finds_the_elements_that_became_one() {
+    let (copy, double) = ("for [S0: i] { S0 }", "for [S1: i] { S1 }");
+    holds(&became_one(&format!("for [S0: r] {{ {copy} }} for [S1: q] {{ {double} }}"), &format!("{copy} {double}")));
+    // Backwards the first copy is written last: what is left of the readers runs before there is anything to read.
+    let backwards = format!("for [S0: 2 - r, S1: 0] {{ {copy} for [S1: q] {{ {double} }} }}");
+    let found = refused(&became_one(&backwards, &format!("{double} {copy}")), Rule::Values);
+    assert!(found.text.contains("S1 finds in A1"), "{found}");
 }
 
 /// What only one branch reads is computed where that branch runs, behind the condition.
