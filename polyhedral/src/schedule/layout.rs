@@ -47,17 +47,28 @@ impl Pass for Layout {
         if context.machine.gpu {
             return Ok(());
         }
-        let mut search = Search::new(program, context.machine);
-        for _ in 0..SWEEPS {
-            let mut changed = false;
-            for class in 0..search.classes.len() {
-                changed |= search.put_last(program, class, context);
-            }
-            if !changed {
-                break;
-            }
-        }
+        choose(program, context);
         Ok(())
+    }
+}
+
+/// The program with the layouts that its schedule tree as it is would get.
+pub fn foreseen(program: &Program, machine: &Machine) -> Program {
+    let mut program = program.clone();
+    choose(&mut program, &mut PassContext { machine, remarks: Vec::new() });
+    program
+}
+
+fn choose(program: &mut Program, context: &mut PassContext) {
+    let mut search = Search::new(program, context.machine);
+    for _ in 0..SWEEPS {
+        let mut changed = false;
+        for class in 0..search.classes.len() {
+            changed |= search.put_last(program, class, context);
+        }
+        if !changed {
+            break;
+        }
     }
 }
 
