@@ -89,7 +89,7 @@ fn emit_part<'ctx>(
     let avx512 = machine.vector_bytes == 64;
     let operators = Operators { numeric: machine.numeric, dots, avx512, ..frame.operators };
     let frame = Frame { operators, observer, ..frame };
-    nest.body.iter().try_for_each(|root| x86::emit_root(&frame, target.machine.vector_bytes, root))?;
+    nest.body.iter().try_for_each(|root| x86::emit_root(&frame, &target.machine, root))?;
     frame.finish();
     Ok(function)
 }

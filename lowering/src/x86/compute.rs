@@ -27,21 +27,6 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
         done.and_then(|()| self.report_operations())
     }
 
-    /// Evaluates the functions in a value (`exp`, ..) for all positions, the innermost first: each is a long chain of
-    /// operations that wait for one another, and the chains of several positions fill each other's gaps.
-    fn side_by_side(&mut self, value: &Expr) -> Result<()> {
-        match value {
-            // What a side reads is masked by the condition, which is known there only.
-            Expr::Select(..) | Expr::Const(_) | Expr::Index(_) | Expr::Load(_) => return Ok(()),
-            Expr::Unary(..) | Expr::Binary(..) | Expr::Cast(..) => {}
-        }
-        value.children().into_iter().try_for_each(|child| self.side_by_side(child))?;
-        if !value.is_function() {
-            return Ok(());
-        }
-        self.positions().into_iter().try_for_each(|at| self.eval(value, at, self.mask(at)).map(|_| ()))
-    }
-
     pub fn target_depends_on_lane(&self, target: &Access) -> bool {
         target.index.iter().any(|e| self.depends(e).lane)
     }

@@ -4,13 +4,15 @@
 //! (the [`Instance`]s) times the lanes of the enclosing `Lanes` loop (cut into *chunks* of one vector each).
 //! Scalar code is the tile of one instance without lanes, so there is one emitter: every node of the nest is
 //! written for the whole tile, statement by statement. `space` maps loop variables to tile positions,
-//! `value` and `access` write expressions and memory accesses, `compute` statements, `loops` and `branch`
+//! `value` and `access` write expressions and memory accesses, `compute` statements (`interleave`: in
+//! which order), `loops` and `branch`
 //! control flow, `tiles` the lockstep loops, `reduction` sums over lanes, `count` reports what is done where that is wanted.
 
 mod access;
 mod branch;
 mod compute;
 mod count;
+mod interleave;
 mod loops;
 mod memory;
 mod ranges;
@@ -24,18 +26,19 @@ use crate::ir::{IntCompare, Ir, Value};
 use count::{Batch, Operations};
 use inkwell::basic_block::BasicBlock;
 use ranges::Ranges;
-use sirius_polyhedral::{Aff, ArrayId, Nest, ParamId, Result, VarId};
+use sirius_polyhedral::{Aff, ArrayId, Machine, Nest, ParamId, Result, VarId};
 use space::{Instance, Lanes};
 use std::collections::HashMap;
 use value::Memo;
 
-/// Writes `root` into the function of `frame`, for vectors of `vector_bytes` bytes.
-pub fn emit_root(frame: &Frame<'_, '_>, vector_bytes: usize, root: &Nest) -> Result<()> {
+/// Writes `root` into the function of `frame`.
+pub fn emit_root(frame: &Frame<'_, '_>, machine: &Machine, root: &Nest) -> Result<()> {
     let mut emitter = Emitter {
         frame,
         shared: root.is_shared(),
         // A chunk has the same lanes for every type: those of a 4-byte type in one register.
-        width: (vector_bytes / 4).max(1) as u32,
+        width: (machine.vector_bytes / 4).max(1) as u32,
+        registers: machine.vector_registers,
         values: HashMap::new(),
         fixed: HashMap::new(),
         ranges: Ranges::default(),
@@ -59,6 +62,8 @@ struct Emitter<'f, 'a, 'ctx> {
     shared: bool,
     /// Lanes of one vector.
     width: u32,
+    /// Vector registers.
+    registers: usize,
     /// Loop variables that exist at run time.
     values: HashMap<VarId, Value<'ctx>>,
     /// Loop variables that are known here: the value over other variables, and its distance from the

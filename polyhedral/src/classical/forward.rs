@@ -89,12 +89,13 @@ fn wanted(program: &Program, users: &Users, id: StatementId) -> Option<Vec<State
     }
     let from_reduction = reads_any(&producer.value, &|a| users.is_reduced(program, a));
     let free = is_free(&producer.value) && !from_reduction;
-    (free || is_single_use(program, producer, &readers, loads.len(), from_reduction)).then_some(readers)
+    (free || is_single_use(program, users, producer, &readers, loads.len(), from_reduction)).then_some(readers)
 }
 
 /// One reader that repeats no work.
 fn is_single_use(
     program: &Program,
+    users: &Users,
     producer: &Statement,
     readers: &[StatementId],
     loads: usize,
@@ -103,7 +104,16 @@ fn is_single_use(
     let [reader] = readers else { return false };
     let reader = program.statement(*reader);
     let same_work = volume(program, reader).saturating_mul(loads as i64) <= volume(program, producer);
-    same_work && (!reduced || reader.kind == StatementKind::Assign)
+    same_work
+        && (!reduced || (reader.kind == StatementKind::Assign && !ends_another_sum(program, users, producer, reader)))
+}
+
+/// Does the reader finish another reduction than the producer? Only one of the two accumulators can stay in registers: the
+/// other result is stored in any case, and best when it is complete. (The input's share of a recurrent layer is then
+/// complete, bias included, before the time loop.)
+fn ends_another_sum(program: &Program, users: &Users, producer: &Statement, reader: &Statement) -> bool {
+    let own = |a: ArrayId| reads_any(&producer.value, &|b| a == b);
+    reads_any(&reader.value, &|a| users.is_reduced(program, a) && !own(a))
 }
 
 /// The only writer of a temporary, over plain distinct iterators and the whole array.

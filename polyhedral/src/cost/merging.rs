@@ -10,7 +10,7 @@ use crate::aff::Aff;
 use crate::expr::{Access, Expr};
 use crate::machine::Machine;
 use crate::program::{ArrayId, Program, StatementId};
-use crate::schedule::group;
+use crate::schedule::{group, layout};
 use crate::schedule_tree::{Band, Node};
 use crate::script::merge;
 use indexmap::IndexMap;
@@ -68,9 +68,20 @@ impl Merging<'_> {
             vec![Node::Band(Band { members, mark: band.mark, body })]
         };
         program.schedule.roots = self.around.iter().rev().fold(nodes, wrap);
-        let cycles = vector::cycles(program, machine);
+        let cycles = match self.leaves_short_loops(program, machine) {
+            true => vector::cycles(&layout::foreseen(program, machine), machine),
+            false => vector::cycles(program, machine),
+        };
         program.schedule.roots.clear();
         cycles
+    }
+
+    /// Are all loops that would not be shared shorter than a vector? One of the others is the vector loop, then, as long as the
+    /// nests are apart and `layout` puts its elements side by side; so layouts are looked at before they are chosen. (Elsewhere
+    /// they are as likely to change by what lies around the two nests, which is not seen here.)
+    fn leaves_short_loops(&self, program: &Program, machine: &Machine) -> bool {
+        let mut inner = self.nodes.iter().flat_map(|node| extents_below(program, node, self.depth)).peekable();
+        inner.peek().is_some() && inner.all(|extent| extent < machine.lanes(4) as i64)
     }
 
     /// The iterator of every statement in each of the shared loops; loops that are no iterators are left out.
@@ -110,6 +121,19 @@ impl Merging<'_> {
         let [first, second] = self.nodes.map(reads);
         let both: BTreeSet<ArrayId> = first.intersection(&second).map(|(array, _)| *array).collect();
         both.into_iter().collect()
+    }
+}
+
+/// The typical lengths of a statement's loops inside of the `depth` outer loops of its nest, for all its statements.
+fn extents_below(program: &Program, node: &Node, depth: usize) -> Vec<i64> {
+    match node {
+        Node::Band(band) => {
+            let own = |(s, value): (&StatementId, &Aff)| group::extent_of(program, *s, value);
+            let own = band.members.iter().filter_map(own).map(|e| program.params.hint(&e)).filter(|_| depth == 0);
+            let below = band.body.iter().flat_map(|n| extents_below(program, n, depth.saturating_sub(1)));
+            own.chain(below).collect()
+        }
+        _ => vec![],
     }
 }
 

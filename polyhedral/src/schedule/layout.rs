@@ -9,7 +9,8 @@
 //! stream, the width of the whole image), and one decision puts a class last in all of its arrays. Classes are
 //! tried one after another; a move stays when the tile nests that it touches get cheaper by what `cost::vector`, which
 //! later chooses their vector loops, thinks of them. A class alone may gain nothing, for the nests at its borders then mix
-//! two orders; so it is tried with the classes around it too, and with those around them. Legal: a temporary's order of elements is ours, and no schedule
+//! two orders; so it is tried with the classes around it too, and with those around them. At last arrays are tried alone: a
+//! class that lay last until another took its place may leave an array in an order that suits none of its nests. Legal: a temporary's order of elements is ours, and no schedule
 //! changes. Inputs, outputs and constants keep theirs, and dimensions whose length the program computes stay where
 //! they are. Source: the layout-assignment problem of
 //! Li et al. (2016), here over access relations instead of operators.
@@ -47,18 +48,30 @@ impl Pass for Layout {
         if context.machine.gpu {
             return Ok(());
         }
-        let mut search = Search::new(program, context.machine);
-        for _ in 0..SWEEPS {
-            let mut changed = false;
-            for class in 0..search.classes.len() {
-                changed |= search.put_last(program, class, context);
-            }
-            if !changed {
-                break;
-            }
-        }
+        choose(program, context);
         Ok(())
     }
+}
+
+/// The program with the layouts that its schedule tree as it is would get.
+pub fn foreseen(program: &Program, machine: &Machine) -> Program {
+    let mut program = program.clone();
+    choose(&mut program, &mut PassContext { machine, remarks: Vec::new() });
+    program
+}
+
+fn choose(program: &mut Program, context: &mut PassContext) {
+    let mut search = Search::new(program, context.machine);
+    for _ in 0..SWEEPS {
+        let mut changed = false;
+        for class in 0..search.classes.len() {
+            changed |= search.put_last(program, class, context);
+        }
+        if !changed {
+            break;
+        }
+    }
+    search.put_right(program, context);
 }
 
 /// Dimensions (by the place they had at first) that should lie last together.
@@ -202,9 +215,20 @@ impl Search {
         false
     }
 
+    /// Tries every array alone, without its class.
+    fn put_right(&mut self, program: &mut Program, context: &mut PassContext) {
+        let all: Vec<(ArrayId, usize)> = self.classes.iter().flatten().copied().collect();
+        for dimension in all {
+            let moves = self.moves(&[dimension]);
+            if !moves.is_empty() {
+                self.try_out(program, &moves, context);
+            }
+        }
+    }
+
     /// The new order of every array of the class none of whose dimensions in it lies last; where there are several, the last
     /// of them moves.
-    fn moves(&self, class: &Class) -> Moves {
+    fn moves(&self, class: &[(ArrayId, usize)]) -> Moves {
         let mut found: IndexMap<ArrayId, Option<Vec<usize>>> = IndexMap::new();
         for (array, d) in class {
             let order = found.entry(*array).or_insert_with(|| Some(vec![]));
