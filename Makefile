@@ -15,8 +15,10 @@ RESTORED := bert_base.ts mobilenet_v2.ts resnet50.ts lstm_10x256.ts greedy_loop.
   while_fixpoint.dynamo skipnet_if.ts mmoe.ts
 ANSWERS := PYTHONPATH=target/python $(PYTHON)
 
-# Models of docs/ablation.md.
-ABLATED := bert_base.ts lstm_10x256.ts greedy_loop.ts scan_gru.dynamo mmoe.ts mobilenet_v2.ts swin_t.ts silero_vad_v6_seq
+# Models of docs/ablation.md; the second line has those on which passes act that do nothing on the first.
+ABLATED := bert_base.ts lstm_10x256.ts greedy_loop.ts scan_gru.dynamo mmoe.ts mobilenet_v2.ts swin_t.ts silero_vad_v6_seq \
+  lstm_unrolled.ts gpt2_kv_tiny.ts deep_speech2.ts dddd_crnn_int8
+ABLATED_ONLY := swin_t.ts lstm_unrolled.ts gpt2_kv_tiny.ts deep_speech2.ts
 ELEMENTWISE := elem20_cheap elem20_mix layer_norm softmax
 # Where times are taken; empty where the user may not have a processor alone.
 PIN := $(if $(filter 0,$(shell id -u)),--pin 1)
@@ -62,8 +64,9 @@ random-shapes: models
 # docs/ablation.md: every pass on and off, counted and timed. Takes a while: code that counts is slow.
 ablation: models
 	cargo build --release
-	$(ANSWERS) models/restore.py swin_t.ts
-	$(ANSWERS) models/answers.py swin_t.ts
+	$(PYTHON) models/fetch.py dddd_crnn_int8
+	$(ANSWERS) models/restore.py $(ABLATED_ONLY)
+	$(ANSWERS) models/answers.py $(ABLATED_ONLY) dddd_crnn_int8
 	$(ANSWERS) bench/elementwise.py target/elementwise
 	$(PYTHON) bench/ablation.py $(SIRIUS) $(addprefix target/elementwise/,$(ELEMENTWISE)) \
 	  $(addprefix models/fetched/,$(ABLATED)) --keep target/ablation $(PIN) > docs/ablation.md

@@ -63,6 +63,9 @@ pub const PIPELINE: &[&dyn Pass] = &[
     &Layout,
     // After fuse: a tile covers the whole fused nest. (Does nothing for a GPU.)
     &Tile,
+    // After tile, which says how many rows are computed at once. Before fuse-tiles, which joins pairs where this joins
+    // chains. (Does nothing for a GPU or one thread.)
+    &Overlap,
     // After tile: whole register tiles meet, and copied operands too.
     &FuseTiles,
     // After tile, which copies operands inside the loops that use them.
@@ -87,14 +90,9 @@ pub const PIPELINE: &[&dyn Pass] = &[
     &Barriers,
 ];
 
-/// Passes that run by name only.
-pub const BY_NAME: &[&dyn Pass] = &[
-    // Between tile and fuse-tiles. It saves traffic behind the second-level cache, but no time (docs/counting.md).
-    &Slide,
-    // Between tile and fuse-tiles, for a team. It saves barriers, but basic_pitch was slower with it (docs/counting.md).
-    &Overlap, // Last. Code grows, and nothing is gained (docs/counting.md).
-    &Unroll,
-];
+/// Passes that run by name only, as they gain nothing (docs/counting.md): `slide`, between `tile` and `fuse-tiles`, saves traffic
+/// behind the second-level cache but no time, and `unroll`, last, makes code longer.
+pub const BY_NAME: &[&dyn Pass] = &[&Slide, &Unroll];
 
 /// The passes of an optimization level: 0 only what is required, 1 to 3 everything.
 pub fn for_level(level: u8) -> Vec<&'static dyn Pass> {

@@ -21,8 +21,10 @@
 //! | `time` | statements on one worker | nanoseconds | `team`, `overlap` |
 //! | `wavefront` | recurrent layers side by side and one after the other | nanoseconds | `wavefront` |
 //! | `online` | the elements of rows in blocks or whole | cycles | `online` |
+//! | `balance` | the iterations of a loop on all workers | times faster | `team` |
 //! | `overhead` | loops and workers beside the work in them | cycles, nanoseconds | `fuse-tiles`, `slide`, `overlap`, `team` |
 
+pub mod balance;
 pub mod footprint;
 pub mod levels;
 pub mod merging;

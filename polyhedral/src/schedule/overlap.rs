@@ -11,7 +11,7 @@
 //! touches a known range of them: what an instance reads is then written in its own block. Wanted when barriers, and bytes
 //! that come closer, cost more than what is computed twice (see `overlap_cost`), which is at most
 //! [`MOST`] times what is needed, and by more than `fuse-tiles` could save by joining the nests in pairs.
-//! Not in the standard pipeline: one of six models was slower with it (docs/counting.md).
+//! One worker gains nothing by it, and is left alone.
 //! Source: overlapped tiling, Krishnamoorthy et al. (PLDI 2007); post-tiling fusion, Zhao and Di (MICRO 2020).
 
 use super::axis::blocks;
@@ -40,16 +40,17 @@ impl Pass for Overlap {
     }
 
     fn summary(&self) -> &'static str {
-        "run chains of windows in overlapping blocks of rows (CPU targets)"
+        "run chains of windows in overlapping blocks of rows (thread teams)"
     }
 
     fn run(&self, program: &mut Program, context: &mut PassContext) -> Result<()> {
-        if !context.machine.gpu {
-            let apart = fuse_tiles::in_registers(program);
-            // Inner lists first: the paths of the others stay.
-            for list in fuse_tiles::lists(program).iter().rev() {
-                overlap_list(program, list, &apart, context);
-            }
+        if context.machine.gpu || context.machine.threads < 2 {
+            return Ok(());
+        }
+        let apart = fuse_tiles::in_registers(program);
+        // Inner lists first: the paths of the others stay.
+        for list in fuse_tiles::lists(program).iter().rev() {
+            overlap_list(program, list, &apart, context);
         }
         Ok(())
     }

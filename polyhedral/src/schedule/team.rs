@@ -16,7 +16,7 @@
 
 use super::{barriers, group, owner};
 use crate::cost::overhead::{GRAIN_NS, SHARE_NS};
-use crate::cost::time;
+use crate::cost::{balance, time};
 use crate::error::Result;
 use crate::expr::{Access, Expr};
 use crate::machine::Machine;
@@ -231,9 +231,8 @@ fn speedup(program: &Program, band: &Band, machine: &Machine) -> Option<f64> {
     if count < 2 || most.is_some_and(|m| m < 2) {
         return None;
     }
-    let rounds = (count + workers - 1) / workers;
     let certain = if least == most { 1.0 } else { SYMBOLIC };
-    Some(certain * count as f64 / rounds as f64).filter(|s| *s > 1.0)
+    Some(certain * balance::speedup(program, &dims, count, workers)).filter(|s| *s > 1.0)
 }
 
 /// The time of the node at `path` for one iteration of the bands at `fixed`.
