@@ -45,7 +45,7 @@ fn windows_of_any_shape_give_the_same_numbers_on_any_team() {
     for (images, rows, pad, taps, step) in
         [("1", 256, 1, 3, 1), ("1", 256, 1, 3, 2), ("images", 251, 1, 3, 2), ("1", 190, 0, 4, 3), ("1", 187, 2, 5, 1)]
     {
-        for threads in [1, 2, 3] {
+        for threads in [2, 3, 4] {
             let mut program = windows(images, rows, pad, taps, step);
             let images = if images == "1" { 1 } else { 3 };
             let wanted = outputs(&program, images, rows).unwrap();
@@ -112,10 +112,18 @@ fn two_windows_are_one_loop_without_barriers() {
     }
 }
 
+#[test]
+fn one_worker_is_left_alone() {
+    let mut program = windows("1", 256, 1, 3, 1);
+    let before = program.clone();
+    assert_eq!(applied(&run(&mut program, &[NAME], 1)), 0);
+    assert_eq!(program, before);
+}
+
 /// After all passes that come before it, too: register tiles stay whole.
 #[test]
 fn tiled_windows_give_the_same_numbers() {
-    for threads in [1, 2] {
+    for threads in [2, 3] {
         let mut program = windows("images", 251, 1, 3, 1);
         let wanted = outputs(&program, 2, 251).unwrap();
         let passes = ["tile", NAME, "fuse-tiles", "hoist", "scalar-replace", "contract", "plan-memory", "team"];
