@@ -7,7 +7,8 @@ MODEL_DIR holds model.onnx and test_data_set_0/input_*.pb (the ONNX test layout)
 on the compiled artifact and then every peer for the same time, so drift and noise hit all alike. Printed are the
 medians over all rounds' medians, in brackets minima, and how many times a peer's time Sirius takes (below 1: faster).
 Every engine computes in the model's types (OpenVINO would take bf16 where the processor has it, and quantize what is
-multiplied with 8-bit weights) and keeps the model's symbolic dimensions. Pin it to one core: `taskset -c 1`. Needs: onnx, numpy and the peers.
+multiplied with 8-bit weights) and keeps the model's symbolic dimensions. Pin it to one core: `taskset -c 1`.
+Needs: onnx, numpy and the peers.
 """
 import argparse, json, os, statistics, subprocess, sys, time
 
@@ -24,15 +25,20 @@ def feeds(folder, names):
     return feed
 
 
-def onnxruntime_call(model, data):
-    """One inference by ONNX Runtime as a function without arguments."""
+def session(model):
+    """ONNX Runtime with one thread, for a model (a file or its bytes)."""
     import onnxruntime
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    feed = feeds(data, [i.name for i in session.get_inputs()])
-    return lambda: session.run(None, feed)
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def onnxruntime_call(model, data):
+    """One inference by ONNX Runtime as a function without arguments."""
+    runtime = session(model)
+    feed = feeds(data, [i.name for i in runtime.get_inputs()])
+    return lambda: runtime.run(None, feed)
 
 
 def openvino_call(model, data):
@@ -46,6 +52,12 @@ def openvino_call(model, data):
 
 
 PEERS = {"onnxruntime": onnxruntime_call, "openvino": openvino_call}
+
+
+def bench(sirius, artifact, data, threads=1):
+    """What `sirius bench` says of an artifact, as a dictionary."""
+    command = [sirius, "bench", artifact, "--data", data, "--threads", str(threads), "--json"]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def timed(call, seconds):
@@ -80,9 +92,7 @@ def compare(name, model, args):
     calls = [prepared(peer, os.path.join(model, "model.onnx"), data) for peer in args.peers]
     ours, theirs = [], [[] for _ in calls]
     for _ in range(args.rounds):
-        text = subprocess.run([args.sirius, "bench", out, "--data", data, "--threads", "1", "--json"],
-                              check=True, capture_output=True, text=True).stdout
-        result = json.loads(text)
+        result = bench(args.sirius, out, data)
         ours.append((result["median_us"], result["min_us"]))
         for call, rows in zip(calls, theirs):
             if call:

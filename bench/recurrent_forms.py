@@ -9,13 +9,13 @@ results in it are ONNX Runtime's for the operator. `compare` compiles every one,
 ONNX Runtime in turns (as compare_peers.py does), and says how each form compares with the operator.
 Needs: onnx, onnxruntime, numpy.
 """
-import argparse, json, os, statistics, subprocess, sys, time
+import argparse, os, statistics, subprocess, sys, time
 
 import numpy as np
-import onnx, onnxruntime
+import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from compare_peers import timed
+from compare_peers import bench, session, timed
 
 FORMS = ["op", "loop", "scan", "unrolled"]
 FLOAT = TensorProto.FLOAT
@@ -138,13 +138,6 @@ def model(cell, form, steps, batch, size, hidden):
     return made
 
 
-def session(data):
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-
-
 def feeds(cell, steps, batch, size, hidden):
     random = np.random.default_rng(2)
     draw = lambda *shape: random.standard_normal(shape).astype(np.float32)
@@ -207,9 +200,7 @@ def compare_forms(args, group, forms):
     for _ in range(args.rounds):
         for form in forms:
             data = os.path.join(args.dir, group + "_" + form, "test_data_set_0")
-            text = subprocess.run([args.sirius, "bench", artifacts[form], "--data", data, "--threads", "1", "--json"],
-                                  check=True, capture_output=True, text=True).stdout
-            ours[form].append(json.loads(text)["median_us"])
+            ours[form].append(bench(args.sirius, artifacts[form], data)["median_us"])
         for form in forms:
             theirs[form].append(statistics.median(timed(lambda: sessions[form].run(None, feed), args.seconds)))
     for form in forms:

@@ -9,11 +9,13 @@ A stack is named CELL_LAYERSxUNITS, with _both where every layer has two directi
 any model with data in the ONNX test layout; times are the best of all rounds, as other work on the machine holds up the
 barriers of a team more than anything else. Needs: onnx, onnxruntime, numpy.
 """
-import argparse, json, os, subprocess, sys
+import argparse, os, subprocess, sys
 
 import numpy as np
-import onnx, onnxruntime
+import onnx
 from onnx import TensorProto, helper, numpy_helper
+
+from compare_peers import bench, session
 
 STEPS = 100
 GATES = {"lstm": 4, "gru": 3}
@@ -52,8 +54,7 @@ def write(directory):
         made = model(cell, layers, units, directions)
         onnx.save(made, os.path.join(directory, name, "model.onnx"))
         x = np.random.default_rng(2).standard_normal([STEPS, 1, units]).astype(np.float32)
-        session = onnxruntime.InferenceSession(made.SerializeToString(), providers=["CPUExecutionProvider"])
-        y = session.run(None, {"x": x})[0]
+        y = session(made.SerializeToString()).run(None, {"x": x})[0]
         for file, tensor in [("input_0.pb", x), ("output_0.pb", y)]:
             with open(os.path.join(data, file), "wb") as f:
                 f.write(numpy_helper.from_array(tensor).SerializeToString())
@@ -70,9 +71,7 @@ def compare(sirius, folder, out, rounds):
         subprocess.run([sirius, "run", artifact(n), "--threads", str(threads), "--data", data], **quiet)
     for _ in range(rounds):
         for n, (_, threads, _) in enumerate(VARIANTS):
-            command = [sirius, "bench", artifact(n), "--data", data, "--threads", str(threads), "--json"]
-            text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-            best[n] = min(best[n], json.loads(text)["min_us"])
+            best[n] = min(best[n], bench(sirius, artifact(n), data, threads)["min_us"])
     print("| %s | %s | %.2f |" % (name, " | ".join("%.0f" % t for t in best), best[2] / best[1]), flush=True)
 
 

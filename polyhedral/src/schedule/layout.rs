@@ -10,10 +10,11 @@
 //! tried one after another; a move stays when the tile nests that it touches get cheaper by what `cost::vector`, which
 //! later chooses their vector loops, thinks of them. A class alone may gain nothing, for the nests at its borders then mix
 //! two orders; so it is tried with the classes around it too, and with those around them. At last arrays are tried alone: a
-//! class that lay last until another took its place may leave an array in an order that suits none of its nests. Legal: a temporary's order of elements is ours, and no schedule
-//! changes. Inputs, outputs and constants keep theirs, and dimensions whose length the program computes stay where
-//! they are. Source: the layout-assignment problem of
-//! Li et al. (2016), here over access relations instead of operators.
+//! class that lay last until another took its place may leave an array in an order that suits none of its nests.
+//!
+//! Legal: a temporary's order of elements is ours, and no schedule changes. Inputs, outputs and constants keep theirs, and
+//! dimensions whose length the program computes stay where they are. Source: the layout-assignment problem of Li et al.
+//! (2016), here over access relations instead of operators.
 
 use super::tile_nest::{TileNest, all_nests};
 use crate::cost::vector::{best_lane, runs};
