@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Times compiled models and other runtimes in turns, one thread each, and prints a Markdown table.
+"""Times compiled models and other runtimes in turns, with equally many threads, and prints a Markdown table.
 
-    compare_peers.py SIRIUS MODEL_DIR [MODEL_DIR ...] [--peers onnxruntime,openvino] [--rounds 5] [--level 3] [--out DIR]
+    compare_peers.py SIRIUS MODEL_DIR [MODEL_DIR ...] [--peers onnxruntime,openvino] [--threads 1] [--rounds 5] [--level 3]
+                     [--out DIR]
 
 MODEL_DIR holds model.onnx and test_data_set_0/input_*.pb (the ONNX test layout). Each round runs `sirius bench --json`
 on the compiled artifact and then every peer for the same time, so drift and noise hit all alike. Printed are the
 medians over all rounds' medians, in brackets minima, and how many times a peer's time Sirius takes (below 1: faster).
 Every engine computes in the model's types (OpenVINO would take bf16 where the processor has it, and quantize what is
-multiplied with 8-bit weights) and keeps the model's symbolic dimensions. Pin it to one core: `taskset -c 1`.
+multiplied with 8-bit weights) and keeps the model's symbolic dimensions. Pin it to as many cores: `taskset -c 1`.
 Needs: onnx, numpy and the peers.
 """
 import argparse, json, os, statistics, subprocess, sys, time
@@ -25,26 +26,26 @@ def feeds(folder, names):
     return feed
 
 
-def session(model):
-    """ONNX Runtime with one thread, for a model (a file or its bytes)."""
+def session(model, threads=1):
+    """ONNX Runtime with so many threads, for a model (a file or its bytes)."""
     import onnxruntime
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def onnxruntime_call(model, data):
+def onnxruntime_call(model, data, threads):
     """One inference by ONNX Runtime as a function without arguments."""
-    runtime = session(model)
+    runtime = session(model, threads)
     feed = feeds(data, [i.name for i in runtime.get_inputs()])
     return lambda: runtime.run(None, feed)
 
 
-def openvino_call(model, data):
+def openvino_call(model, data, threads):
     """One inference by OpenVINO as a function without arguments; inputs and outputs are not copied."""
     import openvino
-    settings = {"INFERENCE_NUM_THREADS": 1, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32",
+    settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32",
                 "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}
     request = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
     feed = feeds(data, [i.any_name for i in request.model_inputs])
@@ -71,10 +72,10 @@ def timed(call, seconds):
     return times
 
 
-def prepared(peer, model, data):
+def prepared(peer, model, data, threads):
     """The peer's call, or None (said on standard error) where it cannot run the model."""
     try:
-        call = PEERS[peer](model, data)
+        call = PEERS[peer](model, data, threads)
         call()
         return call
     except Exception as error:
@@ -86,13 +87,13 @@ def compare(name, model, args):
     data = os.path.join(model, "test_data_set_0")
     out = os.path.join(args.out, name)
     start = time.perf_counter()
-    subprocess.run([args.sirius, "compile", os.path.join(model, "model.onnx"), "-o", out, "-O%d" % args.level],
-                   check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run([args.sirius, "compile", os.path.join(model, "model.onnx"), "-o", out, "-O%d" % args.level,
+                    "--threads", str(args.threads)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     cells = ["%.1f" % (time.perf_counter() - start)]
-    calls = [prepared(peer, os.path.join(model, "model.onnx"), data) for peer in args.peers]
+    calls = [prepared(peer, os.path.join(model, "model.onnx"), data, args.threads) for peer in args.peers]
     ours, theirs = [], [[] for _ in calls]
     for _ in range(args.rounds):
-        result = bench(args.sirius, out, data)
+        result = bench(args.sirius, out, data, args.threads)
         ours.append((result["median_us"], result["min_us"]))
         for call, rows in zip(calls, theirs):
             if call:
@@ -111,6 +112,7 @@ def main():
     parser.add_argument("sirius")
     parser.add_argument("models", nargs="+")
     parser.add_argument("--peers", type=lambda text: text.split(","), default=list(PEERS), help="some of " + ", ".join(PEERS))
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.5, help="for every peer in every round")
     parser.add_argument("--level", type=int, default=3)
