@@ -129,8 +129,8 @@ fn block_under(program: &Program, uses: &Uses, all: &[Use], dim: usize, band: us
     (first > 1 && blocks.all(|b| b == Some(first))).then_some(first)
 }
 
-/// The rows alive in a loop over blocks that moves on by equally many rows at every use (see `slide`): from the first that
-/// is used in an iteration to the last that is written. Rounded up, for the row must be found by a mask.
+/// The rows alive in a loop over blocks that moves on by equally many rows at every use (see `wavefront`): from the first
+/// that is used in an iteration to the last that is written. Rounded up, for the row must be found by a mask.
 fn rows_under(program: &Program, uses: &Uses, all: &[Use], dim: usize, band: usize) -> Option<i64> {
     let rows = rows_of(program, uses, all, dim, band, &[])?;
     let first = rows.iter().map(|r| r.first).min()?;
