@@ -23,7 +23,6 @@ use crate::schedule::map_gpu::MapGpu;
 use crate::schedule::overlap::Overlap;
 use crate::schedule::plan_memory::PlanMemory;
 use crate::schedule::scalar_replace::ScalarReplace;
-use crate::schedule::slide::Slide;
 use crate::schedule::split_dims::SplitDims;
 use crate::schedule::team::Team;
 use crate::schedule::tile::Tile;
@@ -90,9 +89,8 @@ pub const PIPELINE: &[&dyn Pass] = &[
     &Barriers,
 ];
 
-/// Passes that run by name only, as they gain nothing (docs/counting.md): `slide`, between `tile` and `fuse-tiles`, saves traffic
-/// behind the second-level cache but no time, and `unroll`, last, makes code longer.
-pub const BY_NAME: &[&dyn Pass] = &[&Slide, &Unroll];
+/// Passes that run by name only, as they gain nothing: `unroll`, last, makes code longer.
+pub const BY_NAME: &[&dyn Pass] = &[&Unroll];
 
 /// The passes of an optimization level: 0 only what is required, 1 to 3 everything.
 pub fn for_level(level: u8) -> Vec<&'static dyn Pass> {

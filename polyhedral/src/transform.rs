@@ -85,13 +85,8 @@ pub fn plain_dims(band: &Band) -> Option<IndexMap<StatementId, usize>> {
 /// `old = size * outer + inner`. Returns false, changing nothing, when the band is not a plain loop.
 /// The order of instances does not change, so this is always legal.
 pub fn strip_mine(program: &mut Program, path: &[usize], size: i64) -> bool {
-    strip_mine_late(program, path, size, 0)
-}
-
-/// The same, with the first block `late` iterations shorter: `old = size * outer + inner - late`, `late >= 0`.
-pub fn strip_mine_late(program: &mut Program, path: &[usize], size: i64, late: i64) -> bool {
-    let count = |extent: &Aff| (extent.clone() + Aff::constant(late + size - 1)).floor_div(size);
-    split_loop(program, path, &|extent| Blocks { size, late, length: size, count: count(extent) })
+    let count = |extent: &Aff| (extent.clone() + Aff::constant(size - 1)).floor_div(size);
+    split_loop(program, path, &|extent| Blocks { size, late: 0, length: size, count: count(extent) })
 }
 
 /// The same in blocks that may overlap: what is in two of them runs twice.

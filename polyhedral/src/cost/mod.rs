@@ -17,12 +17,12 @@
 //! | `vector` | a tile nest with its best vector loop, all data near | cycles | `layout`, `split-dims`, `tile`, `explain` |
 //! | `merging` | two nests with loops of their own and with loops in common | cycles | `fuse` |
 //! | `register_tile` | the innermost loop of a register tile | multiply-adds / 100 | `tile` |
-//! | `reuse` | bytes that a part touches, and what a byte costs that was touched so long ago | bytes, cycles per byte | `fuse-tiles`, `slide`, `overlap` |
+//! | `reuse` | bytes that a part touches, and what a byte costs that was touched so long ago | bytes, cycles per byte | `fuse-tiles`, `overlap` |
 //! | `time` | statements on one worker | nanoseconds | `team`, `overlap` |
 //! | `wavefront` | recurrent layers side by side and one after the other | nanoseconds | `wavefront` |
 //! | `online` | the elements of rows in blocks or whole | cycles | `online` |
 //! | `balance` | the iterations of a loop on all workers | times faster | `team` |
-//! | `overhead` | loops and workers beside the work in them | cycles, nanoseconds | `fuse-tiles`, `slide`, `overlap`, `team` |
+//! | `overhead` | loops and workers beside the work in them | cycles, nanoseconds | `fuse-tiles`, `overlap`, `team` |
 
 pub mod balance;
 pub mod footprint;

@@ -1,12 +1,12 @@
 //! Chains of windows: nests of a list of which each reads windows of the rows that earlier ones make.
 //!
-//! What `slide` and `overlap` run block by block of rows. Every member has one parallel loop that makes rows, and all of these go
+//! What `overlap` runs block by block of rows. Every member has one parallel loop that makes rows, and all of these go
 //! through the rows at one pace (see `window`); a member may move up to the first one.
 
 use super::axis::{Axis, axes};
 use super::fuse_tiles::{self, REACH};
 use super::group;
-use super::slide_cost::Model;
+use super::overlap_cost::Model;
 use super::touched::Touched;
 use super::window::Window;
 use crate::aff::gcd;
@@ -26,8 +26,6 @@ pub struct Member {
     pub axis: Axis,
     /// Iterations per iteration of the first member, as a fraction.
     pub share: (i64, i64),
-    /// Iterations that the first block is shorter.
-    pub late: i64,
 }
 
 /// What flows from one member to another.
@@ -50,7 +48,7 @@ pub struct Chain {
 pub fn starting_at(model: &Model, at: usize) -> Vec<Chain> {
     let mut out = Vec::new();
     for axis in axes(model.program, &[model.parent, &[at]].concat()) {
-        let first = Member { node: at, axis, share: (1, 1), late: 0 };
+        let first = Member { node: at, axis, share: (1, 1) };
         let mut chain = Chain { members: vec![first], links: vec![] };
         for node in at + 1..children(&model.program.schedule, model.parent).len().min(at + REACH) {
             if chain.members.len() == LONGEST {
@@ -64,14 +62,6 @@ pub fn starting_at(model: &Model, at: usize) -> Vec<Chain> {
         }
     }
     out
-}
-
-/// The plan that gains most; the first of equals.
-pub fn best<P>(plans: impl Iterator<Item = P>, gain: impl Fn(&P) -> f64) -> Option<P> {
-    plans.fold(None, |best, plan| match best {
-        Some(best) if gain(&best) >= gain(&plan) => Some(best),
-        _ => Some(plan),
-    })
 }
 
 impl Chain {
@@ -114,7 +104,7 @@ impl Chain {
             links.push(Link { from, to: self.members.len(), flows: flows.clone(), window });
         }
         let mut chain = self.clone();
-        chain.members.push(Member { node, axis: axis.clone(), share: share?, late: 0 });
+        chain.members.push(Member { node, axis: axis.clone(), share: share? });
         chain.links.extend(links);
         Some(chain)
     }

@@ -95,9 +95,7 @@ fn window(program: &Program, uses: &Uses, array: ArrayId, all: &[Use], dim: usiz
     let around: BTreeSet<usize> = writers.flat_map(|u| uses.loops[&u.statement].iter().map(|(n, _)| *n)).collect();
     let apart = |n: &usize| uses.marks[*n] == Mark::Seq && !is_kept(program, uses, all, *n);
     let windows = around.into_iter().filter(apart).filter_map(|n| {
-        window_under(program, uses, array, all, dim, n)
-            .or_else(|| block_under(program, uses, all, dim, n))
-            .or_else(|| rows_under(program, uses, all, dim, n))
+        window_under(program, uses, array, all, dim, n).or_else(|| block_under(program, uses, all, dim, n))
     });
     windows.min()
 }
@@ -127,18 +125,6 @@ fn block_under(program: &Program, uses: &Uses, all: &[Use], dim: usize, band: us
     let mut blocks = all.iter().map(block);
     let first = blocks.next()??;
     (first > 1 && blocks.all(|b| b == Some(first))).then_some(first)
-}
-
-/// The rows alive in a loop over blocks that moves on by equally many rows at every use (see `slide`): from the first that
-/// is used in an iteration to the last that is written. Rounded up, for the row must be found by a mask.
-fn rows_under(program: &Program, uses: &Uses, all: &[Use], dim: usize, band: usize) -> Option<i64> {
-    let rows = rows_of(program, uses, all, dim, band, &[])?;
-    let first = rows.iter().map(|r| r.first).min()?;
-    let last = rows.iter().zip(all).filter(|(_, u)| u.writes).map(|(r, _)| r.last).max()?;
-    // In a vector loop, every lane would need its own address.
-    let innermost = owner::is_innermost(program.array(all[0].access.array), dim);
-    let alive = u64::try_from(last - first + 1).ok()?.next_power_of_two() as i64;
-    (rows[0].step > 1 && !innermost).then_some(alive)
 }
 
 /// Does a loop around loop `band` keep rows for its next iteration? Then the planes of the inner loop live on.

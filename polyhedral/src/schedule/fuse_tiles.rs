@@ -241,7 +241,7 @@ fn apply(program: &mut Program, parent: &[usize], at: usize, plan: &Plan, cx: &m
     let subject = origin(program, &children(&program.schedule, parent)[at]);
     let into = origins(program, &children(&program.schedule, parent)[plan.producer]);
     for (axis, factor) in plan.choice.loops.iter().zip(plan.choice.factors) {
-        put_outermost(program, axis, factor, 0);
+        put_outermost(program, axis, factor);
     }
     let text = format!(
         "{} blocks with {into}: {:.0} KB flow inside, about {:.0} cycles saved",
@@ -263,10 +263,10 @@ fn apply(program: &mut Program, parent: &[usize], at: usize, plan: &Plan, cx: &m
     at - 1
 }
 
-/// The loop over blocks of `size` iterations, the first `late` iterations shorter, becomes the outermost of its nest.
-pub fn put_outermost(program: &mut Program, axis: &Axis, size: i64, late: i64) {
-    if size > 1 || late > 0 {
-        transform::strip_mine_late(program, &axis.path, size, late);
+/// The loop over blocks of `size` iterations becomes the outermost of its nest.
+pub fn put_outermost(program: &mut Program, axis: &Axis, size: i64) {
+    if size > 1 {
+        transform::strip_mine(program, &axis.path, size);
     }
     to_top(program, axis);
 }

@@ -21,8 +21,6 @@ pub mod pair;
 pub mod plan_memory;
 pub mod scalar_replace;
 pub mod shape;
-pub mod slide;
-pub mod slide_cost;
 pub mod split_dims;
 pub mod team;
 pub mod tile;

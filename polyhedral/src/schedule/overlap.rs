@@ -3,8 +3,7 @@
 //! Rewrite: `for i { A }  for j { B }`, where `B` reads a window of the rows that `A` makes, becomes `for block { for i in
 //! what the block needs { A }  for j in block { B } }`. Each block computes the rows of its producers that it needs, those too that
 //! a neighbour computes for itself, into an array with a dimension more, the block; `contract` keeps one block of it. So the
-//! blocks are parallel: `team` gives every worker its own, with a plane for each, and nobody waits inside of the chain. (`slide`
-//! computes nothing twice, but its blocks are a sequence.)
+//! blocks are parallel: `team` gives every worker its own, with a plane for each, and nobody waits inside of the chain.
 //!
 //! Legal when each loop is parallel and its rows decide the iteration that makes them (see `chain`), when nobody outside of the
 //! chain reads what is computed twice, and when each access to it goes through its rows at the pace of the blocks, so that a block
@@ -16,7 +15,7 @@
 
 use super::axis::blocks;
 use super::chain::{self, Chain, Link};
-use super::slide_cost::{Model, Price};
+use super::overlap_cost::{Model, Price};
 use super::{fuse_tiles, group, owner};
 use crate::aff::Aff;
 use crate::error::Result;
@@ -108,8 +107,9 @@ struct Plan {
     spans: Vec<Span>,
     parts: Vec<Part>,
     count: Aff,
+    /// The number of blocks for typical values of the parameters.
+    blocks: i64,
     price: Price,
-    factor: f64,
     gain: f64,
 }
 
@@ -129,20 +129,20 @@ fn overlap_list(program: &mut Program, parent: &Path, apart: &HashSet<ArrayId>, 
 fn said(program: &Program, parent: &[usize], plan: &Plan) -> String {
     format!(
         "{} blocks of rows with {}: {:.0} KB flow inside, {:.1} % more work, about {:.0} cycles saved",
-        plan.price.count,
+        plan.blocks,
         plan.chain.others(program, parent),
         plan.price.flow / 1024.0,
-        100.0 * (plan.factor - 1.0),
+        100.0 * (plan.price.factor - 1.0),
         plan.gain
     )
 }
 
 // ---- what to join ------------------------------------------------------------------------------------------
 
-/// The best chain that starts at node `at`.
+/// The best chain that starts at node `at`; the first of equals.
 fn best(model: &Model, at: usize) -> Option<Plan> {
     let plans = chain::starting_at(model, at).into_iter().filter_map(|chain| plan(model, &chain));
-    chain::best(plans, |plan| plan.gain)
+    plans.reduce(|best, plan| if plan.gain > best.gain { plan } else { best })
 }
 
 /// The best blocks for a chain, if they gain anything.
@@ -173,10 +173,9 @@ impl Plan {
         if blocks < 2 || !even {
             return None;
         }
-        let found = model.overlapped(chain, &spans, blocks);
-        let gain = found.price.cycles.gain();
-        let (price, factor, chain) = (found.price, found.factor, chain.clone());
-        (factor <= MOST).then_some(Plan { chain, spans, parts, count, price, factor, gain })
+        let price = model.price(chain, &spans, blocks);
+        let (gain, chain) = (price.cycles.gain(), chain.clone());
+        (price.factor <= MOST).then_some(Plan { chain, spans, parts, count, blocks, price, gain })
     }
 }
 

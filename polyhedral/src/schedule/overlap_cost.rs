@@ -1,65 +1,120 @@
 //! What it costs or saves to run a chain of nests in overlapping blocks: the model behind `overlap`.
 //!
-//! What flows stays near, as in `slide_cost`; nobody waits between the members of the chain, so a barrier less for every
+//! What flows between two nests of the chain was touched, when it is needed, as many bytes ago as the nests between touch
+//! in a block; nobody waits between the members of the chain, so a barrier less for every
 //! window that something flows through. Against that: what two blocks compute, what is read again in every block
 //! (weights), and blocks that do not divide among the workers as well as the single loops do. Cycles of the slowest worker, at the
 //! parameters' typical values.
 
+use super::blocks::Pair;
 use super::chain::{Chain, Member};
+use super::fuse_tiles::{Meeting, REACH, fusable, meetings};
+use super::group;
 use super::overlap::Span;
-use super::slide_cost::{Model, Price, Sizes, union};
-use crate::cost::Cycles;
+use super::touched::Touched;
 use crate::cost::overhead::{CYCLES_PER_NS, LOOP_CYCLES};
-use crate::cost::reuse::{cycles_per_byte, fixed_around};
-use crate::cost::time;
-use crate::program::ArrayId;
-use crate::transform::children;
+use crate::cost::reuse::{Footprint, cycles_per_byte, fixed_around, footprint_of_node, total};
+use crate::cost::{Cycles, time};
+use crate::machine::Machine;
+use crate::program::{ArrayId, Program};
+use crate::transform::{self, Path, children};
 use std::collections::HashSet;
 
+pub struct Model<'p> {
+    pub program: &'p Program,
+    /// The loop around the list.
+    pub parent: &'p [usize],
+    /// Arrays that never reach memory.
+    pub apart: &'p HashSet<ArrayId>,
+    pub machine: &'p Machine,
+}
+
 /// What overlapping blocks of some size cost.
-pub struct Overlapped {
-    pub price: Price,
+#[derive(Clone, Copy, Debug)]
+pub struct Price {
+    pub cycles: Cycles,
+    /// Bytes that flow.
+    pub flow: f64,
     /// Work that is done, over work that is needed.
     pub factor: f64,
 }
 
+/// A member's footprints: of the whole nest, of one block and of one iteration.
+struct Sizes {
+    whole: Footprint,
+    block: Footprint,
+    step: Footprint,
+}
+
 impl Model<'_> {
     /// The price of a chain of which member `n` runs `spans[n]` in each of `count` blocks.
-    pub fn overlapped(&self, chain: &Chain, spans: &[Span], count: i64) -> Overlapped {
+    pub fn price(&self, chain: &Chain, spans: &[Span], count: i64) -> Price {
+        let (mut cycles, flow) = self.traffic(chain, spans, count);
         let workers = self.machine.threads as f64;
+        cycles.apart /= workers;
+        cycles.fused /= workers;
+        let (needed, done) = self.work(chain, spans, count, &mut cycles);
+        if self.machine.threads > 1 {
+            let waits = chain.links.iter().filter(|l| !l.window.is_block()).map(|l| l.to).collect::<HashSet<usize>>();
+            cycles.apart += waits.len() as f64 * self.machine.barrier_ns * CYCLES_PER_NS;
+        }
+        Price { cycles, flow, factor: done / needed.max(f64::MIN_POSITIVE) }
+    }
+
+    /// Cycles of all workers for loops and for what is not near, and the bytes that flow.
+    fn traffic(&self, chain: &Chain, spans: &[Span], count: i64) -> (Cycles, f64) {
         let sizes: Vec<Sizes> = chain.members.iter().zip(spans).map(|(m, s)| self.sizes(m, s.length())).collect();
         let together = union(sizes.iter().map(|s| &s.block));
-        let mut price = Price { cycles: Cycles { apart: 0.0, fused: 0.0 }, count, flow: 0.0 };
-        price.cycles.fused += (count * chain.members.len() as i64) as f64 * LOOP_CYCLES;
+        let mut cycles = Cycles { apart: 0.0, fused: (count * chain.members.len() as i64) as f64 * LOOP_CYCLES };
+        let mut flow = 0.0;
         for link in &chain.links {
             let near = union(sizes[link.from..=link.to].iter().map(|s| &s.block));
             let far = self.between(chain.members[link.from].node, chain.members[link.to].node);
             let again = spans[link.from].length() as f64 / spans[link.from].pace as f64;
             for array in &link.flows {
                 let bytes = sizes[link.from].whole.get(array).copied().unwrap_or(0.0);
-                price.flow += bytes;
-                price.cycles.apart += 2.0 * bytes * cycles_per_byte(far, self.machine);
-                price.cycles.fused += 2.0 * bytes * again * cycles_per_byte(near, self.machine);
+                flow += bytes;
+                cycles.apart += 2.0 * bytes * cycles_per_byte(far, self.machine);
+                cycles.fused += 2.0 * bytes * again * cycles_per_byte(near, self.machine);
             }
         }
         let flows: HashSet<ArrayId> = chain.links.iter().flat_map(|l| l.flows.iter().copied()).collect();
         for ((member, own), span) in chain.members.iter().zip(&sizes).zip(spans) {
             for (array, bytes) in own.whole.iter().filter(|(a, _)| !flows.contains(a)) {
                 if own.step[array] > 0.99 * bytes {
-                    let cycles = self.again(member, own, *bytes, [count, span.length()], together);
-                    price.cycles.apart += cycles.apart;
-                    price.cycles.fused += cycles.fused;
+                    let more = self.again(member, own, *bytes, [count, span.length()], together);
+                    cycles.apart += more.apart;
+                    cycles.fused += more.fused;
                 }
             }
         }
-        price.cycles.apart /= workers;
-        price.cycles.fused /= workers;
-        let (needed, done) = self.work(chain, spans, count, &mut price.cycles);
-        if self.machine.threads > 1 {
-            let waits = chain.links.iter().filter(|l| !l.window.is_block()).map(|l| l.to).collect::<HashSet<usize>>();
-            price.cycles.apart += waits.len() as f64 * self.machine.barrier_ns * CYCLES_PER_NS;
+        (cycles, flow)
+    }
+
+    /// The cycles for `bytes` that every iteration of the member needs, in `count` blocks of `factor` iterations.
+    fn again(&self, member: &Member, own: &Sizes, bytes: f64, [count, factor]: [i64; 2], together: f64) -> Cycles {
+        let per_block = cycles_per_byte(together, self.machine);
+        let once = cycles_per_byte(total(&own.whole), self.machine);
+        if !self.is_outermost(member) {
+            return Cycles { apart: bytes * once, fused: bytes * once.max(count as f64 * per_block) };
         }
-        Overlapped { price, factor: done / needed.max(f64::MIN_POSITIVE) }
+        // Its loop reads them in every iteration as it is.
+        let inside = cycles_per_byte(total(&own.step), self.machine);
+        let rest = (count * (factor - 1)) as f64 * inside;
+        let (apart, fused) = ((count * factor) as f64 * inside, rest + count as f64 * per_block);
+        Cycles { apart: bytes * apart, fused: bytes * fused }
+    }
+
+    /// Does no loop with more than one iteration stand around the member's?
+    fn is_outermost(&self, member: &Member) -> bool {
+        let top = member.axis.path.len() - member.axis.depth;
+        let once = |n: usize| {
+            let band = transform::band_at(&self.program.schedule, &member.axis.path[..n]);
+            let extents = band.into_iter().flat_map(|b| b.members.iter());
+            let mut known = extents.map(|(s, v)| group::extent_of(self.program, *s, v));
+            known.all(|e| e.is_some_and(|e| self.program.params.hint(&e) == 1))
+        };
+        (top..member.axis.path.len()).all(once)
     }
 
     /// Adds what the workers do to `cycles`; nanoseconds that are needed, and that are spent.
@@ -92,4 +147,65 @@ impl Model<'_> {
         };
         statements.into_iter().map(one).sum()
     }
+
+    pub fn iterations(&self, member: &Member) -> i64 {
+        self.program.params.hint(&member.axis.extent).max(1)
+    }
+
+    /// Bytes that the nodes from one to another of the list touch.
+    fn between(&self, first: usize, last: usize) -> f64 {
+        let whole: Vec<Footprint> =
+            (first..=last).map(|n| self.footprint(&[self.parent, &[n]].concat(), None)).collect();
+        union(whole.iter())
+    }
+
+    fn sizes(&self, member: &Member, factor: i64) -> Sizes {
+        let top: Path = [self.parent, &[member.node]].concat();
+        let of = |span| self.footprint(&top, span);
+        Sizes { whole: of(None), block: of(Some((member, factor))), step: of(Some((member, 1))) }
+    }
+
+    /// What a node touches in one run of the list, or in some iterations of the member's loop.
+    fn footprint(&self, top: &[usize], block: Option<(&Member, i64)>) -> Footprint {
+        let block = block.map(|(m, size)| (m.axis.path.as_slice(), size));
+        footprint_of_node(self.program, top, block, self.apart)
+    }
+
+    /// Cycles that `fuse-tiles` would save by joining pairs of which the chain takes at least one: every reader with
+    /// the best of its producers. Stops counting above `enough`.
+    pub fn pairs(&self, chain: &Chain, enough: f64) -> f64 {
+        let nodes = children(&self.program.schedule, self.parent);
+        let member = |n: usize| chain.members.iter().any(|m| m.node == n);
+        let last = chain.members.last().map_or(0, |m| m.node) + REACH;
+        let first = chain.members[0].node.saturating_sub(REACH);
+        let touched: Vec<Touched> =
+            nodes[first..nodes.len().min(last)].iter().map(|node| Touched::of(self.program, node)).collect();
+        let mut sum = 0.0;
+        for second in 1..touched.len() {
+            let concerned = |m: &Meeting| member(first + m.first) || member(first + second);
+            let meetings = meetings(&touched, second).into_iter().filter(|m| !m.flows.is_empty() && concerned(m));
+            let gain = |m: Meeting| {
+                let at = [first + m.first, first + second];
+                let fusable = fusable(self.program, &nodes[at[0]], &nodes[at[1]], &m.flows) && m.up.is_some();
+                let tops = at.map(|n| [self.parent, &[n]].concat());
+                let pair = Pair { program: self.program, apart: self.apart, flows: m.flows, tops };
+                fusable.then(|| pair.best(self.machine).ok()).flatten().map(|choice| choice.cycles.gain())
+            };
+            sum += meetings.filter_map(gain).fold(0.0, f64::max);
+            if sum > enough {
+                break;
+            }
+        }
+        sum
+    }
+}
+
+/// Bytes that all touch together.
+fn union<'f>(all: impl Iterator<Item = &'f Footprint>) -> f64 {
+    let mut out = Footprint::new();
+    for (array, bytes) in all.flatten() {
+        let most = out.entry(*array).or_insert(0.0);
+        *most = most.max(*bytes);
+    }
+    total(&out)
 }

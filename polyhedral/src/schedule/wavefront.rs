@@ -161,7 +161,7 @@ impl Pipeline {
             }
             let window = Window::between(program, &producer.axis, &axis, &flows)?;
             let pace = producer.steps.checked_mul(window.step)?;
-            if window.late_after(0) > 0 || pace % window.made != 0 || steps.is_some_and(|s| s != pace / window.made) {
+            if window.looks_ahead() || pace % window.made != 0 || steps.is_some_and(|s| s != pace / window.made) {
                 return None;
             }
             steps = Some(pace / window.made);
@@ -276,7 +276,7 @@ fn apart_ns(program: &Program, member: &Member, work: &Work, machine: &Machine) 
 /// Makes one root of the members; how many roots now stand before it that stood behind the first member.
 fn apply(program: &mut Program, pipeline: Pipeline, size: Option<i64>, threads: usize) -> usize {
     for member in pipeline.members.iter().filter(|_| size.is_some()) {
-        fuse_tiles::put_outermost(program, &member.axis, size.unwrap_or(1) / member.steps, 0);
+        fuse_tiles::put_outermost(program, &member.axis, size.unwrap_or(1) / member.steps);
     }
     let mut roots: Vec<Option<Node>> = std::mem::take(&mut program.schedule.roots).into_iter().map(Some).collect();
     let (first, last, before) = (pipeline.members[0].node, pipeline.last(), pipeline.before.len());

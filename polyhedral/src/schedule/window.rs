@@ -2,8 +2,7 @@
 //!
 //! A loop of a producer makes rows: iteration `a` writes rows `made * a + low ..`, each row in one iteration (see
 //! `owner`). A loop of a consumer needs a window of them: iteration `b` reads rows `step * b + first ..= step * b + last`.
-//! When both run in blocks of equally many rows, `late` iterations late, the block numbers decide the order; that is
-//! arithmetic of these few numbers.
+//! When both run in blocks of equally many rows, these few numbers decide which block needs which.
 
 use super::axis::Axis;
 use super::group;
@@ -68,28 +67,28 @@ impl Window {
         self.first == 0 && self.last < self.step
     }
 
-    /// By how many iterations at least is the consumer late where the producer is `late` iterations late, in any blocks of
-    /// equally many rows?
-    ///
-    /// Row `r` is made in block `(r + made * late) / R`, rounded down. The last iteration of block `k` is `b` with `step *
-    /// (b + own + 1) = R * (k + 1)`, and reads up to row `step * b + last`: that is made in time when `last + made * late <
-    /// step * (own + 1)`.
-    pub fn late_after(&self, late: i64) -> i64 {
-        (self.last + self.made * late).div_euclid(self.step).max(0)
+    /// Does an iteration read rows behind those at which the next one starts? In blocks of equally many rows, the last
+    /// iteration of a block then needs rows of the producer's next block.
+    pub fn looks_ahead(&self) -> bool {
+        self.last >= self.step
     }
+}
 
-    /// By how many iterations at most is the producer late where the consumer is `late` iterations late?
-    pub fn late_before(&self, late: i64) -> i64 {
-        (self.step * (late + 1) - 1 - self.last).div_euclid(self.made)
-    }
+#[cfg(test)]
+mod tests {
+    use super::Window;
 
-    /// How many rows pass, on average, from one being made until it is first read.
-    pub fn waits(&self, [producer, consumer]: [i64; 2]) -> i64 {
-        (self.step * consumer - self.made * producer - self.last).max(0)
-    }
-
-    /// Rows that the next iteration of the consumer reads again.
-    pub fn again(&self) -> i64 {
-        (self.last - self.first + 1 - self.step).max(0)
+    #[test]
+    fn rows_of_the_next_block_are_ahead() {
+        let window = |made, step, first, last| Window { made, step, first, last };
+        // A whole block, steps of a recurrence that read the one before, rows 2 * b - 1 ..= 2 * b + 1.
+        for (window, block) in [(window(4, 4, 0, 3), true), (window(1, 1, -1, 0), false), (window(1, 2, -1, 1), false)]
+        {
+            assert_eq!((window.is_block(), window.looks_ahead()), (block, false), "{window:?}");
+        }
+        // A window of three rows, and a register tile of 14 rows at every second row.
+        for window in [window(1, 1, 0, 2), window(1, 28, 0, 28)] {
+            assert_eq!((window.is_block(), window.looks_ahead()), (false, true), "{window:?}");
+        }
     }
 }
