@@ -85,7 +85,7 @@ impl<'a> Converter<'a> {
             }
             AstNode::Mark(name, child) => {
                 let band = self.band(name).ok_or_else(|| Error::bug("E922", format!("unknown mark {name}")))?;
-                if has_loop(child, &format!("c{}", band.depth)) {
+                if !self.is_left_out(name, child) {
                     return self.node(child, band.mark);
                 }
                 self.eliminated(child, band.mark, band.only)
@@ -121,7 +121,8 @@ impl<'a> Converter<'a> {
     }
 
     fn is_left_out(&self, mark: &str, body: &AstNode) -> bool {
-        self.band(mark).is_some_and(|band| !has_loop(body, &format!("c{}", band.depth)))
+        let depth = |band: MarkedBand| band.depth.is_some_and(|depth| has_loop(body, &format!("c{depth}")));
+        self.band(mark).is_some_and(|band| !depth(band))
     }
 
     fn branch(&mut self, test: &AstExpr, then: &AstNode, other: Option<&AstNode>, mark: Mark) -> Result<Vec<Nest>> {

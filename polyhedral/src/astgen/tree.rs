@@ -21,13 +21,16 @@ enum TreeNode {
     Leaf(String),
     /// The partial schedule, and the number of the band's mark: `Root::marks`.
     Band { partial: String, mark: Option<usize>, body: Tree },
+    /// A barrier is a mark and no dimension: with one for each of many nested barriers, isl takes minutes.
+    Barrier { mark: usize, body: Tree },
 }
 
-/// A band that is not sequential: how its loop is marked, and the loop's depth, which is its number in isl.
+/// A band that is not sequential: how its loop is marked, and the loop's depth, which is its number in isl. A barrier has no
+/// loop.
 #[derive(Clone, Copy)]
 pub struct MarkedBand {
     pub mark: Mark,
-    pub depth: usize,
+    pub depth: Option<usize>,
     /// The value of a band of one iteration, where that is a known number.
     pub only: Option<i64>,
 }
@@ -67,8 +70,13 @@ impl TreeNode {
         match self {
             TreeNode::Leaf(domain) => Schedule::leaf(ctx, domain),
             TreeNode::Band { partial, mark, body } => {
-                body.schedule(ctx)?.band(partial, mark.map(|m| format!("m{m}")).as_deref())
+                let band = body.schedule(ctx)?.band(partial)?;
+                match mark {
+                    Some(mark) => band.marked(&format!("m{mark}")),
+                    None => Ok(band),
+                }
             }
+            TreeNode::Barrier { mark, body } => body.schedule(ctx)?.marked(&format!("m{mark}")),
         }
     }
 }
@@ -94,15 +102,22 @@ impl Builder<'_> {
     fn node(&mut self, node: &Node, depth: usize) -> TreeNode {
         match node {
             Node::Leaf(id) => TreeNode::Leaf(self.names.domain_text(*id)),
+            Node::Band(Band { mark: Mark::Barrier, body, .. }) => {
+                let body = self.list(body, depth);
+                TreeNode::Barrier { mark: self.mark(MarkedBand { mark: Mark::Barrier, depth: None, only: None }), body }
+            }
             Node::Band(band) => {
                 let body = self.list(&band.body, depth + 1);
-                let mark = (band.mark != Mark::Seq).then(|| {
-                    self.marks.push(MarkedBand { mark: band.mark, depth, only: only(band) });
-                    self.marks.len() - 1
-                });
+                let marked = MarkedBand { mark: band.mark, depth: Some(depth), only: only(band) };
+                let mark = (band.mark != Mark::Seq).then(|| self.mark(marked));
                 TreeNode::Band { partial: self.partial(band), mark, body }
             }
         }
+    }
+
+    fn mark(&mut self, band: MarkedBand) -> usize {
+        self.marks.push(band);
+        self.marks.len() - 1
     }
 
     /// `[N] -> [{ S1[i0] -> [(i0)]; S2[i0] -> [(i0 + 1)] }]`.

@@ -58,9 +58,8 @@ impl Schedule {
     }
 
     /// Puts a band of one member around the tree: `partial` in isl's notation of multi union affine functions.
-    /// The band is *atomic*: one loop with all its statements. `mark` names the loop for the reader of the AST.
-    pub fn band(self, partial: &str, mark: Option<&str>) -> Result<Schedule> {
-        let mark = mark.map(CString::new).transpose().map_err(|_| Error::bug("E905", "a NUL byte in a mark"))?;
+    /// The band is *atomic*: one loop with all its statements.
+    pub fn band(self, partial: &str) -> Result<Schedule> {
         let partial = self.ctx.read(partial, ffi::isl_multi_union_pw_aff_read_from_str)?;
         let (raw, ctx) = self.into_raw();
         // SAFETY: every intermediate object is given to the next call; isl passes null through.
@@ -70,10 +69,22 @@ impl Schedule {
             ffi::isl_schedule_free(schedule);
             let mut node = ffi::isl_schedule_node_child(root, 0);
             node = ffi::isl_schedule_node_band_member_set_ast_loop_type(node, 0, ffi::AST_LOOP_ATOMIC);
-            if let Some(mark) = mark {
-                let id = ffi::isl_id_alloc(ctx.raw(), mark.as_ptr(), std::ptr::null_mut());
-                node = ffi::isl_schedule_node_insert_mark(node, id);
-            }
+            let out = ffi::isl_schedule_node_get_schedule(node);
+            ffi::isl_schedule_node_free(node);
+            Schedule::own(&ctx, out)
+        }
+    }
+
+    /// Names the tree for the reader of the AST.
+    pub fn marked(self, mark: &str) -> Result<Schedule> {
+        let mark = CString::new(mark).map_err(|_| Error::bug("E905", "a NUL byte in a mark"))?;
+        let (raw, ctx) = self.into_raw();
+        // SAFETY: as in `band`.
+        unsafe {
+            let root = ffi::isl_schedule_get_root(raw);
+            ffi::isl_schedule_free(raw);
+            let id = ffi::isl_id_alloc(ctx.raw(), mark.as_ptr(), std::ptr::null_mut());
+            let node = ffi::isl_schedule_node_insert_mark(ffi::isl_schedule_node_child(root, 0), id);
             let out = ffi::isl_schedule_node_get_schedule(node);
             ffi::isl_schedule_node_free(node);
             Schedule::own(&ctx, out)
