@@ -2,10 +2,21 @@
 
 use crate::aff::Aff;
 use crate::program::{Program, Statement, StatementId};
+use crate::transform::param_range;
 use indexmap::IndexMap;
+use std::collections::BTreeSet;
 
 /// Among more iterations than these, one that is cut short does not count.
 const MANY: i64 = 256;
+
+/// What is left of a speed-up where the number of iterations is only known at run time.
+const SYMBOLIC: f64 = 0.8;
+
+/// The part of a speed-up at typical sizes that a loop with this extent may count on.
+pub fn certainty(program: &Program, extent: &Aff) -> f64 {
+    let (least, most) = extent.bounds(&|p| param_range(&program.params, p), &|_| (None, None));
+    if least == most { 1.0 } else { SYMBOLIC }
+}
 
 /// How much faster `workers` are than one at `count` iterations that go round them, where statement `id` has the loop as its
 /// iterator `dims[id]`: all that is done over what the busiest worker does. A block that ends beyond the last row, or that
@@ -20,6 +31,25 @@ pub fn speedup(program: &Program, dims: &IndexMap<StatementId, usize>, count: i6
     let of = |worker: i64| lengths.iter().skip(worker as usize).step_by(workers as usize).sum::<f64>();
     let busiest = (0..workers).map(of).fold(0.0, f64::max);
     if busiest > 0.0 { lengths.iter().sum::<f64>() / busiest } else { 1.0 }
+}
+
+/// How much faster `workers` are than one at a loop of `extent` iterations in blocks of `size` that go round them.
+pub fn blocks(extent: i64, size: i64, workers: i64) -> f64 {
+    // The first worker has the most blocks, and of those that have as many it is the one that the rest is not with.
+    let (count, round) = ((extent + size - 1) / size, workers * size);
+    let rest = if count % workers == 1 { extent - (count - 1) * size } else { size };
+    let rounds = (count + workers - 1) / workers;
+    let busiest = ((rounds - 1) * size + rest).max(extent / round * size);
+    extent as f64 / busiest.max(1) as f64
+}
+
+/// Sizes of blocks to try, multiples of `common`: powers of two of it and, for a team, such that every worker has equally
+/// many blocks.
+pub fn sizes(extent: i64, common: i64, workers: i64) -> BTreeSet<i64> {
+    let powers = (0..40).map(|n| common << n).take_while(|size| *size < extent);
+    let share = |n: i64| (extent + n * workers - 1) / (n * workers);
+    let shares = (1..=8).filter(|_| workers > 1).map(|n| (share(n) + common - 1) / common * common);
+    shares.chain(powers).filter(|size| *size < extent).collect()
 }
 
 /// What constraints with one other iterator leave of a whole iteration where iterator `d` is `v`.
@@ -61,6 +91,23 @@ mod tests {
         let (p, dims) = blocks(5, 80);
         assert!((speedup(&p, &dims, 5, 2) - 5.0 / 3.0).abs() < 1e-9);
         assert!((speedup(&p, &dims, 5, 4) - 2.5).abs() < 1e-9);
+    }
+
+    #[test]
+    fn blocks_of_a_loop_go_round() {
+        for (extent, size, workers) in [(14, 2, 2), (14, 4, 2), (14, 8, 2), (15, 4, 2), (100, 7, 8), (9, 1, 4), (5, 8, 2), (17, 4, 4)] {
+            let count = (extent + size - 1) / size;
+            let rows = |b: i64| (extent - b * size).min(size);
+            let of = |w: i64| (0..count).filter(|b| b % workers == w).map(rows).sum::<i64>();
+            let busiest = (0..workers).map(of).max().unwrap();
+            assert_eq!(blocks(extent, size, workers), extent as f64 / busiest as f64, "{extent} {size} {workers}");
+        }
+    }
+
+    #[test]
+    fn every_worker_gets_equally_many_blocks() {
+        assert_eq!(sizes(14, 1, 2).into_iter().collect::<Vec<_>>(), [1, 2, 3, 4, 7, 8]);
+        assert_eq!(sizes(14, 2, 1).into_iter().collect::<Vec<_>>(), [2, 4, 8]);
     }
 
     #[test]

@@ -2,12 +2,11 @@
 //! nanoseconds of one worker.
 
 use super::operations::operations;
+use super::reuse::fixed_around;
 use crate::machine::Machine;
 use crate::program::{Program, StatementId, StatementKind};
 use crate::schedule::group;
-
-/// Cycles in a nanosecond: a round number for current x86 cores.
-pub const CYCLES_PER_NS: f64 = 3.5;
+use crate::transform;
 
 /// Vector operations that one core starts per nanosecond: two per cycle at about 3.5 GHz, less what loads and loop
 /// control take.
@@ -16,6 +15,17 @@ const VECTORS_PER_NS: f64 = 4.0;
 /// All instances of a statement at the parameters' typical values, for one value of the iterators `fixed`.
 pub fn nanoseconds(program: &Program, id: StatementId, fixed: &[usize], machine: &Machine) -> f64 {
     instances(program, id, fixed) * instance(program, id, machine)
+}
+
+/// One run of the node at `path`, for one iteration of the loops around it.
+pub fn of_node(program: &Program, path: &[usize], machine: &Machine) -> f64 {
+    let around = fixed_around(program, path);
+    let Some(band) = transform::band_at(&program.schedule, path) else { return 0.0 };
+    let one = |id: StatementId| {
+        let fixed: Vec<usize> = around.iter().filter(|(s, _)| *s == id).map(|(_, d)| *d).collect();
+        nanoseconds(program, id, &fixed, machine)
+    };
+    band.members.keys().copied().map(one).sum()
 }
 
 fn instances(program: &Program, id: StatementId, fixed: &[usize]) -> f64 {

@@ -2,7 +2,8 @@
 //! the parameters' typical values.
 
 use super::reuse::{cycles_per_byte, footprint};
-use super::time::{self, CYCLES_PER_NS};
+use super::overhead::CYCLES_PER_NS;
+use super::time;
 use crate::machine::Machine;
 use crate::program::{Program, Role, StatementId};
 use std::collections::HashSet;

@@ -1,18 +1,19 @@
 //! What it costs or saves to run two nests block by block: the model behind `fuse-tiles`.
 //!
 //! The bytes that flow come closer, for a block of both nests touches less than all of both; so does what both read in the
-//! same block (the rows that three projections share); what does not depend on
-//! the block (weights) is read again in every block; every block costs a loop iteration. Cycles at the parameters'
-//! typical values.
+//! same block (the rows that three projections share); what does not depend on the block (weights) is read again in every
+//! block; every block costs a loop iteration. The workers of a team share the blocks, which may divide among them better or
+//! worse than the loops of each nest do. Cycles of the busiest worker at the parameters' typical values.
 
 use super::axis::{self, Axis, Ratio, axes, blocks, ratio};
-use super::group;
+use super::{group, owner, team};
 use crate::aff::gcd;
-use crate::cost::Cycles;
-use crate::cost::overhead::LOOP_CYCLES;
+use crate::cost::overhead::{CYCLES_PER_NS, LOOP_CYCLES};
 use crate::cost::reuse::{Footprint, cycles_per_byte, footprint_of_node, total};
+use crate::cost::{Cycles, balance, time};
 use crate::machine::Machine;
 use crate::program::{ArrayId, Program};
+use crate::schedule_tree::Band;
 use crate::transform::{self, Path};
 use std::collections::HashSet;
 use std::fmt;
@@ -38,6 +39,15 @@ pub struct Choice {
     /// Bytes that flow.
     pub flow: f64,
     pub cycles: Cycles,
+}
+
+/// Both nests on a team.
+struct Work {
+    workers: i64,
+    /// Nanoseconds on one worker.
+    alone: f64,
+    /// Nanoseconds of the busiest worker where `team` shares each by itself.
+    apart: f64,
 }
 
 /// Why two nests do not run block by block.
@@ -71,6 +81,7 @@ impl Pair<'_> {
     pub fn best(&self, machine: &Machine) -> std::result::Result<Choice, Declined> {
         let [first, second] = [0, 1].map(|n| axes(self.program, &self.tops[n]));
         let whole = [0, 1].map(|n| self.footprint(n, None));
+        let work = self.work(machine);
         let mut best: Option<Choice> = None;
         let mut met = false;
         let long = |axis: &&Axis| self.program.params.hint(&axis.extent) > 1;
@@ -78,9 +89,9 @@ impl Pair<'_> {
             for c in second.iter().filter(long) {
                 let Some(ratio) = self.ratio(a, c) else { continue };
                 met = true;
-                for factors in self.factors(a, ratio) {
-                    let Some(count) = self.count(a, c, factors, machine) else { continue };
-                    let choice = self.choice(&whole, [a, c], factors, count, machine);
+                for factors in self.factors(a, ratio, work.workers) {
+                    let Some(count) = self.count(a, c, factors) else { continue };
+                    let choice = self.choice(&whole, &work, [a, c], factors, count, machine);
                     if best.as_ref().is_none_or(|b| choice.cycles.gain() > b.cycles.gain()) {
                         best = Some(choice);
                     }
@@ -108,7 +119,7 @@ impl Pair<'_> {
         let (a, c) = (axis(0)?, axis(1)?);
         let whole = [0, 1].map(|n| self.footprint(n, None));
         let count = self.program.params.hint(&a.extent);
-        (a.extent == c.extent).then(|| self.choice(&whole, [&a, &c], [1, 1], count, machine))
+        (a.extent == c.extent).then(|| self.choice(&whole, &self.work(machine), [&a, &c], [1, 1], count, machine))
     }
 
     /// By how much two loops are strip-mined to meet. Where nothing flows, any blocks do that divide both loops.
@@ -126,25 +137,40 @@ impl Pair<'_> {
         }
     }
 
-    /// Factors to try: common blocks, and powers of two of them.
-    fn factors(&self, producer: &Axis, ratio: Ratio) -> impl Iterator<Item = [i64; 2]> {
-        let longest = self.program.params.hint(&producer.extent).max(1);
-        let multiples = (0..62).map(|n| 1i64 << n).take_while(move |m| m.saturating_mul(ratio.first) < longest);
-        multiples.map(move |m| [m * ratio.first, m * ratio.second])
+    /// The nests on the workers that `team` would give them: on one, where a loop around them is shared.
+    fn work(&self, machine: &Machine) -> Work {
+        let around = (1..self.tops[0].len()).filter_map(|n| transform::band_at(&self.program.schedule, &self.tops[0][..n]));
+        let shared = |band: &Band| {
+            let extent = band.members.iter().next().and_then(|(id, value)| group::extent_of(self.program, *id, value));
+            owner::is_parallel(self.program, band) && extent.is_none_or(|e| self.program.params.hint(&e) > 1)
+        };
+        if machine.threads < 2 || around.into_iter().any(shared) {
+            return Work { workers: 1, alone: 0.0, apart: 0.0 };
+        }
+        let sum = |of: &dyn Fn(&Path) -> f64| self.tops.iter().map(of).sum::<f64>();
+        let alone = sum(&|top| time::of_node(self.program, top, machine));
+        let apart = sum(&|top| team::of_node(self.program, top, machine));
+        Work { workers: machine.threads as i64, alone, apart }
     }
 
-    /// The number of blocks, when it is the same of both loops, more than one, and divides among the workers.
-    fn count(&self, a: &Axis, c: &Axis, factors: [i64; 2], machine: &Machine) -> Option<i64> {
+    /// Factors to try.
+    fn factors(&self, producer: &Axis, ratio: Ratio, workers: i64) -> Vec<[i64; 2]> {
+        let longest = self.program.params.hint(&producer.extent).max(1);
+        let sizes = balance::sizes(longest, ratio.first, workers);
+        sizes.into_iter().map(|size| [size, size / ratio.first * ratio.second]).collect()
+    }
+
+    /// The number of blocks, when it is the same of both loops, and more than one.
+    fn count(&self, a: &Axis, c: &Axis, factors: [i64; 2]) -> Option<i64> {
         let number = blocks(&a.extent, factors[0]);
-        let workers = machine.threads as i64;
         let count = self.program.params.hint(&number);
-        let even = count % workers == 0 || count >= 4 * workers;
-        (number == blocks(&c.extent, factors[1]) && count > 1 && even).then_some(count)
+        (number == blocks(&c.extent, factors[1]) && count > 1).then_some(count)
     }
 
     fn choice(
         &self,
         whole: &[Footprint; 2],
+        work: &Work,
         loops: [&Axis; 2],
         factors: [i64; 2],
         count: i64,
@@ -172,6 +198,13 @@ impl Pair<'_> {
                     cycles.fused += bytes * before.max(count as f64 * together);
                 }
             }
+        }
+        if work.workers > 1 {
+            let extent = self.program.params.hint(&loops[0].extent).max(1);
+            let speedup = balance::blocks(extent, factors[0], work.workers)
+                * balance::certainty(self.program, &blocks(&loops[0].extent, factors[0]));
+            cycles.apart = cycles.apart / work.workers as f64 + work.apart * CYCLES_PER_NS;
+            cycles.fused = cycles.fused / work.workers as f64 + work.alone / speedup * CYCLES_PER_NS;
         }
         Choice { loops: loops.map(Axis::clone), factors, count, flow, cycles }
     }

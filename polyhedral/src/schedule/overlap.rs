@@ -18,6 +18,7 @@ use super::chain::{self, Chain, Link};
 use super::overlap_cost::{Model, Price};
 use super::{fuse_tiles, group, owner};
 use crate::aff::Aff;
+use crate::cost::balance;
 use crate::error::Result;
 use crate::expr::{Access, Expr};
 use crate::pass::{Pass, PassContext};
@@ -153,13 +154,9 @@ fn plan(model: &Model, chain: &Chain) -> Option<Plan> {
     (best.gain > 0.0).then_some(best)
 }
 
-/// Iterations of the first member per block, to try: such that every worker has some blocks, and powers of two.
+/// Iterations of the first member per block, to try.
 fn sizes(model: &Model, chain: &Chain) -> BTreeSet<i64> {
-    let (common, longest) = (chain.common(), model.iterations(&chain.members[0]));
-    let rounds = |n: i64| (longest + n * model.machine.threads as i64 - 1) / (n * model.machine.threads as i64);
-    let shares = (1..=8).map(|n| (rounds(n) + common - 1) / common * common);
-    let powers = (0..40).map(|n| common << n).take_while(|size| *size < longest);
-    shares.chain(powers).filter(|size| *size < longest).collect()
+    balance::sizes(model.iterations(&chain.members[0]), chain.common(), model.machine.threads as i64)
 }
 
 impl Plan {
@@ -168,12 +165,11 @@ impl Plan {
         let spans = spans(chain, &chain.paces(size)?, &shared)?;
         let count = count(chain, &spans, &shared)?;
         let parts = parts(model, chain, &spans)?;
-        let (blocks, workers) = (model.program.params.hint(&count), model.machine.threads as i64);
-        let even = blocks % workers == 0 || blocks >= 4 * workers;
-        if blocks < 2 || !even {
+        let blocks = model.program.params.hint(&count);
+        if blocks < 2 {
             return None;
         }
-        let price = model.price(chain, &spans, blocks);
+        let price = model.price(chain, &spans, &count);
         let (gain, chain) = (price.cycles.gain(), chain.clone());
         (price.factor <= MOST).then_some(Plan { chain, spans, parts, count, blocks, price, gain })
     }

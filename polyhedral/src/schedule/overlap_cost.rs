@@ -9,12 +9,13 @@
 use super::blocks::Pair;
 use super::chain::{Chain, Member};
 use super::fuse_tiles::{Meeting, REACH, fusable, meetings};
-use super::group;
+use super::{group, team};
 use super::overlap::Span;
 use super::touched::Touched;
+use crate::aff::Aff;
 use crate::cost::overhead::{CYCLES_PER_NS, LOOP_CYCLES};
-use crate::cost::reuse::{Footprint, cycles_per_byte, fixed_around, footprint_of_node, total};
-use crate::cost::{Cycles, time};
+use crate::cost::reuse::{Footprint, cycles_per_byte, footprint_of_node, total};
+use crate::cost::{Cycles, balance, time};
 use crate::machine::Machine;
 use crate::program::{ArrayId, Program};
 use crate::transform::{self, Path, children};
@@ -48,8 +49,8 @@ struct Sizes {
 
 impl Model<'_> {
     /// The price of a chain of which member `n` runs `spans[n]` in each of `count` blocks.
-    pub fn price(&self, chain: &Chain, spans: &[Span], count: i64) -> Price {
-        let (mut cycles, flow) = self.traffic(chain, spans, count);
+    pub fn price(&self, chain: &Chain, spans: &[Span], count: &Aff) -> Price {
+        let (mut cycles, flow) = self.traffic(chain, spans, self.program.params.hint(count));
         let workers = self.machine.threads as f64;
         cycles.apart /= workers;
         cycles.fused /= workers;
@@ -117,39 +118,27 @@ impl Model<'_> {
         (top..member.axis.path.len()).all(once)
     }
 
-    /// Adds what the workers do to `cycles`; nanoseconds that are needed, and that are spent.
-    fn work(&self, chain: &Chain, spans: &[Span], count: i64, cycles: &mut Cycles) -> (f64, f64) {
-        let workers = self.machine.threads as i64;
-        let (mut needed, mut done) = (0.0, 0.0);
-        // Blocks go round the workers; the first has the most.
-        let mine = |k: &i64| k % workers == 0;
-        for (member, span) in chain.members.iter().zip(spans) {
-            let (iterations, ns) = (self.iterations(member), self.nanoseconds(member));
-            let each = ns / iterations as f64;
-            let rows = |blocks: &mut dyn Iterator<Item = i64>| blocks.map(|k| span.rows(k, iterations)).sum::<i64>();
-            needed += ns;
-            done += each * rows(&mut (0..count)) as f64;
-            // By itself, the nest may be shared along the loop that divides best.
-            cycles.apart += ns / workers as f64 * CYCLES_PER_NS;
-            cycles.fused += each * rows(&mut (0..count).filter(mine)) as f64 * CYCLES_PER_NS;
-        }
-        (needed, done)
-    }
-
-    /// One run of the member's nest on one worker.
-    fn nanoseconds(&self, member: &Member) -> f64 {
-        let top = [self.parent, &[member.node]].concat();
-        let around = fixed_around(self.program, &top);
-        let statements = children(&self.program.schedule, self.parent)[member.node].statements();
-        let one = |id| {
-            let fixed: Vec<usize> = around.iter().filter(|(s, _)| *s == id).map(|(_, d)| *d).collect();
-            time::nanoseconds(self.program, id, &fixed, self.machine)
-        };
-        statements.into_iter().map(one).sum()
-    }
-
     pub fn iterations(&self, member: &Member) -> i64 {
         self.program.params.hint(&member.axis.extent).max(1)
+    }
+
+    /// Adds what the busiest worker does to `cycles`; nanoseconds that are needed, and that are spent.
+    fn work(&self, chain: &Chain, spans: &[Span], count: &Aff, cycles: &mut Cycles) -> (f64, f64) {
+        let mut needed = 0.0;
+        let mut workers = vec![0.0; self.machine.threads];
+        for (member, span) in chain.members.iter().zip(spans) {
+            let top = [self.parent, &[member.node]].concat();
+            let (iterations, ns) = (self.iterations(member), time::of_node(self.program, &top, self.machine));
+            needed += ns;
+            cycles.apart += team::of_node(self.program, &top, self.machine) * CYCLES_PER_NS;
+            for k in 0..self.program.params.hint(count) {
+                // Blocks go round the workers.
+                workers[k as usize % self.machine.threads] += ns * span.rows(k, iterations) as f64 / iterations as f64;
+            }
+        }
+        let busiest = workers.iter().copied().fold(0.0, f64::max);
+        cycles.fused += busiest / balance::certainty(self.program, count) * CYCLES_PER_NS;
+        (needed, workers.iter().sum())
     }
 
     /// Bytes that the nodes from one to another of the list touch.

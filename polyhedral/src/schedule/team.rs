@@ -28,9 +28,6 @@ use std::collections::HashSet;
 
 pub struct Team;
 
-/// What is left of a speed-up when the number of iterations is only known at run time.
-const SYMBOLIC: f64 = 0.8;
-
 impl Pass for Team {
     fn name(&self) -> &'static str {
         "team"
@@ -146,6 +143,12 @@ pub fn estimate(program: &Program, path: &Path, around: &mut Vec<Path>, machine:
     }
 }
 
+/// Nanoseconds of the node at `path` as this pass would share it, for one iteration of the bands around it.
+pub fn of_node(program: &Program, path: &Path, machine: &Machine) -> f64 {
+    let mut around: Vec<Path> = (1..path.len()).map(|n| path[..n].to_vec()).collect();
+    estimate(program, path, &mut around, machine).work_ns
+}
+
 fn plan(program: &Program, path: &Path, around: &[Path], machine: &Machine) -> Plan {
     let mut best: Option<Candidate> = None;
     for candidate in candidates(program, path, around, machine) {
@@ -226,13 +229,13 @@ fn speedup(program: &Program, band: &Band, machine: &Machine) -> Option<f64> {
     if dims.iter().any(|(s, d)| program.statement(*s).extents[*d] != *extent) {
         return None;
     }
-    let (least, most) = extent.bounds(&|p| transform::param_range(&program.params, p), &|_| (None, None));
+    let most = extent.bounds(&|p| transform::param_range(&program.params, p), &|_| (None, None)).1;
     let (count, workers) = (program.params.hint(extent), machine.threads as i64);
     if count < 2 || most.is_some_and(|m| m < 2) {
         return None;
     }
-    let certain = if least == most { 1.0 } else { SYMBOLIC };
-    Some(certain * balance::speedup(program, &dims, count, workers)).filter(|s| *s > 1.0)
+    let speedup = balance::certainty(program, extent) * balance::speedup(program, &dims, count, workers);
+    Some(speedup).filter(|s| *s > 1.0)
 }
 
 /// The time of the node at `path` for one iteration of the bands at `fixed`.
