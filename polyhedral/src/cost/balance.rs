@@ -77,7 +77,7 @@ mod tests {
     use crate::testing::*;
 
     /// Rows in `blocks` blocks of 16, of `rows`.
-    fn blocks(blocks: i64, rows: i64) -> (Program, IndexMap<StatementId, usize>) {
+    fn rows_in_blocks(blocks: i64, rows: i64) -> (Program, IndexMap<StatementId, usize>) {
         let mut p = Program::default();
         let x = array(&mut p, "x", &[c(rows)]);
         let at = at(x, &[i(0) * 16 + i(1)]);
@@ -88,14 +88,16 @@ mod tests {
 
     #[test]
     fn whole_blocks_go_round() {
-        let (p, dims) = blocks(5, 80);
+        let (p, dims) = rows_in_blocks(5, 80);
         assert!((speedup(&p, &dims, 5, 2) - 5.0 / 3.0).abs() < 1e-9);
         assert!((speedup(&p, &dims, 5, 4) - 2.5).abs() < 1e-9);
     }
 
     #[test]
     fn blocks_of_a_loop_go_round() {
-        for (extent, size, workers) in [(14, 2, 2), (14, 4, 2), (14, 8, 2), (15, 4, 2), (100, 7, 8), (9, 1, 4), (5, 8, 2), (17, 4, 4)] {
+        for (extent, size, workers) in
+            [(14, 2, 2), (14, 4, 2), (14, 8, 2), (15, 4, 2), (100, 7, 8), (9, 1, 4), (5, 8, 2), (17, 4, 4)]
+        {
             let count = (extent + size - 1) / size;
             let rows = |b: i64| (extent - b * size).min(size);
             let of = |w: i64| (0..count).filter(|b| b % workers == w).map(rows).sum::<i64>();
@@ -112,9 +114,9 @@ mod tests {
 
     #[test]
     fn the_rest_is_short() {
-        let (p, dims) = blocks(2, 20);
+        let (p, dims) = rows_in_blocks(2, 20);
         assert!((speedup(&p, &dims, 2, 2) - 1.25).abs() < 1e-9);
-        let (p, dims) = blocks(3, 36);
+        let (p, dims) = rows_in_blocks(3, 36);
         assert!((speedup(&p, &dims, 3, 2) - 36.0 / 20.0).abs() < 1e-9);
     }
 }

@@ -1,8 +1,8 @@
 //! Recurrent layers side by side, block by block, and one after the other: the model behind `wavefront`. Nanoseconds at
 //! the parameters' typical values.
 
-use super::reuse::{cycles_per_byte, footprint};
 use super::overhead::CYCLES_PER_NS;
+use super::reuse::{cycles_per_byte, footprint};
 use super::time;
 use crate::machine::Machine;
 use crate::program::{Program, Role, StatementId};

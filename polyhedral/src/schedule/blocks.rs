@@ -139,7 +139,8 @@ impl Pair<'_> {
 
     /// The nests on the workers that `team` would give them: on one, where a loop around them is shared.
     fn work(&self, machine: &Machine) -> Work {
-        let around = (1..self.tops[0].len()).filter_map(|n| transform::band_at(&self.program.schedule, &self.tops[0][..n]));
+        let around =
+            (1..self.tops[0].len()).filter_map(|n| transform::band_at(&self.program.schedule, &self.tops[0][..n]));
         let shared = |band: &Band| {
             let extent = band.members.iter().next().and_then(|(id, value)| group::extent_of(self.program, *id, value));
             owner::is_parallel(self.program, band) && extent.is_none_or(|e| self.program.params.hint(&e) > 1)

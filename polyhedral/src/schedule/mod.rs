@@ -5,6 +5,7 @@ pub mod barriers;
 pub mod blocks;
 pub mod chain;
 pub mod contract;
+mod crossing;
 pub mod distribute;
 pub mod fuse;
 pub mod fuse_tiles;

@@ -2,16 +2,17 @@
 //!
 //! What flows between two nests of the chain was touched, when it is needed, as many bytes ago as the nests between touch
 //! in a block; nobody waits between the members of the chain, so a barrier less for every
-//! window that something flows through. Against that: what two blocks compute, what is read again in every block
+//! window that something flows through, and what flows stays with the worker that made it. Against that: what two blocks compute, what is read again in every block
 //! (weights), and blocks that do not divide among the workers as well as the single loops do. Cycles of the slowest worker, at the
 //! parameters' typical values.
 
 use super::blocks::Pair;
-use super::chain::{Chain, Member};
+use super::chain::{Chain, Link, Member};
+use super::crossing::Crossing;
 use super::fuse_tiles::{Meeting, REACH, fusable, meetings};
-use super::{group, team};
 use super::overlap::Span;
 use super::touched::Touched;
+use super::{group, team};
 use crate::aff::Aff;
 use crate::cost::overhead::{CYCLES_PER_NS, LOOP_CYCLES};
 use crate::cost::reuse::{Footprint, cycles_per_byte, footprint_of_node, total};
@@ -58,8 +59,22 @@ impl Model<'_> {
         if self.machine.threads > 1 {
             let waits = chain.links.iter().filter(|l| !l.window.is_block()).map(|l| l.to).collect::<HashSet<usize>>();
             cycles.apart += waits.len() as f64 * self.machine.barrier_ns * CYCLES_PER_NS;
+            cycles.apart += chain.links.iter().map(|link| self.crossing(chain, link)).sum::<f64>();
         }
         Price { cycles, flow, factor: done / needed.max(f64::MIN_POSITIVE) }
+    }
+
+    /// Cycles of a worker to read what others wrote of what flows, where every nest is shared by itself: nothing where both
+    /// are shared by rows.
+    fn crossing(&self, chain: &Chain, link: &Link) -> f64 {
+        let members = [link.from, link.to].map(|n| &chain.members[n]);
+        let tops: [Path; 2] = members.map(|m| [self.parent, &[m.node]].concat());
+        let crossing = Crossing::new(self.program, tops.each_ref(), self.machine);
+        if (0..2).all(|n| crossing.loops[n].as_ref() == Some(&members[n].axis.path)) {
+            return 0.0;
+        }
+        let whole = self.footprint(&tops[0], None);
+        link.flows.iter().map(|a| crossing.cycles(*a, whole.get(a).copied().unwrap_or(0.0))).sum()
     }
 
     /// Cycles of all workers for loops and for what is not near, and the bytes that flow.

@@ -145,8 +145,18 @@ pub fn estimate(program: &Program, path: &Path, around: &mut Vec<Path>, machine:
 
 /// Nanoseconds of the node at `path` as this pass would share it, for one iteration of the bands around it.
 pub fn of_node(program: &Program, path: &Path, machine: &Machine) -> f64 {
-    let mut around: Vec<Path> = (1..path.len()).map(|n| path[..n].to_vec()).collect();
-    estimate(program, path, &mut around, machine).work_ns
+    estimate(program, path, &mut around(path), machine).work_ns
+}
+
+/// The loop of the node at `path` that this pass would share.
+pub fn shared_loop(program: &Program, path: &Path, machine: &Machine) -> Option<Path> {
+    let plan = plan(program, path, &around(path), machine);
+    (plan.saved_ns() > 2.0 * machine.barrier_ns).then(|| plan.best.map(|best| best.path)).flatten()
+}
+
+/// The loops around a node.
+fn around(path: &Path) -> Vec<Path> {
+    (1..path.len()).map(|n| path[..n].to_vec()).collect()
 }
 
 fn plan(program: &Program, path: &Path, around: &[Path], machine: &Machine) -> Plan {
