@@ -16,6 +16,9 @@ use crate::script::merge;
 use indexmap::IndexMap;
 use std::collections::{BTreeSet, HashSet};
 
+/// The least part of what two nests touch that must flow, or be read by both, for sharing only some of their loops.
+const LEAST_NEAR: f64 = 0.01;
+
 /// Two nests of a list that would share their `depth` outer loops, inside the bands `around` (whose own bodies are empty).
 pub struct Merging<'a> {
     pub nodes: [&'a Node; 2],
@@ -27,6 +30,15 @@ impl Merging<'_> {
     /// Do they share all their parallel loops? What flows is then in a register, which no figure here says.
     pub fn is_whole(&self, program: &Program) -> bool {
         self.nodes.iter().all(|node| long_depth(program, node) <= self.depth)
+    }
+
+    /// Is what flows or what both read a noticeable part of what both touch? A vector that scales an image saves nothing by
+    /// sharing a loop with it, and takes the loop from those that `layout` and `tile` choose among.
+    pub fn is_near(&self, program: &Program, flows: &[ArrayId]) -> bool {
+        let whole = self.whole(program);
+        let near: BTreeSet<ArrayId> = flows.iter().copied().chain(self.shared(program)).collect();
+        let bytes: f64 = near.iter().filter_map(|a| whole.get(a)).sum();
+        bytes >= LEAST_NEAR * total(&whole)
     }
 
     /// The second reads the arrays `flows` that the first writes. The program's tree is taken apart meanwhile, and left empty.
@@ -43,12 +55,8 @@ impl Merging<'_> {
 
     fn cycles(&self, program: &mut Program, near: &[ArrayId], times: f64, machine: &Machine) -> Cycles {
         let loops = self.loops();
-        let statements: Vec<StatementId> = self.nodes.iter().flat_map(|n| n.statements()).collect();
-        let outer =
-            |s: StatementId, d: usize| self.around.iter().any(|b| b.members.get(&s).and_then(Aff::as_iter) == Some(d));
-        let inner = |s: StatementId, d: usize| loops.iter().any(|members| members.get(&s) == Some(&d));
-        let whole = footprint(program, &statements, &HashSet::new(), &|s, d| outer(s, d).then_some(1));
-        let step = footprint(program, &statements, &HashSet::new(), &|s, d| (outer(s, d) || inner(s, d)).then_some(1));
+        let whole = self.whole(program);
+        let step = self.footprint(program, &|s, d| loops.iter().any(|members| members.get(&s) == Some(&d)));
         let bytes: f64 = near.iter().map(|a| whole.get(a).copied().unwrap_or(0.0)).sum();
         let moved = |all: &Footprint| times * bytes * cycles_per_byte(total(all), machine);
         let mut first = self.nodes[0].clone();
@@ -59,6 +67,19 @@ impl Merging<'_> {
         };
         let mut vectors = |nodes: Vec<Node>| self.vector_cycles(program, nodes, machine);
         Cycles { apart: vectors(apart) + moved(&whole), fused: vectors(merged) + moved(&step) }
+    }
+
+    /// What both touch in one iteration of the bands around.
+    fn whole(&self, program: &Program) -> Footprint {
+        self.footprint(program, &|_, _| false)
+    }
+
+    /// The same, with one iteration of the loops that are `fixed` too.
+    fn footprint(&self, program: &Program, fixed: &dyn Fn(StatementId, usize) -> bool) -> Footprint {
+        let statements: Vec<StatementId> = self.nodes.iter().flat_map(|n| n.statements()).collect();
+        let outer =
+            |s: StatementId, d: usize| self.around.iter().any(|b| b.members.get(&s).and_then(Aff::as_iter) == Some(d));
+        footprint(program, &statements, &HashSet::new(), &|s, d| (outer(s, d) || fixed(s, d)).then_some(1))
     }
 
     fn vector_cycles(&self, program: &mut Program, nodes: Vec<Node>, machine: &Machine) -> f64 {

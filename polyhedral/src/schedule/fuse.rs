@@ -93,8 +93,9 @@ fn best_partner(
             if !flows.is_empty() {
                 let depth = fusable_depth(program, &nodes[at], node);
                 let pair = Merging { nodes: [&nodes[at], node], depth, around };
-                if depth > 0 && (pair.is_whole(program) || pair.by_flow(program, &flows, context.machine).gain() >= 0.0)
-                {
+                let gains =
+                    |p: &mut Program| pair.is_near(p, &flows) && pair.by_flow(p, &flows, context.machine).gain() >= 0.0;
+                if depth > 0 && (pair.is_whole(program) || gains(program)) {
                     return Some((from, depth));
                 }
             } else if made.is_disjoint(&own) && !needs.is_disjoint(&own) {
