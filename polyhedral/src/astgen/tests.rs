@@ -1,4 +1,4 @@
-use super::generate;
+use super::{generate, generate_within};
 use crate::loop_nest::{LoopNest, Nest};
 use crate::program::{Program, StatementId, StatementKind};
 use crate::schedule_tree::{Mark, Node};
@@ -121,6 +121,38 @@ for c0 in 0 .. 1 Lanes(1)
   S2: A3[0, 0]
 ";
     assert_eq!(show(&generate(&p).unwrap()), expected);
+}
+
+/// As `team` makes them in a loop over layers: each around all that follows.
+#[test]
+fn barriers_inside_barriers_cost_isl_little() {
+    const OPERATIONS: u64 = 200_000;
+    let mut p = Program::default();
+    let n = dimension(&mut p, "N");
+    let blocks = (n.clone() + c(5)).floor_div(6);
+    let mut body: Vec<Node> = Vec::new();
+    let mut all = Vec::new();
+    for k in 0..16 {
+        let a = array(&mut p, &format!("a{k}"), &[c(8), n.clone()]);
+        let s = statement(
+            &mut p,
+            &[c(8), blocks.clone(), c(6)],
+            StatementKind::Assign,
+            at(a, &[i(0), i(1) * 6 + i(2)]),
+            zero(),
+        );
+        p.statement_mut(s).constraints.push(n.clone() - i(1) * 6 - i(2) - c(1));
+        let rows = band(Mark::Rows(6), &[(s, i(2))], vec![Node::Leaf(s)]);
+        let nest = band(Mark::Team(2), &[(s, i(1))], vec![rows]);
+        all.push(s);
+        let members: Vec<_> = all.iter().map(|s| (*s, c(0))).collect();
+        body = vec![band(Mark::Barrier, &members, [vec![nest], body].concat())];
+    }
+    let layers: Vec<_> = all.iter().map(|s| (*s, i(0))).collect();
+    p.schedule.roots = vec![band(Mark::Seq, &layers, body)];
+    let text = show(&generate_within(&p, OPERATIONS).unwrap());
+    assert_eq!(text.matches("Barrier").count(), 16, "{text}");
+    assert!(!text.contains("if "), "bounds, not tests inside of the tiles: {text}");
 }
 
 #[test]
