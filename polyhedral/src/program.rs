@@ -137,6 +137,33 @@ pub enum Renaming {
     Steps { statement: StatementId, steps: Vec<StatementId> },
     /// One instance takes `parts` neighbours of dimension `dim` at once: `old = parts * new + 0, 1, ..`.
     Words { statement: StatementId, dim: usize, parts: u32 },
+    /// The instances of `statement` are those of `was`, whose iterators have these values.
+    Taken { statement: StatementId, was: StatementId, values: Vec<Aff> },
+}
+
+/// An extreme and the sums that follow it, taken in blocks: the statements that do it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Online {
+    pub extreme: Running,
+    /// What a block subtracts from its elements, what it multiplies the sums so far with, and its terms.
+    pub shift: StatementId,
+    pub factor: StatementId,
+    pub terms: StatementId,
+    pub sums: Vec<Running>,
+}
+
+/// A reduction that is taken in blocks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Running {
+    /// Before the first block.
+    pub start: StatementId,
+    /// What starts a block, and what reduces it.
+    pub clear: StatementId,
+    pub reduce: StatementId,
+    /// After a block.
+    pub step: StatementId,
+    /// After all blocks, where somebody reads it.
+    pub finish: Option<StatementId>,
 }
 
 /// A constant made of another one: its element `i` is element `subscripts(i)` of `from`, where there is one.
@@ -164,6 +191,8 @@ pub struct History {
     pub packed: Vec<Packed>,
     /// How other constants were computed, where a certificate says so.
     pub made: Vec<Made>,
+    /// Which reductions were taken in blocks.
+    pub online: Vec<Online>,
 }
 
 impl PartialEq for History {

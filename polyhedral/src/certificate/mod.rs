@@ -55,6 +55,31 @@ pub struct Step {
     /// Statement of the later stage to the instances that its instances were, one relation for every statement of the
     /// earlier stage that it was. Statements that are missing here are copies.
     pub instances: BTreeMap<String, Vec<String>>,
+    /// Which statements take sums while the extreme that their terms depend on still grows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub online: Vec<OnlineEntry>,
+}
+
+/// An extreme and the sums that follow it, taken in blocks: the statements of the later stage that do it. Their roles are
+/// those of [`crate::program::Online`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OnlineEntry {
+    pub extreme: RunningEntry,
+    pub shift: String,
+    pub factor: String,
+    pub terms: String,
+    pub sums: Vec<RunningEntry>,
+}
+
+/// A reduction that is taken in blocks: [`crate::program::Running`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunningEntry {
+    pub start: String,
+    pub clear: String,
+    pub reduce: String,
+    pub step: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finish: Option<String>,
 }
 
 /// What a step may do.

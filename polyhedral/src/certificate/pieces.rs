@@ -83,6 +83,12 @@ fn apply(found: &mut BTreeMap<StatementId, Vec<Piece>>, renaming: &Renaming, fre
             let lanes = all.iter().flat_map(|piece| (0..*parts).map(move |n| lane(piece, n)));
             found.insert(*statement, lanes.collect());
         }
+        Renaming::Taken { statement, was, values } => {
+            let mut all = found.get(was).cloned().unwrap_or_default();
+            let by = |n: usize| values.get(n).cloned().unwrap_or_else(|| Aff::iter(n));
+            all.iter_mut().for_each(|p| p.rename(&by));
+            found.insert(*statement, all);
+        }
     }
 }
 

@@ -11,7 +11,8 @@ use crate::isl::Ctx;
 use crate::isl::text::{Names, param_name};
 use crate::param::ParamId;
 use crate::program::{
-    Array, ArrayId, ConstantData, Made, Packed, Placement, Program, Role, Statement, StatementId, StatementKind,
+    Array, ArrayId, ConstantData, Made, Online, Packed, Placement, Program, Role, Running, Statement, StatementId,
+    StatementKind,
 };
 use crate::schedule_tree::{Mark, Node};
 use std::collections::{BTreeSet, HashMap};
@@ -116,7 +117,8 @@ impl Recorder {
         let (mut contents, mut steps, mut before) = (Contents::default(), Vec::new(), &source);
         let mut listings = vec![listing("extract".into(), &source, &mut contents)];
         for (kind, stage, program) in &stages {
-            steps.push(Step { rule: kind.rewrite(), instances: pieces::instances(before, program) });
+            let (instances, online) = (pieces::instances(before, program), groups(before, program));
+            steps.push(Step { rule: kind.rewrite(), instances, online });
             listings.push(listing(stage.clone(), program, &mut contents));
             before = program;
         }
@@ -133,6 +135,26 @@ impl Recorder {
             dependences: orderings(before)?,
         })
     }
+}
+
+/// The groups that `online` made between two programs.
+fn groups(before: &Program, program: &Program) -> Vec<OnlineEntry> {
+    let running = |r: &Running| RunningEntry {
+        start: r.start.to_string(),
+        clear: r.clear.to_string(),
+        reduce: r.reduce.to_string(),
+        step: r.step.to_string(),
+        finish: r.finish.map(|id| id.to_string()),
+    };
+    let new = &program.history.online[before.history.online.len()..];
+    let entry = |group: &Online| OnlineEntry {
+        extreme: running(&group.extreme),
+        shift: group.shift.to_string(),
+        factor: group.factor.to_string(),
+        terms: group.terms.to_string(),
+        sums: group.sums.iter().map(running).collect(),
+    };
+    new.iter().map(entry).collect()
 }
 
 fn changes(pass: &str, before: &Program, after: &Program) -> PassEntry {

@@ -93,7 +93,7 @@ pub fn back(copy: &Statement) -> Result<Map> {
 /// The new statement that copies `from` to `to`.
 pub fn copier<'a, 'c>(c: &'a Checker<'c>, from: &str, to: &str) -> Option<&'a Statement<'c>> {
     let copies = |n: usize, s: &Statement| {
-        let copy = c.is_new(n) && parts(&s.entry.body).0 == "#0";
+        let copy = c.is_new(n) && !c.grouped.contains(&n) && parts(&s.entry.body).0 == "#0";
         copy && s.write.array == to && s.reads.first().is_some_and(|r| r.array == from)
     };
     c.last.statements.iter().enumerate().find(|(n, s)| copies(*n, s)).map(|(_, s)| s)

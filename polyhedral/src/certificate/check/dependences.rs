@@ -54,10 +54,10 @@ impl Listed {
 
 /// One access of one statement: read number `read`, or the write.
 #[derive(Clone, Copy)]
-struct Touch {
-    statement: usize,
+pub struct Touch {
+    pub statement: usize,
     read: usize,
-    writes: bool,
+    pub writes: bool,
     /// A read for a condition that the base does not test.
     gained: bool,
 }
@@ -110,7 +110,11 @@ fn pair(checker: &mut Checker, listed: Option<&Listed>, first: Touch, second: To
                 at_once(team, earlier, later)
             } else {
                 if !second.gained {
-                    relation = base_ordered(c, first.statement, second.statement, &from.array, relation)?;
+                    relation = match c.grouped.contains(&first.statement) || c.grouped.contains(&second.statement) {
+                        true if online::goes_first(c, first, second) => relation,
+                        true => relation.subtract(&relation)?,
+                        false => base_ordered(c, first.statement, second.statement, &from.array, relation)?,
+                    };
                 }
                 let inside = to.by == ReadBy::Parameter && earlier.path.shared(later.path) > 0;
                 if inside { "true".into() } else { not_over(team, earlier, later) }

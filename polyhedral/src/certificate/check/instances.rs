@@ -9,7 +9,7 @@ use crate::certificate::ArrayRole;
 use std::collections::HashSet;
 
 pub fn check(checker: &mut Checker) -> Result<()> {
-    executed(checker)?;
+    executed(checker, &HashSet::new())?;
     for statement in 0..checker.last.statements.len() {
         if !checker.is_new(statement) {
             own(checker, statement)?;
@@ -19,11 +19,12 @@ pub fn check(checker: &mut Checker) -> Result<()> {
     Ok(())
 }
 
-/// Every statement of the base is in the last program with all of its instances, or nobody misses it.
-pub fn executed(checker: &mut Checker) -> Result<()> {
+/// Every statement of the base is in the last program with all of its instances, or nobody misses it. `replaced` are
+/// those whose array is computed by other statements.
+pub fn executed(checker: &mut Checker, replaced: &HashSet<usize>) -> Result<()> {
     let read: HashSet<String> =
         checker.last.statements.iter().flat_map(|s| &s.reads).map(|access| access.array.clone()).collect();
-    for base in 0..checker.base.statements.len() {
+    for base in (0..checker.base.statements.len()).filter(|base| !replaced.contains(base)) {
         if checker.pieces().any(|(_, p)| p.base == base) {
             covered(checker, base)?;
             continue;

@@ -5,8 +5,9 @@
 //! `instances`: every instance of the base is one of the last program, once, or stands beside others for one (`merged`).
 //! A step that runs instances more than once (`Rewrite::Repeated`) is checked from its end to its beginning: there, several
 //! instances become one.
-//! What regroups sums (`Rewrite::Regrouped`) is checked by `words` and `start` where sums take several products at once. No
-//! rule covers the rest: it is undecided, and the stages behind it are checked alone.
+//! What regroups sums (`Rewrite::Regrouped`) is checked by `words` and `start` where sums take several products at once, by
+//! `online` (`running`, `factors`) where they follow an extreme. No rule covers the rest: it is undecided, and the stages
+//! behind it are checked alone.
 //! `same`: it computes the same from the same, through copies (`copies`), in arrays laid out anew (`places`), under the
 //! same test (`guards`).
 //! `constants`: constants have the contents that they had, in other places perhaps, or those that a stated statement
@@ -18,14 +19,17 @@ mod conditions;
 mod constants;
 mod copies;
 mod dependences;
+mod factors;
 mod guards;
 mod instances;
 mod made;
 mod merged;
+mod online;
 mod order;
 mod places;
 mod ranges;
 mod read;
+mod running;
 mod same;
 mod start;
 mod storage;
@@ -42,7 +46,7 @@ pub use constants::contents;
 use order::{Side, before};
 use read::{Access, Params, Program, Statement, malformed};
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::rc::Rc;
 
@@ -102,7 +106,7 @@ pub struct Verdict {
     /// Values of the source that were substituted or shared, and arrays that became constants: their contents are not
     /// proven.
     pub substituted: usize,
-    /// Sums that take several products at once.
+    /// Sums that take several products at once, or follow an extreme.
     pub regrouped: usize,
     pub assumed: usize,
     /// Constants that are made of others, and those of them that [`contents`] has compared byte for byte.
@@ -136,19 +140,19 @@ pub fn check(certificate: &Certificate, operations: u64) -> Result<Verdict> {
         let stages = if repeated { [later, earlier] } else { [earlier, later] };
         let mut checker = Checker::new(certificate, stages, step, operations)?;
         checker.verdict = Verdict { dependences: 0, ..verdict };
-        let last = n + 1 == certificate.steps.len();
+        let (last, mut covered) = (n + 1 == certificate.steps.len(), true);
         let list = if last && !repeated { dependences::List::Compared } else { dependences::List::Ignored };
         match step.rule {
             Rewrite::Values => values::check(&mut checker)?,
             Rewrite::Instances | Rewrite::Repeated => same::check(&mut checker)?,
             Rewrite::Regrouped if words::are_there(&checker) => words::check(&mut checker)?,
-            Rewrite::Regrouped => {
-                let pass = &certificate.stages[n + 1].stage;
-                checker.verdict.undecided.push(format!("does \"{pass}\" keep the values, where it regroups sums"));
-            }
+            Rewrite::Regrouped => covered = online::check(&mut checker, &step.online)?,
         }
-        if step.rule != Rewrite::Regrouped || words::are_there(&checker) {
+        if covered {
             dependences::check(&mut checker, list)?;
+        } else {
+            let pass = &certificate.stages[n + 1].stage;
+            checker.verdict.undecided.push(format!("does \"{pass}\" keep the values, where it regroups sums"));
         }
         if last && repeated {
             checker.verdict.undecided.push("is the storage large enough where instances run more than once".into());
@@ -187,6 +191,8 @@ struct Checker<'c> {
     last: Program<'c>,
     /// For every statement of `last`: the statements of `base` that it is, none for a copy.
     origins: Vec<Vec<Piece>>,
+    /// Statements of `last` that take a reduction in blocks.
+    grouped: HashSet<usize>,
     verdict: Verdict,
     /// Times of the last program, and of the base.
     times: RefCell<HashMap<(usize, usize), Map>>,
@@ -232,6 +238,7 @@ impl<'c> Checker<'c> {
             base,
             last,
             origins,
+            grouped: HashSet::new(),
             verdict: Verdict::default(),
             times: RefCell::default(),
             base_times: RefCell::default(),

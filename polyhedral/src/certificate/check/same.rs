@@ -151,7 +151,7 @@ fn untested(c: &Checker, statement: usize) -> Result<Option<Finding>> {
 
 /// Does a new statement that is no copy write the array?
 fn is_computed_anew(c: &Checker, array: &str) -> bool {
-    c.writers(array).any(|(n, s)| c.is_new(n) && parts(&s.entry.body).0 != "#0")
+    c.writers(array).any(|(n, s)| c.is_new(n) && !c.grouped.contains(&n) && parts(&s.entry.body).0 != "#0")
 }
 
 /// Access `n` of a statement: its write, then its reads.

@@ -166,7 +166,7 @@ fn every_pair(c: &Checker, first: &Statement, second: &Statement) -> Result<Map>
 }
 
 /// A statement of the base that reads what `sum` accumulates before the last term.
-fn seen_before<'a>(c: &'a Checker, sum: &Statement) -> Result<Option<&'a str>> {
+pub fn seen_before<'a>(c: &'a Checker, sum: &Statement) -> Result<Option<&'a str>> {
     let number = |s: &Statement| c.base.index[s.entry.id.as_str()];
     for reader in &c.base.statements {
         for access in reader.reads.iter().filter(|r| r.array == sum.write.array) {

@@ -1,6 +1,7 @@
 //! A certificate that holds, and what happens when it is tampered with.
 
 mod merging;
+mod online;
 mod words;
 
 use super::*;

@@ -8,6 +8,7 @@
 
 use super::conditions::{choices, decided, holds};
 use super::guards::parts;
+use super::places::Places;
 use super::same::{mapped, rename};
 use super::terms::{Term, Tree, read};
 use super::*;
@@ -26,7 +27,8 @@ pub fn check(checker: &mut Checker) -> Result<()> {
         checker.ask(
             || format!("does {id} compute what it did"),
             |c| {
-                let mut matcher = Matcher { c, equal: HashSet::new(), substituted: 0 };
+                let places = Places::new();
+                let mut matcher = Matcher::new(c, &places);
                 let answer = matcher.statement(statement)?;
                 substituted = matcher.substituted;
                 unknown = answer == Answer::Unknown;
@@ -45,7 +47,7 @@ pub fn check(checker: &mut Checker) -> Result<()> {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Answer {
+pub enum Answer {
     Yes,
     No,
     /// There is no rule for it.
@@ -58,14 +60,21 @@ impl Answer {
     }
 }
 
-struct Matcher<'a, 'c> {
+/// Finds a body of the last program in one of the base, with values substituted.
+pub struct Matcher<'a, 'c> {
     c: &'a Checker<'c>,
+    /// Where arrays of the base are in the last program.
+    places: &'a Places,
     /// Arrays of the source that are taken to hold the same, while that is shown.
     equal: HashSet<(String, String)>,
     substituted: usize,
 }
 
 impl<'a, 'c> Matcher<'a, 'c> {
+    pub fn new(c: &'a Checker<'c>, places: &'a Places) -> Matcher<'a, 'c> {
+        Matcher { c, places, equal: HashSet::new(), substituted: 0 }
+    }
+
     /// A statement of the base and the one of the source that it is.
     fn statement(&mut self, statement: usize) -> Result<Answer> {
         let c = self.c;
@@ -113,7 +122,7 @@ impl<'a, 'c> Matcher<'a, 'c> {
     }
 
     /// `map` leads from instances of the new statement to those of the old one.
-    fn terms(&mut self, old: Term<'_, 'c>, new: Term<'_, 'c>, map: &Map) -> Result<Answer> {
+    pub fn terms(&mut self, old: Term<'_, 'c>, new: Term<'_, 'c>, map: &Map) -> Result<Answer> {
         if let Some(k) = old.tree.number('#') {
             let direct = match new.tree.number('#') {
                 Some(j) => self.reads((old, k), (new, j), map)?,
@@ -210,9 +219,15 @@ impl<'a, 'c> Matcher<'a, 'c> {
         if old.tree.children.len() != new.tree.children.len() {
             return Ok(Answer::No);
         }
-        let was = mapped(map, old.program, then)?;
+        let mut was = mapped(map, old.program, then)?;
         let mut is = mapped(&map.domain()?.identity()?, new.program, here)?;
-        if then.array != here.array {
+        let place = self.places.get(&then.array).filter(|_| std::ptr::eq(new.program, &self.c.last));
+        if let Some(place) = place {
+            was = was.apply_range(place)?;
+            if was.name_out() != is.name_out() {
+                return Ok(Answer::No);
+            }
+        } else if then.array != here.array {
             if !self.hold_the_same(&then.array, &here.array)? {
                 return Ok(Answer::No);
             }
@@ -270,7 +285,7 @@ impl<'a, 'c> Matcher<'a, 'c> {
     }
 
     /// Is what read `n` of a statement of the source reads never written afterwards?
-    fn stays(&self, reader: &Statement<'c>, n: usize) -> Result<bool> {
+    pub fn stays(&self, reader: &Statement<'c>, n: usize) -> Result<bool> {
         let c = self.c;
         for writer in c.base.statements.iter().filter(|s| s.write.array == reader.reads[n].array) {
             let number = |s: &Statement| c.base.index[s.entry.id.as_str()];

@@ -35,7 +35,7 @@ pub fn are_there(c: &Checker) -> bool {
 
 /// A step that regroups sums: sums of words, what makes the words, and everything else as it was.
 pub fn check(checker: &mut Checker) -> Result<()> {
-    instances::executed(checker)?;
+    instances::executed(checker, &HashSet::new())?;
     constants::check(checker);
     let all: Vec<usize> = (0..checker.last.statements.len()).collect();
     let sums: Vec<usize> = all.iter().copied().filter(|s| dot(checker, *s).is_some()).collect();

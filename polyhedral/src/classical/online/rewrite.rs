@@ -7,7 +7,9 @@ use crate::cost::online::Blocks;
 use crate::dtype::DType;
 use crate::error::Origin;
 use crate::expr::{Access, BinaryOp, Expr};
-use crate::program::{Array, ArrayId, Program, Role as ArrayRole, Statement, StatementId, StatementKind};
+use crate::program::{
+    Array, ArrayId, Online, Program, Renaming, Role as ArrayRole, Running, Statement, StatementId, StatementKind,
+};
 use crate::schedule_tree::{Band, Mark, Node};
 use crate::transform;
 use std::collections::BTreeMap;
@@ -62,14 +64,17 @@ impl<'p> Builder<'p> {
     fn run(mut self, moved: Vec<Node>) -> Option<Node> {
         let cluster = self.cluster;
         let mut parts = Parts { first: vec![], body: moved, last: vec![] };
-        let running = self.extreme(&mut parts);
+        let (growing, mut extreme) = self.extreme(&mut parts);
         if cluster.extreme_is_read(self.program) {
             let clear = self.program.statement(cluster.extreme.clear).clone();
             let rows: Vec<usize> = clear.target.index.iter().filter_map(as_iter).collect();
-            self.finish(&clear, &rows, &[], &|b, _, _| b.at_end(running.extreme, &[]), &mut parts);
+            let id = self.finish(&clear, &rows, &[], &|b, _, _| b.at_end(growing.extreme, &[]), &mut parts);
+            extreme.finish = Some(id);
         }
-        let terms = self.terms(&running, &mut parts.body);
-        cluster.sums.iter().for_each(|sum| self.sum(sum, &running, terms, &mut parts));
+        let (array, terms) = self.terms(&growing, &mut parts.body);
+        let sums = cluster.sums.iter().map(|sum| self.sum(sum, &growing, array, &mut parts)).collect();
+        let [shift, factor] = growing.statements;
+        self.program.history.online.push(Online { extreme, shift, factor, terms, sums });
         let replaced = cluster.statements().into_iter().filter(|id| !cluster.moved.contains_key(id));
         replaced.for_each(|id| self.program.remove_statement(id));
         let keys = Node::Band(self.band(&self.inside, self.block_at(), parts.body));
@@ -138,10 +143,13 @@ impl<'p> Builder<'p> {
     }
 
     /// The new form of an old statement inside the loop over keys.
-    fn add_placed(&mut self, old: &Statement, frame: Frame, target: Access, value: Expr) -> StatementId {
+    fn add_placed(&mut self, of: (StatementId, &Statement), frame: Frame, target: Access, value: Expr) -> StatementId {
         let (dims, extents) = frame.dims.into_iter().unzip();
+        let (was, old) = of;
         let statement = Statement { dims, extents, constraints: frame.constraints, target, value, ..old.clone() };
-        self.push(Level::Keys, statement)
+        let statement = self.push(Level::Keys, statement);
+        self.program.history.renamings.push(Renaming::Taken { statement, was, values: frame.map });
+        statement
     }
 
     fn push(&mut self, level: Level, mut statement: Statement) -> StatementId {
@@ -256,6 +264,8 @@ impl<'p> Builder<'p> {
             *self.program.statement_mut(*id) = new;
             self.program.schedule.remove(*id);
             self.inside.push(*id);
+            let values = frame.map.clone();
+            self.program.history.renamings.push(Renaming::Taken { statement: *id, was: *id, values });
             maps.insert(*id, frame.map);
         }
         for (array, roles) in &self.cluster.inside {
@@ -313,20 +323,20 @@ impl<'p> Builder<'p> {
 
     /// `running[0] = unit`, and for every block `b`: the block's own extreme, `running[b + 1]` of both, what to subtract
     /// in this block, and the factor for the sums of those before.
-    fn extreme(&mut self, parts: &mut Parts) -> Running {
+    fn extreme(&mut self, parts: &mut Parts) -> (Growing, Running) {
         let (rule, array, dtype) = (self.cluster.rule, self.cluster.extreme.array, self.dtype);
-        let extreme = self.running(array, &[], Expr::literal(rule.unit, dtype), parts);
+        let (extreme, start) = self.running(array, &[], Expr::literal(rule.unit, dtype), parts);
         let element = self.like.value.clone();
-        let (own, mut all) = self.partial(&self.cluster.extreme, &[], &|_, _, renamed| renamed(&element));
+        let (own, [clear, reduce]) = self.partial(&self.cluster.extreme, &[], &|_, _, renamed| renamed(&element));
         let (before, after) = (self.plane(extreme, 0, 0), self.plane(extreme, 1, 0));
         let both = Expr::binary(rule.extreme, Expr::Load(before.clone()), Expr::Load(own));
-        all.push(self.add(Level::Keys, vec![], after.clone(), both));
-        let (shift, id) = self.per_block(array, "shift", rule.finite(Expr::Load(after), dtype));
-        all.push(id);
-        let (factor, id) = self.per_block(array, "factor", rule.term(Expr::Load(before), Expr::Load(shift.clone())));
-        all.push(id);
-        parts.body.push(self.nest(Level::Keys, 0, &all));
-        Running { extreme, shift, factor }
+        let step = self.add(Level::Keys, vec![], after.clone(), both);
+        let (shift, shift_id) = self.per_block(array, "shift", rule.finite(Expr::Load(after), dtype));
+        let scale = rule.term(Expr::Load(before), Expr::Load(shift.clone()));
+        let (factor, factor_id) = self.per_block(array, "factor", scale);
+        parts.body.push(self.nest(Level::Keys, 0, &[clear, reduce, step, shift_id, factor_id]));
+        let running = Running { start, clear, reduce, step, finish: None };
+        (Growing { extreme, shift, factor, statements: [shift_id, factor_id] }, running)
     }
 
     /// A value for every row and block of keys.
@@ -340,7 +350,13 @@ impl<'p> Builder<'p> {
     }
 
     /// An array with a plane for every number of blocks done, and the statement that sets the first.
-    fn running(&mut self, of: ArrayId, free: &[(String, Aff)], start: Expr, parts: &mut Parts) -> ArrayId {
+    fn running(
+        &mut self,
+        of: ArrayId,
+        free: &[(String, Aff)],
+        start: Expr,
+        parts: &mut Parts,
+    ) -> (ArrayId, StatementId) {
         let planes = self.key_blocks() + Aff::constant(1);
         let own = free.iter().map(|(_, e)| e.clone());
         let extents = [planes].into_iter().chain(self.row_extents()).chain(own).collect();
@@ -351,7 +367,7 @@ impl<'p> Builder<'p> {
         let target = Access { array, index: index.collect() };
         let id = self.add(Level::Rows, free.to_vec(), target, start);
         parts.first.push(self.nest(Level::Rows, free.len(), &[id]));
-        array
+        (array, id)
     }
 
     /// The running value `ahead` of block `b`, in a statement of that block.
@@ -375,7 +391,7 @@ impl<'p> Builder<'p> {
         of: &Reduction,
         free: &[usize],
         value: &dyn Fn(&Self, usize, Renamed) -> Expr,
-    ) -> (Access, Vec<StatementId>) {
+    ) -> (Access, [StatementId; 2]) {
         let old = self.program.statement(of.reduce).clone();
         let dims = named(&old, free);
         let own = dims.iter().map(|(_, e)| e.clone());
@@ -391,14 +407,14 @@ impl<'p> Builder<'p> {
         let order: Vec<usize> = free.iter().copied().chain([of.place.key]).chain(others).collect();
         let frame = self.frame(&old, &of.place, &order);
         let value = value(self, frame.key, &|e| self.renamed(e, &frame));
-        let reduce = self.add_placed(&old, frame, target.clone(), value);
-        (target, vec![clear, reduce])
+        let reduce = self.add_placed((of.reduce, &old), frame, target.clone(), value);
+        (target, [clear, reduce])
     }
 
     // ---- the sums -----------------------------------------------------------------------------------------
 
     /// `f(x, m)` for all rows and keys of a block: what the sums share.
-    fn terms(&mut self, running: &Running, body: &mut Vec<Node>) -> ArrayId {
+    fn terms(&mut self, growing: &Growing, body: &mut Vec<Node>) -> (ArrayId, StatementId) {
         let of = &self.cluster.extreme;
         let inner = [self.key_blocks(), Aff::constant(self.blocks.keys)];
         let extents = self.row_extents().into_iter().chain(inner).collect();
@@ -406,11 +422,11 @@ impl<'p> Builder<'p> {
         let old = Statement { kind: StatementKind::Assign, ..self.like.clone() };
         let frame = self.frame(&old, &of.place, &[of.place.key]);
         let element = self.renamed(&old.value, &frame);
-        let value = self.cluster.rule.term(element, Expr::Load(running.shift.clone()));
+        let value = self.cluster.rule.term(element, Expr::Load(growing.shift.clone()));
         let target = self.term(array, frame.key);
-        let id = self.add_placed(&old, frame, target, value);
+        let id = self.add_placed((of.reduce, &old), frame, target, value);
         body.push(self.nest(Level::Keys, 1, &[id]));
-        array
+        (array, id)
     }
 
     fn term(&self, array: ArrayId, key: usize) -> Access {
@@ -419,28 +435,29 @@ impl<'p> Builder<'p> {
     }
 
     /// The sum of a block, the running sum, and the result.
-    fn sum(&mut self, sum: &Sum, running: &Running, terms: ArrayId, parts: &mut Parts) {
+    fn sum(&mut self, sum: &Sum, growing: &Growing, terms: ArrayId, parts: &mut Parts) -> Running {
         let old = self.program.statement(sum.of.reduce).clone();
         self.origin = old.origin.clone();
         let rows = &sum.of.place.rows;
         let free: Vec<usize> = old.target.index.iter().filter_map(as_iter).filter(|d| !rows.contains(d)).collect();
         let dims = named(&old, &free);
-        let total = self.running(sum.of.array, &dims, Expr::literal(0.0, self.dtype), parts);
-        let (own, mut all) = self.partial(&sum.of, &free, &|builder, key, renamed| {
+        let (total, start) = self.running(sum.of.array, &dims, Expr::literal(0.0, self.dtype), parts);
+        let (own, [clear, reduce]) = self.partial(&sum.of, &free, &|builder, key, renamed| {
             let factors: Vec<Factor> = sum.inner.iter().map(|f| f.map(renamed)).collect();
             product(Expr::Load(builder.term(terms, key)), &factors)
         });
         let (before, after) = (self.plane(total, 0, free.len()), self.plane(total, 1, free.len()));
-        let scaled = Expr::binary(BinaryOp::Mul, Expr::Load(before), Expr::Load(running.factor.clone()));
+        let scaled = Expr::binary(BinaryOp::Mul, Expr::Load(before), Expr::Load(growing.factor.clone()));
         let value = Expr::binary(BinaryOp::Add, scaled, Expr::Load(own));
-        all.push(self.add(Level::Keys, dims, after, value));
-        parts.body.push(self.nest(Level::Keys, free.len(), &all));
+        let step = self.add(Level::Keys, dims, after, value);
+        parts.body.push(self.nest(Level::Keys, free.len(), &[clear, reduce, step]));
         let complete = |builder: &Self, places: &[Expr], renamed: Renamed| {
-            let (total, extreme) = (builder.at_end(total, places), builder.at_end(running.extreme, &[]));
+            let (total, extreme) = (builder.at_end(total, places), builder.at_end(growing.extreme, &[]));
             let factors: Vec<Factor> = sum.outer.iter().map(|f| f.map(renamed)).collect();
             product(builder.cluster.rule.complete(total, extreme, builder.dtype), &factors)
         };
-        self.finish(&old, rows, &free, &complete, parts);
+        let finish = Some(self.finish(&old, rows, &free, &complete, parts));
+        Running { start, clear, reduce, step, finish }
     }
 
     /// What statements outside the group read: all elements of `old`'s target, whose iterators are rows and `free` ones.
@@ -452,7 +469,7 @@ impl<'p> Builder<'p> {
         free: &[usize],
         value: &dyn Fn(&Self, &[Expr], Renamed) -> Expr,
         parts: &mut Parts,
-    ) {
+    ) -> StatementId {
         let from = self.free(Level::Rows);
         let map: BTreeMap<usize, Aff> = (rows.iter().enumerate().map(|(r, d)| (*d, self.old_row(r))))
             .chain(free.iter().enumerate().map(|(n, d)| (*d, Aff::iter(from + n))))
@@ -464,6 +481,7 @@ impl<'p> Builder<'p> {
         let target = Access { array: old.target.array, index };
         let id = self.add(Level::Rows, named(old, free), target, value);
         parts.last.push(self.nest(Level::Rows, free.len(), &[id]));
+        id
     }
 }
 
@@ -478,13 +496,15 @@ struct Parts {
 }
 
 /// What the sums need of the extreme.
-struct Running {
+struct Growing {
     /// The array with a plane for every number of blocks done.
     extreme: ArrayId,
     /// What is subtracted from the elements of a block.
     shift: Access,
     /// What the sums of the blocks before are multiplied with.
     factor: Access,
+    /// What computes these two.
+    statements: [StatementId; 2],
 }
 
 /// Where the iterators of an old statement are in a new one.
