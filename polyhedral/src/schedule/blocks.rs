@@ -55,7 +55,7 @@ struct Work {
 pub enum Declined {
     /// It would cost more.
     Slower { count: i64, cycles: Cycles },
-    /// No number of blocks suits both loops and the workers.
+    /// No number of blocks suits both loops.
     NoCount,
     /// No two loops decide the same elements.
     NoLoops,
@@ -65,9 +65,20 @@ impl fmt::Display for Declined {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Declined::Slower { count, cycles } => write!(f, "{count} blocks would cost {:.0} cycles", -cycles.gain()),
-            Declined::NoCount => f.write_str("no number of blocks suits both loops and the workers"),
+            Declined::NoCount => f.write_str("no number of blocks suits both loops"),
             Declined::NoLoops => f.write_str("no two loops decide the same elements"),
         }
+    }
+}
+
+impl Work {
+    /// Cycles of the busiest worker, from those of all for bytes.
+    fn shared(&self, bytes: Cycles, speedup: f64) -> Cycles {
+        if self.workers == 1 {
+            return bytes;
+        }
+        let each = |bytes: f64, ns: f64| bytes / self.workers as f64 + ns * CYCLES_PER_NS;
+        Cycles { apart: each(bytes.apart, self.apart), fused: each(bytes.fused, self.alone / speedup) }
     }
 }
 
@@ -200,14 +211,14 @@ impl Pair<'_> {
                 }
             }
         }
-        if work.workers > 1 {
-            let extent = self.program.params.hint(&loops[0].extent).max(1);
-            let speedup = balance::blocks(extent, factors[0], work.workers)
-                * balance::certainty(self.program, &blocks(&loops[0].extent, factors[0]));
-            cycles.apart = cycles.apart / work.workers as f64 + work.apart * CYCLES_PER_NS;
-            cycles.fused = cycles.fused / work.workers as f64 + work.alone / speedup * CYCLES_PER_NS;
-        }
+        let cycles = work.shared(cycles, self.speedup(loops[0], factors[0], work.workers));
         Choice { loops: loops.map(Axis::clone), factors, count, flow, cycles }
+    }
+
+    /// How much faster the blocks of a loop are with some workers.
+    fn speedup(&self, axis: &Axis, size: i64, workers: i64) -> f64 {
+        let extent = self.program.params.hint(&axis.extent).max(1);
+        balance::certainty(self.program, &blocks(&axis.extent, size)) * balance::blocks(extent, size, workers)
     }
 
     /// Arrays that only both read, the same elements in the same block: they are fetched once.
