@@ -128,12 +128,15 @@ fn overlap_list(program: &mut Program, parent: &Path, apart: &HashSet<ArrayId>, 
 }
 
 fn said(program: &Program, parent: &[usize], plan: &Plan) -> String {
+    let more = 100.0 * (plan.price.factor - 1.0);
     format!(
-        "{} blocks of rows with {}: {:.0} KB flow inside, {:.1} % more work, about {:.0} cycles saved",
+        "{} blocks of rows with {}: {:.0} KB flow inside, {:.1} % {} work, about {:.0} cycles saved",
         plan.blocks,
         plan.chain.others(program, parent),
         plan.price.flow / 1024.0,
-        100.0 * (plan.price.factor - 1.0),
+        more.abs(),
+        // Rows that nobody reads are left out.
+        if more < 0.0 { "less" } else { "more" },
         plan.gain
     )
 }

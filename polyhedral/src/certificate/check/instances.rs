@@ -2,7 +2,8 @@
 //!
 //! A statement may be several of the base, each for some of its instances, and an instance may stand for several of one
 //! statement: `merged` says when that is right. Instances that are none of the base (a loop that does not run at all had
-//! none) write only what nobody touches. A statement may be missing when nothing reads what it wrote.
+//! none) write only what nobody touches. A statement may be missing when nothing reads what it wrote. In a step that is checked
+//! backwards, instances that are none of the base are those that the pass left out: nothing that it kept touches what they write.
 
 use super::*;
 use crate::certificate::ArrayRole;
@@ -112,15 +113,17 @@ fn unseen(c: &Checker, statement: usize, extra: &Set) -> Result<Option<Finding>>
     let id = c.id(statement);
     let at = || Ok(point(extra, id)?.unwrap_or_else(|| id.to_string()));
     let wrong = |text: String| Ok(Some(Finding { rule: Rule::Instances, text, witness: None }));
-    if array.role != ArrayRole::Temp || c.origins[statement].iter().all(|p| p.all.is_none()) {
+    let merged = |n: usize| c.origins[n].iter().any(|p| p.all.is_some());
+    if array.role != ArrayRole::Temp || !(c.backwards || merged(statement)) {
         return wrong(format!("{} is no instance of the base", at()?));
     }
     let written = new.write.may.intersect_domain(extra)?.range()?;
     for (other, s) in c.last.statements.iter().enumerate() {
         let mut known = s.domain.clone();
-        if other == statement || c.origins[other].iter().any(|p| p.all.is_some()) {
+        if c.backwards || other == statement || merged(other) {
             let pieces = c.origins[other].iter().map(|p| p.map.domain()).collect::<Result<Vec<Set>>>()?;
-            known = pieces.iter().skip(1).try_fold(pieces[0].clone(), |all, p| all.union(p))?;
+            let Some((first, rest)) = pieces.split_first() else { continue };
+            known = rest.iter().try_fold(first.clone(), |all, p| all.union(p))?;
         }
         for access in s.accesses().filter(|a| a.array == array.id) {
             if !access.may.intersect_domain(&known)?.range()?.intersect(&written)?.is_empty()? {

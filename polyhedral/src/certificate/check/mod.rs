@@ -191,6 +191,8 @@ struct Checker<'c> {
     last: Program<'c>,
     /// For every statement of `last`: the statements of `base` that it is, none for a copy.
     origins: Vec<Vec<Piece>>,
+    /// Is `base` the later stage?
+    backwards: bool,
     /// Statements of `last` that take a reduction in blocks.
     grouped: HashSet<usize>,
     verdict: Verdict,
@@ -238,6 +240,7 @@ impl<'c> Checker<'c> {
             base,
             last,
             origins,
+            backwards: step.rule == Rewrite::Repeated,
             grouped: HashSet::new(),
             verdict: Verdict::default(),
             times: RefCell::default(),
