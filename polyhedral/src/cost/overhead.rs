@@ -13,5 +13,6 @@ pub const SHARE_NS: f64 = 50.0;
 /// About the frequency of current x86 cores.
 pub const CYCLES_PER_NS: f64 = 3.5;
 
-/// Cycles for a byte that another worker has written: its line comes from that core's cache. As far as memory.
+/// Cycles for a byte that another worker has written: its line comes from that core's cache. Read in order they are 0.05
+/// (measured, Zen 4); nests that read it in their own order lose more, as if it came from memory.
 pub const CROSSING_CYCLES_PER_BYTE: f64 = 0.25;

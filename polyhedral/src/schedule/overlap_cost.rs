@@ -1,10 +1,10 @@
 //! What it costs or saves to run a chain of nests in overlapping blocks: the model behind `overlap`.
 //!
 //! What flows between two nests of the chain was touched, when it is needed, as many bytes ago as the nests between touch
-//! in a block; nobody waits between the members of the chain, so a barrier less for every
-//! window that something flows through, and what flows stays with the worker that made it. Against that: what two blocks compute, what is read again in every block
-//! (weights), and blocks that do not divide among the workers as well as the single loops do. Cycles of the slowest worker, at the
-//! parameters' typical values.
+//! in a block, and it stays with the worker that made it; nobody waits between the members of the chain, so a barrier less
+//! for every window that something flows through. Against that: what two blocks compute, what is read again in every block
+//! (weights), and blocks that do not divide among the workers as well as the single loops do. Cycles of the busiest worker,
+//! at the parameters' typical values.
 
 use super::blocks::Pair;
 use super::chain::{Chain, Link, Member};
@@ -56,11 +56,9 @@ impl Model<'_> {
         cycles.apart /= workers;
         cycles.fused /= workers;
         let (needed, done) = self.work(chain, spans, count, &mut cycles);
-        if self.machine.threads > 1 {
-            let waits = chain.links.iter().filter(|l| !l.window.is_block()).map(|l| l.to).collect::<HashSet<usize>>();
-            cycles.apart += waits.len() as f64 * self.machine.barrier_ns * CYCLES_PER_NS;
-            cycles.apart += chain.links.iter().map(|link| self.crossing(chain, link)).sum::<f64>();
-        }
+        let waits = chain.links.iter().filter(|l| !l.window.is_block()).map(|l| l.to).collect::<HashSet<usize>>();
+        cycles.apart += waits.len() as f64 * self.machine.barrier_ns * CYCLES_PER_NS;
+        cycles.apart += chain.links.iter().map(|link| self.crossing(chain, link)).sum::<f64>();
         Price { cycles, flow, factor: done / needed.max(f64::MIN_POSITIVE) }
     }
 
