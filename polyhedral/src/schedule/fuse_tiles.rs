@@ -202,7 +202,10 @@ pub fn meetings(nodes: &[Touched], second: usize) -> Vec<Meeting> {
     let mut out = Vec::new();
     for first in (second.saturating_sub(REACH)..second).rev() {
         let made = &nodes[first];
-        let up = own.reads.is_disjoint(&between.writes) && own.writes.is_disjoint(&between.reads);
+        // What both branches of an `If` write keeps its order: only tests of data say that just one of them runs.
+        let up = own.reads.is_disjoint(&between.writes)
+            && own.writes.is_disjoint(&between.reads)
+            && own.tested.is_disjoint(&between.tested);
         let down = !between.must_follow(made);
         out.push(Meeting {
             first,

@@ -10,11 +10,15 @@ pub struct Touched {
     /// Also accumulators, and what run-time parameters of domains come from.
     pub reads: HashSet<ArrayId>,
     pub writes: HashSet<ArrayId>,
+    /// Those of the writes that a test of data decides.
+    pub tested: HashSet<ArrayId>,
 }
 
 impl Touched {
     pub fn of(program: &Program, node: &Node) -> Touched {
-        Touched { reads: group::reads(program, node), writes: group::writes(program, node) }
+        let tested = node.statements().into_iter().map(|id| program.statement(id)).filter(|s| s.guard.is_some());
+        let tested = tested.map(|s| s.target.array).collect();
+        Touched { reads: group::reads(program, node), writes: group::writes(program, node), tested }
     }
 
     pub fn of_statements(program: &Program, statements: impl Iterator<Item = StatementId>) -> Touched {
@@ -26,6 +30,7 @@ impl Touched {
     pub fn add(&mut self, other: &Touched) {
         self.reads.extend(&other.reads);
         self.writes.extend(&other.writes);
+        self.tested.extend(&other.tested);
     }
 
     /// What this reads and `earlier` writes, in the order of the arrays' numbers.
