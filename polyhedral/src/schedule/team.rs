@@ -85,6 +85,11 @@ impl Plan {
     fn saved_ns(&self) -> f64 {
         self.best.as_ref().map_or(0.0, |b| self.total_ns * (1.0 - 1.0 / b.speedup))
     }
+
+    /// Does sharing save more than the barriers before and after it cost?
+    fn pays(&self, machine: &Machine) -> bool {
+        self.saved_ns() > 2.0 * machine.barrier_ns
+    }
 }
 
 /// Shares nodes of the list whose parent is at `parent`, inside the loops at `around`. Has any been shared?
@@ -95,7 +100,7 @@ fn share_list(program: &mut Program, parent: &[usize], around: &mut Vec<Path>, c
     for (path, plan) in paths.iter().zip(&mut plans) {
         plan.shared = match plan.best {
             None => share_host_loop(program, path, around, context),
-            Some(_) => plan.saved_ns() > 2.0 * context.machine.barrier_ns,
+            Some(_) => plan.pays(context.machine),
         };
     }
     let big: Vec<bool> = plans.iter().map(|p| p.shared).collect();
@@ -124,9 +129,7 @@ pub struct Estimate {
 pub fn estimate(program: &Program, path: &Path, around: &mut Vec<Path>, machine: &Machine) -> Estimate {
     let plan = plan(program, path, around, machine);
     match transform::band_at(&program.schedule, path) {
-        _ if plan.saved_ns() > 2.0 * machine.barrier_ns => {
-            Estimate { work_ns: plan.total_ns - plan.saved_ns(), barriers: 1.0 }
-        }
+        _ if plan.pays(machine) => Estimate { work_ns: plan.total_ns - plan.saved_ns(), barriers: 1.0 },
         Some(band) if plan.best.is_none() && is_host_loop(program, band) => {
             let trips = band.members.iter().next().and_then(|(id, value)| group::extent_of(program, *id, value));
             let trips = trips.map_or(1, |e| program.params.hint(&e).max(1)) as f64;
@@ -151,7 +154,7 @@ pub fn of_node(program: &Program, path: &Path, machine: &Machine) -> f64 {
 /// The loop of the node at `path` that this pass would share.
 pub fn shared_loop(program: &Program, path: &Path, machine: &Machine) -> Option<Path> {
     let plan = plan(program, path, &around(path), machine);
-    (plan.saved_ns() > 2.0 * machine.barrier_ns).then(|| plan.best.map(|best| best.path)).flatten()
+    plan.pays(machine).then(|| plan.best.map(|best| best.path)).flatten()
 }
 
 /// The loops around a node.
