@@ -7,6 +7,7 @@ use super::tile_nest::{TileNest, dims_of};
 use crate::aff::Aff;
 use crate::cost::register_tile::Loads;
 use crate::cost::vector::lanes_of;
+use crate::cost::{balance, time};
 use crate::expr::Expr;
 use crate::machine::Machine;
 use crate::program::{Program, StatementId};
@@ -43,13 +44,70 @@ pub fn shape(program: &Program, nest: &TileNest, lane: usize, row: Option<usize>
     let spare = i64::from(!adds_products(program, statement, machine));
     let shapes = candidates(machine.vector_registers as i64 - spare, rows, &loads);
     let width = columns.map(|c| (c + vector - 1) / vector);
-    let best = shapes.into_iter().min_by_key(|(r, v)| {
-        // Among equals one that leaves no rows over, then the larger tile, which has fewer loop ends.
-        let left_over = matches!(rows, Rows::Known(n) if n % r != 0);
-        (loads.total(rows.count(), width.unwrap_or(MANY), *r, *v), left_over, -(r * v), -r)
-    });
-    let (rows, vectors) = best.unwrap_or((1, 1));
+    // Among equals one that leaves no rows over, then the larger tile, which has fewer loop ends.
+    let left_over = |r: i64| matches!(rows, Rows::Known(n) if n % r != 0);
+    let preference = |(r, v): &(i64, i64)| (left_over(*r), -(r * v), -r);
+    let cheapest = |cost: &dyn Fn(&(i64, i64)) -> f64| {
+        let order = |a: &_, b: &_| cost(a).total_cmp(&cost(b)).then(preference(a).cmp(&preference(b)));
+        shapes.iter().copied().min_by(order).unwrap_or((1, 1))
+    };
+    let total = |(r, v): &(i64, i64)| loads.total(rows.count(), width.unwrap_or(MANY), *r, *v) as f64;
+    let team = Team::of(program, nest, statement, lane, row, machine);
+    let busiest = |tile: &(i64, i64)| total(tile) / team.speedup(tile.0, tile.1 * vector);
+    let (alone, shared) = (cheapest(&total), cheapest(&busiest));
+    let pays = busiest(&shared) < (1.0 - LEAST_GAIN) * busiest(&alone);
+    let (rows, vectors) = if pays { shared } else { alone };
     Shape { rows, lanes: lanes_for(columns, vector, vectors) }
+}
+
+/// What a tile that divides better must save of the busiest worker's time: estimates are not exact.
+const LEAST_GAIN: f64 = 0.05;
+
+/// The workers that would share the nest.
+struct Team<'a> {
+    program: &'a Program,
+    /// Extents of the parallel loops, outermost first.
+    loops: Vec<&'a Aff>,
+    lane: usize,
+    row: Option<usize>,
+    workers: i64,
+}
+
+impl Team<'_> {
+    fn of<'a>(
+        program: &'a Program,
+        nest: &TileNest,
+        statement: StatementId,
+        lane: usize,
+        row: Option<usize>,
+        machine: &Machine,
+    ) -> Team<'a> {
+        let extents = &program.statement(statement).extents;
+        let loops = dims_of(program, nest, statement).iter().map(|d| &extents[*d]).collect();
+        let mut team = Team { program, loops, lane, row, workers: machine.threads as i64 };
+        if time::of_node(program, &nest.chain[0], machine) < 4.0 * machine.barrier_ns {
+            team.workers = 1
+        }
+        team
+    }
+
+    /// How much faster than one worker, by the loop that divides best.
+    fn speedup(&self, rows: i64, lanes: i64) -> f64 {
+        let size = |n: usize| {
+            if n == self.lane {
+                lanes
+            } else if Some(n) == self.row {
+                rows
+            } else {
+                1
+            }
+        };
+        let of = |(n, extent): (usize, &&Aff)| {
+            let count = self.program.params.hint(extent).max(1);
+            balance::certainty(self.program, extent) * balance::blocks(count, size(n), self.workers)
+        };
+        self.loops.iter().enumerate().map(of).fold(1.0, f64::max)
+    }
 }
 
 /// Does one instruction multiply and add? Elsewhere a product needs a register of its own before it is added.
