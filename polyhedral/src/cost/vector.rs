@@ -171,3 +171,27 @@ fn reduces_over(statement: &Statement, access: &Access) -> bool {
 
 /// About half of a load: the next line is often there already.
 const FAR: f64 = 0.4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aff::Aff;
+    use crate::testing::*;
+
+    #[test]
+    fn a_filter_along_the_lanes_loads_lines_twice() {
+        let mut p = Program::default();
+        let x = array(&mut p, "x", &[c(8), c(20), c(64)]);
+        let y = array(&mut p, "y", &[c(8), c(16), c(64)]);
+        // y[h, w, c] += x[h, w + k, c], and the same with w and c in each other's place.
+        let value = load(x, &[i(0), i(1) + i(3), i(2)]);
+        let s = statement(&mut p, &[c(8), c(16), c(64), c(5)], ADD, at(y, &[i(0), i(1), i(2)]), value);
+        let turned = at(x, &[i(0), i(2), i(1) + i(3)]);
+        let along_channels = split(&p, s, &at(x, &[i(0), i(1) + i(3), i(2)]), 2, 16.0);
+        assert_eq!((along_channels, split(&p, s, &turned, 1, 16.0)), (0.0, 1.0));
+        // Half of the vectors of half a line lie in one; whole vectors further is where another begins.
+        assert_eq!(split(&p, s, &turned, 1, 8.0), 0.5);
+        let blocks = at(x, &[i(0), i(2), i(1) + Aff::iter(3) * 16]);
+        assert_eq!(split(&p, s, &blocks, 1, 16.0), 0.0);
+    }
+}
