@@ -31,3 +31,4 @@ pub mod unroll;
 pub mod uses;
 pub mod wavefront;
 pub mod window;
+mod work;
