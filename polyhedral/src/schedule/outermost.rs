@@ -241,10 +241,9 @@ impl Exact {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::driver::{DriverOptions, run_passes};
     use crate::program::Role;
     use crate::schedule::obligations::{Reason, obligations};
-    use crate::text::{ConstantPool, parse_program};
+    use crate::testing::{numbers, parse, run_named};
     use crate::{astgen, legality, nest_interp};
 
     /// A recurrence, and what reads row `read` of its state in step `t`.
@@ -268,7 +267,7 @@ schedule {{
 }}
 "
         );
-        parse_program(&text, &ConstantPool::default()).unwrap()
+        parse(&text)
     }
 
     fn machine(threads: usize) -> Machine {
@@ -276,14 +275,12 @@ schedule {{
     }
 
     fn run(program: &mut Program, passes: &[&str], threads: usize) {
-        let passes: Vec<_> = passes.iter().map(|p| crate::pipeline::find(p).unwrap()).collect();
-        run_passes(program, &passes, &machine(threads), DriverOptions::default()).unwrap();
+        run_named(program, passes, &machine(threads));
         legality::check(program).unwrap().unwrap();
     }
 
     fn outputs(program: &Program) -> Vec<Vec<u8>> {
-        let input = (0..64 * 512i64).flat_map(|n| ((n * 37 % 101 - 50) as f32).to_le_bytes()).collect();
-        nest_interp::run(&astgen::generate(program).unwrap(), &[], &[input]).unwrap()
+        nest_interp::run(&astgen::generate(program).unwrap(), &[], &[numbers(64 * 512)]).unwrap()
     }
 
     #[test]
@@ -342,7 +339,7 @@ schedule {
   }
 }
 ";
-        let mut program = parse_program(text, &ConstantPool::default()).unwrap();
+        let mut program = parse(text);
         run(&mut program, &["fuse-tiles"], 1);
         assert_eq!(children(&program.schedule, &[0]).len(), 1);
     }

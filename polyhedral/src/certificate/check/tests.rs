@@ -9,9 +9,9 @@ use crate::certificate::record::Recorder;
 use crate::certificate::{DependenceEntry, Place, StatementEntry, Tree};
 use crate::driver::{DriverOptions, run_passes};
 use crate::machine::Machine;
-use crate::pass::Pass;
 use crate::pipeline::PIPELINE;
-use crate::text::{ConstantPool, parse_program};
+use crate::program::Role;
+use crate::testing::parse;
 
 /// A product, an activation in another layout, a recurrence over its rows, and a row sum.
 const PROGRAM: &str = "\
@@ -56,7 +56,7 @@ fn context(machine: &Machine) -> crate::PassContext<'_> {
 }
 
 fn certificate(threads: usize) -> Certificate {
-    let mut program = parse_program(PROGRAM, &ConstantPool::default()).unwrap();
+    let mut program = parse(PROGRAM);
     let mut recorder = Recorder::new(&program);
     let mut dump = |_: usize, pass: &str, p: &crate::Program| {
         recorder.after(pass, p);
@@ -65,6 +65,26 @@ fn certificate(threads: usize) -> Certificate {
     let options = DriverOptions { dump: Some(&mut dump), ..DriverOptions::default() };
     run_passes(&mut program, PIPELINE, &machine(threads), options).unwrap();
     recorder.finish("test").unwrap()
+}
+
+/// The certificate of the passes of these names, and the program behind them.
+fn recorded(text: &str, passes: &[&str], machine: &Machine) -> (Certificate, crate::Program) {
+    let mut program = parse(text);
+    let mut recorder = Recorder::new(&program);
+    for name in passes {
+        crate::pipeline::find(name).unwrap().run(&mut program, &mut context(machine)).unwrap();
+        recorder.after(name, &program);
+    }
+    (recorder.finish("test").unwrap(), program)
+}
+
+/// The bytes of all constants.
+fn constants(program: &crate::Program) -> Vec<Vec<u8>> {
+    let data = |(_, array): (_, &crate::program::Array)| match &array.role {
+        Role::Constant(data) => Some(data.bytes().to_vec()),
+        _ => None,
+    };
+    program.arrays().filter_map(data).collect()
 }
 
 fn verdict(certificate: &Certificate) -> Verdict {
@@ -84,7 +104,11 @@ fn last(certificate: &mut Certificate) -> &mut Listing {
 }
 
 fn statement<'c>(certificate: &'c mut Certificate, id: &str) -> &'c mut StatementEntry {
-    last(certificate).statements.iter_mut().find(|s| s.id == id).unwrap()
+    entry(certificate, certificate.stages.len() - 1, id)
+}
+
+fn entry<'c>(certificate: &'c mut Certificate, stage: usize, id: &str) -> &'c mut StatementEntry {
+    certificate.stages[stage].statements.iter_mut().find(|s| s.id == id).unwrap()
 }
 
 /// The bands of the schedule, outermost first.
@@ -243,7 +267,7 @@ schedule {
   for [S3: i] { S3 }
 }
 ";
-    let program = parse_program(text, &ConstantPool::default()).unwrap();
+    let program = parse(text);
     let after = |change: &dyn Fn(&mut crate::Program)| {
         let mut recorder = Recorder::new(&program);
         let mut changed = program.clone();
@@ -292,7 +316,7 @@ S1 [i: 8, j: 8] where i - 7 >= 0: y[i, j] = select(j < 4, select(j < 5, x[i, j],
   if i >= 3
 schedule { for [S0: i, S1: i] { for [S0: j, S1: j] { S0 S1 } } }
 ";
-    let program = parse_program(text, &ConstantPool::default()).unwrap();
+    let program = parse(text);
     let after = |change: &dyn Fn(&mut crate::Program)| {
         let mut recorder = Recorder::new(&program);
         let mut changed = program.clone();
@@ -333,14 +357,7 @@ schedule {
   for [S2: n] { for [S2: m] { S2 } }
 }
 ";
-    let mut program = parse_program(text, &ConstantPool::default()).unwrap();
-    let mut recorder = Recorder::new(&program);
-    for name in ["tile", "scalar-replace", "contract"] {
-        let pass = crate::pipeline::find(name).unwrap();
-        pass.run(&mut program, &mut context(&machine(1))).unwrap();
-        recorder.after(name, &program);
-    }
-    let right = recorder.finish("test").unwrap();
+    let (right, _) = recorded(text, &["tile", "scalar-replace", "contract"], &machine(1));
     assert!(verdict(&right).holds(), "{:?}", verdict(&right));
     let copy = right
         .stages
@@ -389,12 +406,9 @@ schedule {
   for [S1: k] { S1 }
 }
 ";
-    let mut program = parse_program(text, &ConstantPool::default()).unwrap();
-    let mut recorder = Recorder::new(&program);
-    crate::classical::forward::Forward.run(&mut program, &mut context(&machine(1))).unwrap();
+    let (certificate, program) = recorded(text, &["forward"], &machine(1));
     assert_eq!(program.statements().count(), 1, "the view is read through");
-    recorder.after("forward", &program);
-    let verdict = verdict(&recorder.finish("test").unwrap());
+    let verdict = verdict(&certificate);
     assert!(verdict.holds() && verdict.unproven == ["does S1 compute what it did"], "{verdict:?}");
 }
 
@@ -420,7 +434,7 @@ schedule {
   for [S3: i] { S3 }
 }
 ";
-    let program = parse_program(text, &ConstantPool::default()).unwrap();
+    let program = parse(text);
     let mut after = program.clone();
     after.statement_mut(crate::StatementId(3)).value = program.statement(crate::StatementId(1)).value.clone();
     after.remove_statement(crate::StatementId(1));
@@ -479,7 +493,7 @@ schedule {
   for [S3: i] { S3 }
 }
 ";
-    let program = parse_program(text, &ConstantPool::default()).unwrap();
+    let program = parse(text);
     let with_order = |order: [usize; 4]| {
         let mut recorder = Recorder::new(&program);
         let mut after = program.clone();
