@@ -33,7 +33,8 @@ const NAME: &str = "loops";
 /// isl operations for one root: a few seconds. The hardest root of 45 real models needs less than a hundredth.
 pub const OPERATIONS: u64 = 5_000_000;
 
-/// The loop nest of the schedule tree, which must be structurally valid (`verify`) and legal.
+/// The loop nest of the schedule tree, which must be structurally valid (`verify`) and legal. `Error::Limit` names a root
+/// that isl does not write within its quota and that is no plain nest of loops either; other errors are bugs.
 pub fn generate(program: &Program) -> Result<LoopNest> {
     generate_within(program, OPERATIONS).map(|(nest, _)| nest)
 }

@@ -80,6 +80,7 @@ impl AstBuild {
         AstBuild::own(context.ctx(), raw)
     }
 
+    /// The loops of a schedule tree; `Error::Limit` where the operations of the context's budget do not suffice.
     pub fn generate(&self, schedule: Schedule) -> Result<AstNode> {
         self.ctx.same(schedule.ctx())?;
         let (raw, ctx) = schedule.into_raw();
