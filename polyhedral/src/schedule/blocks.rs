@@ -10,7 +10,7 @@ use super::work::Work;
 use super::{group, owner};
 use crate::aff::gcd;
 use crate::cost::overhead::LOOP_CYCLES;
-use crate::cost::reuse::{Footprint, cycles_per_byte, footprint_of_node, total};
+use crate::cost::reuse::{Footprint, cycles_per_byte, footprint_of_node, total, union};
 use crate::cost::{Cycles, balance};
 use crate::machine::Machine;
 use crate::program::{ArrayId, Program};
@@ -70,6 +70,7 @@ impl fmt::Display for Declined {
 }
 
 impl Pair<'_> {
+    /// The arrays that flow, for remarks.
     pub fn names(&self) -> String {
         let names: Vec<&str> = self.flows.iter().map(|a| self.program.array(*a).name.as_str()).collect();
         names.join(", ")
@@ -109,10 +110,8 @@ impl Pair<'_> {
     pub fn outermost(&self, paths: &[Path; 2], machine: &Machine) -> Option<Choice> {
         let axis = |n: usize| {
             let band = transform::band_at(&self.program.schedule, &paths[n])?;
-            let mut extents = band.members.iter().map(|(s, value)| group::extent_of(self.program, *s, value));
-            let extent = extents.next()??;
-            let axis = Axis { path: paths[n].clone(), depth: 0, extent };
-            extents.all(|e| e.as_ref() == Some(&axis.extent)).then_some(axis)
+            let extent = group::common_extent(self.program, band)?;
+            Some(Axis { path: paths[n].clone(), depth: 0, extent })
         };
         let (a, c) = (axis(0)?, axis(1)?);
         let whole = [0, 1].map(|n| self.footprint(n, None));
@@ -175,8 +174,8 @@ impl Pair<'_> {
         machine: &Machine,
     ) -> Choice {
         let block = [0, 1].map(|n| self.footprint(n, Some((loops[n], factors[n]))));
-        let apart = cycles_per_byte(union(whole), machine);
-        let together = cycles_per_byte(union(&block), machine);
+        let apart = cycles_per_byte(union(whole.iter()), machine);
+        let together = cycles_per_byte(union(block.iter()), machine);
         let flow: f64 = self.flows.iter().map(|a| whole[0].get(a).copied().unwrap_or(0.0)).sum();
         let mut cycles =
             Cycles { apart: 2.0 * flow * apart, fused: 2.0 * flow * together + count as f64 * LOOP_CYCLES };
@@ -224,10 +223,4 @@ impl Pair<'_> {
         let block = block.map(|(axis, size)| (axis.path.as_slice(), size));
         footprint_of_node(self.program, &self.tops[n], block, self.apart)
     }
-}
-
-/// Bytes that two nests touch together.
-fn union(both: &[Footprint; 2]) -> f64 {
-    let more = both[1].iter().map(|(a, bytes)| (bytes - both[0].get(a).copied().unwrap_or(0.0)).max(0.0));
-    total(&both[0]) + more.sum::<f64>()
 }

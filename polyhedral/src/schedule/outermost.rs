@@ -142,8 +142,7 @@ fn depth(program: &Program, tops: [&Path; 2]) -> usize {
     let chains = tops.map(|top| transform::chain(&program.schedule, top));
     let once = |path: &Path| {
         let band = transform::band_at(&program.schedule, path);
-        let extent = |(s, value): (&StatementId, &_)| group::extent_of(program, *s, value);
-        band.is_some_and(|b| b.members.iter().all(|m| extent(m).is_some_and(|e| e.is_constant(1))))
+        band.is_some_and(|b| group::runs_once(program, b))
     };
     let both = chains[0].iter().zip(&chains[1]);
     let trivial = both.clone().take_while(|(a, b)| once(a) && once(b)).count();

@@ -16,13 +16,14 @@ use super::touched::Touched;
 use super::work::Work;
 use crate::aff::Aff;
 use crate::cost::overhead::{CYCLES_PER_NS, LOOP_CYCLES};
-use crate::cost::reuse::{Footprint, cycles_per_byte, footprint_of_node, total};
+use crate::cost::reuse::{Footprint, cycles_per_byte, footprint_of_node, total, union};
 use crate::cost::{Cycles, balance};
 use crate::machine::Machine;
 use crate::program::{ArrayId, Program};
 use crate::transform::{self, Path, children};
 use std::collections::HashSet;
 
+/// A list of nests, and what their prices depend on.
 pub struct Model<'p> {
     pub program: &'p Program,
     /// The loop around the list.
@@ -138,11 +139,12 @@ impl Model<'_> {
         (top..member.axis.path.len()).all(once)
     }
 
+    /// Iterations of the member's loop at typical sizes, at least one.
     pub fn iterations(&self, member: &Member) -> i64 {
         self.program.params.hint(&member.axis.extent).max(1)
     }
 
-    /// Nanoseconds of every worker, who take the blocks in turn.
+    /// Nanoseconds of every worker; they take the blocks in turn.
     fn workers(&self, chain: &Chain, spans: &[Span], work: &[Work], count: i64) -> Vec<f64> {
         let mut workers = vec![0.0; self.machine.threads];
         for ((member, span), work) in chain.members.iter().zip(spans).zip(work) {
@@ -201,14 +203,4 @@ impl Model<'_> {
         }
         sum
     }
-}
-
-/// Bytes that all touch together.
-fn union<'f>(all: impl Iterator<Item = &'f Footprint>) -> f64 {
-    let mut out = Footprint::new();
-    for (array, bytes) in all.flatten() {
-        let most = out.entry(*array).or_insert(0.0);
-        *most = most.max(*bytes);
-    }
-    total(&out)
 }
