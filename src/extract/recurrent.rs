@@ -221,9 +221,17 @@ impl<'n> Recurrent<'n> {
 
     /// Gate `g` of a `[batch, gates * hidden]` array at the current `(b, j)`, clipped.
     fn gate(&self, builder: &Builder, array: ArrayId, g: usize) -> Expr {
-        let n = Expr::Index(builder.aff(1) + Aff::constant(g as i64 * self.hidden));
-        let value = builder.load(array, vec![builder.iter(0), n]);
-        self.clipped(value)
+        self.clipped(self.share(builder, array, g))
+    }
+
+    /// What an array has of gate `g`, before it is clipped.
+    fn share(&self, builder: &Builder, array: ArrayId, g: usize) -> Expr {
+        builder.load(array, vec![builder.iter(0), self.row(builder, g)])
+    }
+
+    /// The subscript of gate `g` at the current `j`, where all gates are one dimension.
+    fn row(&self, builder: &Builder, g: usize) -> Expr {
+        Expr::Index(builder.aff(1) + Aff::constant(g as i64 * self.hidden))
     }
 
     fn clipped(&self, value: Expr) -> Expr {

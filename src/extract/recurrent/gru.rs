@@ -37,14 +37,10 @@ impl Recurrent<'_> {
             Ok(bias.unwrap_or_else(|| Expr::float(0.0, self.dtype)))
         };
         let rec = self.recurrence(builder, d, Recurrence { name: "rec", gates: 0..3, state: &state, start: &start })?;
-        let share = |builder: &Builder, array: ArrayId, g: i64| {
-            let n = Expr::Index(builder.aff(1) + Aff::constant(g * self.hidden));
-            builder.load(array, vec![builder.iter(0), n])
-        };
-        let sum = |builder: &Builder, g| self.clipped(add(share(builder, xp, g), share(builder, rec, g)));
+        let sum = |builder: &Builder, g| self.clipped(add(self.share(builder, xp, g), self.share(builder, rec, g)));
         let z = self.activate(d, 0, sum(builder, 0))?;
         let r = self.activate(d, 0, sum(builder, 1))?;
-        let inner = add(share(builder, xp, 2), mul(r, share(builder, rec, 2)));
+        let inner = add(self.share(builder, xp, 2), mul(r, self.share(builder, rec, 2)));
         self.gru_cell(builder, d, z, inner, h, depth)
     }
 

@@ -36,35 +36,25 @@ impl Recurrent<'_> {
     ) -> Result<()> {
         let at = |t: Expr, builder: &Builder| vec![t, builder.iter(0), builder.iter(1)];
         let old = builder.load(c, at(Expr::iter(depth), builder));
-        let i = self.peephole(builder, direction, rec, 0, 0, &old)?;
-        let f = self.peephole(builder, direction, rec, 2, 2, &old)?;
+        let i = self.peephole(builder, direction, rec, 0, &old)?;
+        let f = self.peephole(builder, direction, rec, 2, &old)?;
         let (i, f) = (self.activate(direction, 0, i)?, self.activate(direction, 0, f)?);
         let candidate = self.activate(direction, 1, self.gate(builder, rec, 3))?;
         self.store_state(builder, c, add(mul(f, old), mul(i, candidate)), depth)?;
         let new = builder.load(c, at(Expr::Index(Aff::iter(depth) + Aff::constant(1)), builder));
-        let o = self.peephole(builder, direction, rec, 1, 1, &new)?;
+        let o = self.peephole(builder, direction, rec, 1, &new)?;
         let o = self.activate(direction, 0, o)?;
         let out = mul(o, self.activate(direction, 2, new)?);
         self.store_state(builder, h, out, depth)
     }
 
-    /// Gate `g` plus peephole weight `p` times a cell state.
-    fn peephole(
-        &self,
-        builder: &mut Builder,
-        direction: &Direction,
-        rec: ArrayId,
-        g: usize,
-        p: usize,
-        c: &Expr,
-    ) -> Result<Expr> {
-        let n = Expr::Index(builder.aff(1) + Aff::constant(g as i64 * self.hidden));
-        let value = builder.load(rec, vec![builder.iter(0), n]);
+    /// Gate `g` plus its peephole weights times a cell state; the weights are in the order `iof`.
+    fn peephole(&self, builder: &mut Builder, direction: &Direction, rec: ArrayId, g: usize, c: &Expr) -> Result<Expr> {
+        let value = self.share(builder, rec, g);
         if self.node.input(7).is_none() {
             return Ok(self.clipped(value));
         }
-        let n = Expr::Index(builder.aff(1) + Aff::constant(p as i64 * self.hidden));
-        let weight = self.read(builder, 7, &[direction.plane(), n])?;
+        let weight = self.read(builder, 7, &[direction.plane(), self.row(builder, g)])?;
         Ok(self.clipped(add(value, mul(weight, c.clone()))))
     }
 }
