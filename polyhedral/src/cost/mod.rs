@@ -22,7 +22,7 @@
 //! | `wavefront` | recurrent layers side by side and one after the other | nanoseconds | `wavefront` |
 //! | `online` | the elements of rows in blocks or whole | cycles | `online` |
 //! | `balance` | the iterations of a loop on all workers | times faster | `team`, `tile`, `fuse-tiles`, `overlap` |
-//! | `overhead` | loops and workers beside the work in them | cycles, nanoseconds | `fuse-tiles`, `overlap`, `team` |
+//! | `overhead` | loops and workers beside the work in them | cycles, nanoseconds | `fuse-tiles`, `overlap`, `team`, `wavefront` |
 
 pub mod balance;
 pub mod footprint;

@@ -36,9 +36,11 @@ pub struct Choice {
     /// The two loops, and the factors that they are strip-mined by.
     pub loops: [Axis; 2],
     pub factors: [i64; 2],
+    /// Blocks at typical sizes.
     pub count: i64,
     /// Bytes that flow.
     pub flow: f64,
+    /// Of the busiest worker.
     pub cycles: Cycles,
 }
 

@@ -36,6 +36,7 @@ pub struct Model<'p> {
 /// What overlapping blocks of some size cost.
 #[derive(Clone, Copy, Debug)]
 pub struct Price {
+    /// Of the busiest worker.
     pub cycles: Cycles,
     /// Bytes that flow.
     pub flow: f64,
