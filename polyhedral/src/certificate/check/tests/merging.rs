@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::certificate::ReadEntry;
-use crate::certificate::check::constants::contents;
 use crate::program::Renaming;
 
 /// `copy` leaves both loops; what stays reads its array.
@@ -247,11 +246,6 @@ schedule {
 ";
     let (right, program) = recorded(text, &["tile"], &machine(1));
     let blobs = constants(&program);
-    let compared = |certificate: &Certificate, blobs: &[Vec<u8>]| {
-        let mut verdict = verdict(certificate);
-        contents(certificate, &blobs.iter().map(Vec::as_slice).collect::<Vec<_>>(), &mut verdict).unwrap();
-        verdict
-    };
     let found = compared(&right, &blobs);
     assert!(found.holds() && (found.rearranged, found.compared) == (1, 1), "{found:?}");
     // Without the bytes nothing is compared, and nothing is wrong.

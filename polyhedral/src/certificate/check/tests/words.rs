@@ -1,7 +1,6 @@
 //! Sums that take several products of small integers at once.
 
 use super::*;
-use crate::certificate::check::constants::contents;
 
 /// A product of bytes with a zero point; six terms fill one word and a half.
 const BYTES: &str = "\
@@ -52,12 +51,6 @@ schedule {
 fn dot(text: &str) -> (Certificate, Vec<Vec<u8>>) {
     let (certificate, program) = recorded(text, &["dot"], &Machine { byte_dots: true, ..machine(1) });
     (certificate, constants(&program))
-}
-
-fn compared(certificate: &Certificate, blobs: &[Vec<u8>]) -> Verdict {
-    let mut verdict = verdict(certificate);
-    contents(certificate, &blobs.iter().map(Vec::as_slice).collect::<Vec<_>>(), &mut verdict).unwrap();
-    verdict
 }
 
 /// The later stage with one text in the place of another, which must be there.
