@@ -155,6 +155,23 @@ fn bench_prints_one_json_object() {
 }
 
 #[test]
+fn profile_names_the_nodes_of_every_region() {
+    let dense = tiny("dense.onnx");
+    for threads in ["1", "2"] {
+        let args = ["profile", &dense, "--seconds", "0.05", "--threads", threads, "--dim", "batch=64"];
+        let output = sirius(&[&args[..], &["--json"]].concat());
+        let parsed: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+        let regions = parsed["regions"].as_array().unwrap();
+        assert!(regions.iter().any(|r| r["nodes"].to_string().contains("product")), "{parsed}");
+        let sum: f64 = regions.iter().map(|r| r["us"].as_f64().unwrap()).sum();
+        assert!(sum > 0.0 && (sum - parsed["sum_us"].as_f64().unwrap()).abs() < 1e-6);
+        let alone = threads == "1";
+        assert!(regions.iter().all(|r| r["limit"]["us"].is_number() == alone), "{parsed}");
+        expect(&sirius(&args), 0, if alone { "of limit" } else { "busiest us" });
+    }
+}
+
+#[test]
 fn artifacts_are_the_same_bytes_every_time() {
     let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     for dir in [&a, &b] {

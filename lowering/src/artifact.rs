@@ -182,9 +182,9 @@ impl<'a> Draft<'a> {
             numeric: self.options.target.machine.numeric,
             fp_policy: self.options.fp_policy.clone(),
             flops: self.options.flops.clone(),
-            kernels: vec![KernelInfo { symbol: body_symbol.to_string(), nodes: metadata::kernel_nodes(nest) }],
+            kernels: vec![KernelInfo { symbol: body_symbol.to_string(), nodes: metadata::nodes_of(&nest.body) }],
             threads: nest.team(),
-            counted: (self.options.counting == Counting::On)
+            counted: (self.options.counting != Counting::Off)
                 .then(|| metadata::counted_info(nest, &self.options.target.machine)),
         }
     }

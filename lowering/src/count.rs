@@ -1,7 +1,8 @@
 //! Code that tells what it does: every access to an array, arithmetic, loops, regions and barriers.
 //!
 //! A *counted* artifact runs the same loops, tiles and masks as any other, and reports events to an observer on the
-//! way, so its figures come from a run and not from a model. The observer is the exported symbol
+//! way, so its figures come from a run and not from a model. Code may also report regions and waits alone, at next to no
+//! cost, for somebody who looks at the clock. The observer is the exported symbol
 //! `sirius_<tag>_observer`, whose function does nothing until somebody who wants to listen sets both fields:
 //!
 //! ```c
@@ -21,11 +22,13 @@ use inkwell::types::FunctionType;
 use inkwell::values::{BasicMetadataValueEnum, GlobalValue};
 use sirius_polyhedral::{Error, Result};
 
-/// Does the code report events?
+/// Which events does the code report?
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Counting {
     #[default]
     Off,
+    /// `Region`, `Barrier`, `Resume` and `Finish`: nothing from inside a loop nest, which runs as fast as any.
+    Regions,
     On,
 }
 
@@ -40,13 +43,17 @@ pub enum Event {
     Operations = 2,
     /// A sequential loop was entered.
     Loop = 3,
-    /// Worker `number` began a region.
+    /// Worker `number` began region `stride` of the manifest's list.
     Region = 4,
     /// Worker `number` came to a barrier.
     Barrier = 5,
     /// A loop is over: in each of its `number` iterations the events of a table happened, one after another. `at` is
     /// the table, `lanes` the number of its [`Record`]s.
     Repeat = 6,
+    /// Worker `number` goes on behind a barrier.
+    Resume = 7,
+    /// Worker `number` has done its part of the run.
+    Finish = 8,
 }
 
 /// One event of a loop's table, as it was in the last iteration.
@@ -70,7 +77,7 @@ impl Event {
     /// The event of a number that code passed.
     pub fn of(kind: i64) -> Option<Event> {
         use Event::*;
-        const ALL: [Event; 7] = [Load, Store, Operations, Loop, Region, Barrier, Repeat];
+        const ALL: [Event; 9] = [Load, Store, Operations, Loop, Region, Barrier, Repeat, Resume, Finish];
         ALL.get(usize::try_from(kind).ok()?).copied()
     }
 }
@@ -120,6 +127,12 @@ pub struct Elements<'ctx> {
 /// Writes the report of an access.
 pub fn access<'ctx>(ir: Ir<'_, 'ctx>, to: GlobalValue<'ctx>, event: Event, e: Elements<'ctx>) -> Result<()> {
     report(ir, to, event, [e.array, e.at, e.stride, e.lanes])
+}
+
+/// Writes the report that a worker begins a region.
+pub fn region<'ctx>(ir: Ir<'_, 'ctx>, to: GlobalValue<'ctx>, worker: Value<'ctx>, region: usize) -> Result<()> {
+    let null = ir.context.ptr_type(AddressSpace::default()).const_null().into();
+    report(ir, to, Event::Region, [worker, null, ir.i64(region as i64), ir.i64(0)])
 }
 
 /// Writes the report of an event that has a number at most.

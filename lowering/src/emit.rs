@@ -58,13 +58,20 @@ pub fn emit_body<'ctx>(
             let name = format!("{tag}_part{}", known.len());
             let function = match known.entry(part.key.clone()) {
                 Entry::Occupied(same) => *same.get(),
-                Entry::Vacant(new) => *new.insert(emit_part(context, &module, &name, &part.nest, target, observer)?),
+                Entry::Vacant(new) => *new.insert(emit_part(
+                    context,
+                    &module,
+                    &name,
+                    &part.nest,
+                    target,
+                    Observers::of(observer, counting),
+                )?),
             };
             let arrays = array_list(context, &module, &part.arrays);
             caller.call(function, arrays, root)?;
         }
     }
-    caller.all();
+    caller.finish()?;
     let zero = context.i32_type().const_zero();
     builder.build_return(Some(&zero)).map_err(|e| Error::bug("E704", e.to_string()))?;
     module.verify().map_err(|e| Error::bug("E702", format!("emitted invalid LLVM IR: {e}")))?;
@@ -78,7 +85,7 @@ fn emit_part<'ctx>(
     name: &str,
     nest: &LoopNest,
     target: &Target,
-    observer: Option<GlobalValue<'ctx>>,
+    observers: Observers<'ctx>,
 ) -> Result<FunctionValue<'ctx>> {
     let function = declare(context, module, name, &["tensors", "params", "arrays", "worker"]);
     function.set_linkage(Linkage::Internal);
@@ -88,7 +95,7 @@ fn emit_part<'ctx>(
     let (machine, dots) = (&target.machine, Dots::of(&target.machine));
     let avx512 = machine.vector_bytes == 64;
     let operators = Operators { numeric: machine.numeric, dots, avx512, ..frame.operators };
-    let frame = Frame { operators, observer, ..frame };
+    let frame = Frame { operators, observers, ..frame };
     nest.body.iter().try_for_each(|root| x86::emit_root(&frame, &target.machine, root))?;
     frame.finish();
     Ok(function)
@@ -142,13 +149,26 @@ pub enum Stride<'ctx> {
     Dynamic(Value<'ctx>),
 }
 
+/// Who is told what the code of a function does.
+#[derive(Clone, Copy, Default)]
+pub struct Observers<'ctx> {
+    /// Everything but waits.
+    pub work: Option<GlobalValue<'ctx>>,
+    pub waits: Option<GlobalValue<'ctx>>,
+}
+
+impl<'ctx> Observers<'ctx> {
+    fn of(observer: Option<GlobalValue<'ctx>>, counting: Counting) -> Observers<'ctx> {
+        Observers { work: observer.filter(|_| counting == Counting::On), waits: observer }
+    }
+}
+
 /// One function being written. `entry` holds what is computed once: base pointers, parameters, strides and
 /// stack cells; the main builder starts in a second block.
 pub struct Frame<'a, 'ctx> {
     pub operators: Operators<'a, 'ctx>,
     pub nest: &'a LoopNest,
-    /// Who is told what the code does.
-    pub observer: Option<GlobalValue<'ctx>>,
+    pub observers: Observers<'ctx>,
     entry: Ir<'a, 'ctx>,
     start: inkwell::basic_block::BasicBlock<'ctx>,
     function: FunctionValue<'ctx>,
@@ -184,7 +204,7 @@ impl<'a, 'ctx> Frame<'a, 'ctx> {
                 avx512: false,
             },
             nest,
-            observer: None,
+            observers: Observers::default(),
             entry: Ir::new(context, entry),
             start,
             function,

@@ -4,6 +4,7 @@
 
 use crate::descriptor::extent_text;
 use crate::prepare::storage_extents;
+use crate::team;
 use crate::workspace;
 use serde::{Deserialize, Serialize};
 use sirius_polyhedral::cost::ArrayClass;
@@ -57,8 +58,17 @@ pub struct Manifest {
 pub struct CountedInfo {
     /// By number.
     pub arrays: Vec<ArrayInfo>,
+    /// By number.
+    pub regions: Vec<RegionInfo>,
     /// Bytes of the three levels of cache that the code was made for.
     pub caches: [usize; 3],
+}
+
+/// A root loop nest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RegionInfo {
+    /// Operator and name of the nodes that it computes, in order of first appearance.
+    pub nodes: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -215,7 +225,9 @@ pub fn workspace_info(nest: &LoopNest, slots: &[Option<usize>]) -> WorkspaceInfo
 pub fn counted_info(nest: &LoopNest, machine: &Machine) -> CountedInfo {
     let info = |a: &Array| ArrayInfo { name: a.name.clone(), class: ArrayClass::of(&a.role), bytes: a.dtype.size() };
     let caches = [machine.l1_bytes, machine.l2_bytes, machine.l3_bytes];
-    CountedInfo { arrays: nest.arrays.iter().map(info).collect(), caches }
+    let region = |root: &Nest| RegionInfo { nodes: nodes_of(std::slice::from_ref(root)) };
+    let regions = nest.body.iter().flat_map(team::inside).map(region).collect();
+    CountedInfo { arrays: nest.arrays.iter().map(info).collect(), regions, caches }
 }
 
 fn fixed_product(extents: &[Aff], size: usize) -> Option<u64> {
@@ -227,8 +239,8 @@ fn product_text(extents: &[Aff], size: usize, nest: &LoopNest) -> String {
     format!("{size}{}", factors.collect::<String>())
 }
 
-/// The nodes that a nest computes, in order of first appearance.
-pub fn kernel_nodes(nest: &LoopNest) -> Vec<String> {
+/// The nodes that nests compute, in order of first appearance.
+pub fn nodes_of(nests: &[Nest]) -> Vec<String> {
     let mut seen = std::collections::HashSet::new();
     let mut nodes = Vec::new();
     let mut visit = |n: &Nest| {
@@ -238,6 +250,6 @@ pub fn kernel_nodes(nest: &LoopNest) -> Vec<String> {
             nodes.push(origin.to_string());
         }
     };
-    nest.body.iter().for_each(|n| n.visit(&mut visit));
+    nests.iter().for_each(|n| n.visit(&mut visit));
     nodes
 }

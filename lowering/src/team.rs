@@ -25,7 +25,16 @@ pub fn wait<'ctx>(ir: Ir<'_, 'ctx>, worker: Value<'ctx>, observer: Option<Global
     let function = ir.load(pointer.into(), ir.element(pointer.into(), worker, ir.i64(2)), 8);
     let signature = ir.context.void_type().fn_type(&[pointer.into()], false);
     let call = ir.builder.build_indirect_call(signature, function.into_pointer_value(), &[worker.into()], "");
-    call.map(|_| ()).map_err(|e| Error::bug("E704", e.to_string()))
+    call.map_err(|e| Error::bug("E704", e.to_string()))?;
+    observer.map_or(Ok(()), |o| count::event(ir, o, Event::Resume, field(ir, worker, 0)))
+}
+
+/// The nests to call for a root: what follows where it is a barrier.
+pub fn inside(root: &Nest) -> &[Nest] {
+    match root {
+        Nest::Loop { kind: Mark::Barrier, body, .. } => body,
+        other => std::slice::from_ref(other),
+    }
 }
 
 /// Writes the calls of the parts into the body.
@@ -37,6 +46,8 @@ pub struct Caller<'a, 'ctx> {
     /// Where all workers go on, while a block of worker 0 alone is open.
     after: Option<BasicBlock<'ctx>>,
     observer: Option<GlobalValue<'ctx>>,
+    /// Regions called so far.
+    regions: usize,
 }
 
 impl<'a, 'ctx> Caller<'a, 'ctx> {
@@ -46,7 +57,7 @@ impl<'a, 'ctx> Caller<'a, 'ctx> {
         nest: &LoopNest,
         observer: Option<GlobalValue<'ctx>>,
     ) -> Caller<'a, 'ctx> {
-        let mut caller = Caller { ir, body, is_first: None, after: None, observer };
+        let mut caller = Caller { ir, body, is_first: None, after: None, observer, regions: 0 };
         if nest.body.iter().any(Nest::is_shared) {
             caller.is_first = Some(ir.icmp(IntCompare::LLVMIntEQ, field(ir, caller.worker(), 0), ir.i64(0)));
         }
@@ -59,14 +70,11 @@ impl<'a, 'ctx> Caller<'a, 'ctx> {
 
     /// Waits where `root` is a barrier; what there is to call.
     pub fn enter<'n>(&mut self, root: &'n Nest) -> Result<&'n [Nest]> {
-        match root {
-            Nest::Loop { kind: Mark::Barrier, body, .. } => {
-                self.all();
-                wait(self.ir, self.worker(), self.observer)?;
-                Ok(body)
-            }
-            other => Ok(std::slice::from_ref(other)),
+        if matches!(root, Nest::Loop { kind: Mark::Barrier, .. }) {
+            self.all();
+            wait(self.ir, self.worker(), self.observer)?;
         }
+        Ok(inside(root))
     }
 
     /// Calls the function of a part.
@@ -76,8 +84,9 @@ impl<'a, 'ctx> Caller<'a, 'ctx> {
             _ => self.all(),
         }
         if let Some(observer) = self.observer {
-            count::event(self.ir, observer, Event::Region, field(self.ir, self.worker(), 0))?;
+            count::region(self.ir, observer, field(self.ir, self.worker(), 0), self.regions)?;
         }
+        self.regions += 1;
         let mut arguments: Vec<BasicMetadataValueEnum> = self.body.get_param_iter().map(Into::into).collect();
         arguments.insert(2, arrays.into());
         let call = self.ir.builder.build_call(function, &arguments, "");
@@ -93,8 +102,15 @@ impl<'a, 'ctx> Caller<'a, 'ctx> {
         }
     }
 
+    /// The end of the body.
+    pub fn finish(&mut self) -> Result<()> {
+        self.all();
+        let number = |caller: &Self| field(caller.ir, caller.worker(), 0);
+        self.observer.map_or(Ok(()), |o| count::event(self.ir, o, Event::Finish, number(self)))
+    }
+
     /// From here on for all workers.
-    pub fn all(&mut self) {
+    fn all(&mut self) {
         if let Some(after) = self.after.take() {
             self.ir.br(after);
             self.ir.goto(after);

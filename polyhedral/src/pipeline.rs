@@ -16,6 +16,7 @@ use crate::pass::Pass;
 use crate::schedule::barriers::Barriers;
 use crate::schedule::contract::Contract;
 use crate::schedule::distribute::Distribute;
+use crate::schedule::fission::Fission;
 use crate::schedule::fuse::Fuse;
 use crate::schedule::fuse_tiles::FuseTiles;
 use crate::schedule::layout::Layout;
@@ -60,6 +61,8 @@ pub const PIPELINE: &[&dyn Pass] = &[
     &Fuse,
     // After fuse, which decides what shares a vector loop; before tile, which takes strides as they are.
     &Layout,
+    // After layout, which may have taken the vector loop from nests that share it.
+    &Fission,
     // After fuse: a tile covers the whole fused nest. (Does nothing for a GPU.)
     &Tile,
     // After tile, which says how many rows are computed at once. Before fuse-tiles, which joins pairs where this joins

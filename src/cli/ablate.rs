@@ -99,7 +99,7 @@ pub fn command(args: &AblateArgs) -> Outcome {
                 Row { variant: variant.name, barriers, compile_s, same_as, ..first.clone() }
             }
             None => {
-                let case = first_case(args, &made.loaded)?;
+                let case = data::first_case(&args.data, &made.loaded)?;
                 let row = count(args, &variant, &made, &case, limits)?;
                 kinds.push(Kind { made, case, rows: vec![rows.len()] });
                 row
@@ -181,18 +181,11 @@ fn print(dir: &Path, loaded: &Loaded) -> Result<(Vec<u8>, String)> {
     Ok((library, loaded.manifest.weights.xxh64.clone()))
 }
 
-fn first_case(args: &AblateArgs, loaded: &Loaded) -> Result<Case> {
-    // The compiler has had the dimensions: what it fixed is none of the artifact's, and it is tuned for the others.
-    let signature = || data::manifest_signature(&loaded.manifest, &[]);
-    let cases = data::cases(&args.data, &loaded.ports()?, signature)?;
-    cases.into_iter().next().ok_or_else(|| Error::invalid("E831", "there is no data set"))
-}
-
 /// Counts with one thread, and barriers with two.
 fn count(args: &AblateArgs, variant: &Variant, made: &Made, case: &Case, limits: Option<Limits>) -> Result<Row> {
     let counting = CompileOptions { counting: Counting::On, ..options(args, variant) };
     let one = make_as(&counting, args)?.loaded.count(&case.inputs, Depth::Everything)?;
-    let limit_us = limits.map(|l| l.nanoseconds(&one.phases) / 1e3);
+    let limit_us = limits.map(|l| l.nanoseconds(&one.phases).iter().sum::<f64>() / 1e3);
     Ok(Row { limit_us, ..row(variant, made, case, &one, barriers(args, variant, case)?) })
 }
 

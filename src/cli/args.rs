@@ -40,6 +40,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Measure the time of one inference
     Bench(BenchArgs),
+    /// Measure where the time of one inference goes: region by region, with the nodes in each and what it takes at least
+    Profile(ProfileArgs),
     /// Measure what every pass is worth on a model: regions, barriers, bytes, workspace, time
     Ablate(AblateArgs),
     /// Say what became of a node: its loops, and why it was (not) fused
@@ -178,6 +180,39 @@ pub struct BenchArgs {
     /// Seconds to measure
     #[arg(long, default_value = "2", value_name = "S")]
     pub seconds: f64,
+    /// One JSON object on standard output
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub compiler: CompilerArgs,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Compiles the model so that it reports when a region (a root loop nest) begins, and runs it again and again; prints the
+regions that take longest, first those:
+  us, share     median time of worker 0, its waits included, and the part of all regions that it is
+  limit us      what the region's operations and bytes take on this core at least: they are counted in one run of
+                another compilation, and set against peaks measured here and now (one thread only)
+  of limit      how near the region comes to that
+  busiest us    of several workers, the median time of the one that works longest
+  waits us      worker 0's time at barriers, in the region and behind it
+Examples:
+  sirius profile model.onnx --data test_data_set_0
+  sirius profile model.onnx --threads 4 --all
+  sirius profile model.onnx --json | jq '.regions[0]'      one object; regions in order of execution"
+)]
+pub struct ProfileArgs {
+    /// The ONNX file
+    pub model: PathBuf,
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Seconds to measure
+    #[arg(long, default_value = "2", value_name = "S")]
+    pub seconds: f64,
+    /// Every region, not only the twenty that take longest
+    #[arg(long)]
+    pub all: bool,
     /// One JSON object on standard output
     #[arg(long)]
     pub json: bool,

@@ -10,7 +10,7 @@ use serde::Serialize;
 use sirius_polyhedral::{Error, Result};
 use std::time::{Duration, Instant};
 
-/// Warm-up: at least this long and this often, so that pages, caches and the clock have settled.
+/// Warm-up: at least this long and this often.
 const WARM_UP: (Duration, usize) = (Duration::from_millis(200), 3);
 
 /// Fewest and most inferences that are timed.
@@ -83,13 +83,19 @@ fn measure(args: &BenchArgs, loaded: &Loaded, case: &Case) -> Result<Measurement
 /// Microseconds of single inferences, the shortest first, for as long as `budget` lasts.
 pub fn times(loaded: &Loaded, case: &Case, budget: Duration) -> Result<Vec<f64>> {
     let mut bound = loaded.bind(&case.inputs)?;
+    warm_up(&mut bound)?;
+    timed(&mut bound, budget, RUNS.0)
+}
+
+/// Runs until pages, caches and the clock have settled.
+pub fn warm_up(bound: &mut Bound<'_>) -> Result<()> {
     let start = Instant::now();
     let mut count = 0;
     while count < WARM_UP.1 || start.elapsed() < WARM_UP.0 {
         bound.run()?;
         count += 1;
     }
-    timed(&mut bound, budget, RUNS.0)
+    Ok(())
 }
 
 /// The same for one of many turns: after one inference that warms up, or that one where it is longer than the budget.

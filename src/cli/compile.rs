@@ -55,9 +55,14 @@ pub fn session(args: &CompilerArgs) -> Session {
 
 /// Compiles into a temporary folder and loads the result; the folder must outlive the use.
 pub fn compile_and_load(model: &Path, args: &CompilerArgs) -> Result<(tempfile::TempDir, Loaded)> {
+    load_as(model, args, &args.options())
+}
+
+/// The same, with other options than those of the command line.
+pub fn load_as(model: &Path, args: &CompilerArgs, options: &CompileOptions) -> Result<(tempfile::TempDir, Loaded)> {
     let dir = tempfile::tempdir().map_err(|e| Error::environment("E611", format!("no temporary folder: {e}")))?;
     let mut session = session(args);
-    let compiled = compile(model, &args.options(), &mut session, dir.path())?;
+    let compiled = compile(model, options, &mut session, dir.path())?;
     session.progress = None;
     show(args, &compiled.report, &session);
     let loaded = Loaded::open(dir.path())?;

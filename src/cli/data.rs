@@ -3,7 +3,7 @@
 use crate::cli::args::DataArgs;
 use crate::graph::{Graph, Signature as Ports, TensorId};
 use crate::import::Dimension;
-use crate::run::{Value, formula, pb};
+use crate::run::{Loaded, Value, formula, pb};
 use sirius_lowering::metadata::{DimInfo, Manifest};
 use sirius_polyhedral::{Aff, DType, Error, Params, Result};
 use std::path::{Path, PathBuf};
@@ -80,6 +80,14 @@ fn made_up(signature: &Signature, seed: u64) -> Result<Case> {
         });
     }
     Ok(Case { name: format!("made-up inputs (seed {seed})"), inputs, expected: Vec::new() })
+}
+
+/// The first data set for an artifact that has just been compiled.
+pub fn first_case(args: &DataArgs, loaded: &Loaded) -> Result<Case> {
+    // The compiler has had the dimensions: what it fixed is none of the artifact's, and it is tuned for the others.
+    let signature = || manifest_signature(&loaded.manifest, &[]);
+    let cases = cases(args, &loaded.ports()?, signature)?;
+    cases.into_iter().next().ok_or_else(|| Error::invalid("E831", "there is no data set"))
 }
 
 /// The value of a named dimension for these inputs; `None` where they have no such axis or element.

@@ -12,6 +12,7 @@ mod guard;
 mod inspect;
 mod ops;
 mod opt;
+mod profile;
 mod run;
 mod verify;
 
@@ -39,6 +40,7 @@ fn dispatch(cli: &Cli) -> Outcome {
         Command::Check(args) => check::command(args),
         Command::Inspect(args) => inspect::command(args),
         Command::Bench(args) => bench::command(args),
+        Command::Profile(args) => profile::command(args),
         Command::Ablate(args) => ablate::command(args),
         Command::Explain(args) => explain::command(args),
         Command::Ops(args) => ops::command(args),

@@ -65,6 +65,8 @@ pub struct Counts {
 /// What one region did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Phase {
+    /// Its number in the manifest.
+    pub region: usize,
     /// Floating-point operations.
     pub operations: u64,
     /// Bytes between the levels of [`Counts::moved`], in the direction of the more: both are ways of their own.
@@ -91,8 +93,8 @@ impl Counts {
 /// `sirius_<tag>_observer`.
 #[repr(C)]
 pub struct Observer {
-    state: *mut c_void,
-    event: extern "C" fn(*mut c_void, i64, i64, *const c_void, i64, u64),
+    pub(super) state: *mut c_void,
+    pub(super) event: extern "C" fn(*mut c_void, i64, i64, *const c_void, i64, u64),
 }
 
 /// Counts while a run goes on.
@@ -102,7 +104,9 @@ pub struct Counter {
     memory: Memory,
     /// The streams of the present loop; kept for their memory.
     streams: Vec<Stream>,
-    /// Operations and traffic when the present region began.
+    /// The present region.
+    region: usize,
+    /// Operations and traffic when it began.
     begun: (u64, Vec<Moved>),
 }
 
@@ -113,6 +117,7 @@ impl Counter {
             counts: Counts { arrays: vec![Bytes::default(); info.arrays.len()], ..Counts::default() },
             memory: Memory::new(info.caches),
             streams: Vec::new(),
+            region: 0,
             begun: (0, vec![Moved::default(); 3]),
         }
     }
@@ -130,7 +135,7 @@ impl Counter {
             let more = |(now, before): (&Moved, &Moved)| {
                 (now.filled - before.filled).max(now.written_back - before.written_back)
             };
-            let mut phase = Phase { operations: self.begun.0 - operations, moved: [0; 3] };
+            let mut phase = Phase { region: self.region, operations: self.begun.0 - operations, moved: [0; 3] };
             phase.moved.iter_mut().zip(self.begun.1.iter().zip(&moved).map(more)).for_each(|(sum, m)| *sum = m);
             self.counts.phases.push(phase);
         }
@@ -191,11 +196,12 @@ impl Counter {
             Event::Loop => self.counts.loops += 1,
             Event::Region if number == 0 => {
                 self.end_region();
+                self.region = stride as usize;
                 self.counts.regions += 1;
                 self.memory.next_region();
             }
             Event::Barrier if number == 0 => self.counts.barriers += 1,
-            Event::Region | Event::Barrier => {}
+            Event::Region | Event::Barrier | Event::Resume | Event::Finish => {}
             Event::Repeat => {
                 // SAFETY: the code has just written as many records there, and goes on when this is done.
                 let records = unsafe { std::slice::from_raw_parts(at.cast::<Record>(), lanes as usize) };
@@ -332,7 +338,7 @@ mod tests {
     fn counter() -> Counter {
         let array = |class| ArrayInfo { name: String::new(), class, bytes: 4 };
         let arrays = vec![array(ArrayClass::Input), array(ArrayClass::Output)];
-        Counter::new(&CountedInfo { arrays, caches: [1024, 4096, 16384] })
+        Counter::new(&CountedInfo { arrays, regions: Vec::new(), caches: [1024, 4096, 16384] })
     }
 
     fn at(address: usize) -> *const c_void {
@@ -366,13 +372,13 @@ mod tests {
     #[test]
     fn regions_are_phases() {
         let mut c = counter();
-        for operations in [3, 5] {
-            c.event(Event::Region, 0, std::ptr::null(), 0, 0);
+        for (region, operations) in [(0, 3), (2, 5)] {
+            c.event(Event::Region, 0, std::ptr::null(), region, 0);
             c.event(Event::Load, 0, at(4096), 4, 1);
             c.event(Event::Operations, operations, std::ptr::null(), 0, 0);
         }
-        let phase = |operations, moved| Phase { operations, moved: [moved; 3] };
-        assert_eq!(c.finish().phases, [phase(3, 64), phase(5, 0)]);
+        let phase = |region, operations, moved| Phase { region, operations, moved: [moved; 3] };
+        assert_eq!(c.finish().phases, [phase(0, 3, 64), phase(2, 5, 0)]);
     }
 
     /// A loop in one report is the same as its events one by one: strided and overlapping, up and down, in lines and

@@ -5,12 +5,13 @@
 
 use crate::graph::{Port, Signature};
 use crate::run::bind::{Buffer, DlTensor};
+use crate::run::clock::{Clock, Span};
 use crate::run::count::{Counter, Counts, Depth, Observer};
 use crate::run::value::Value;
 use libloading::Library;
 use sirius_lowering::artifact::ABI_VERSION;
 use sirius_lowering::count::observer_symbol;
-use sirius_lowering::metadata::{Manifest, PortInfo, TensorInfo};
+use sirius_lowering::metadata::{CountedInfo, Manifest, PortInfo, TensorInfo};
 use sirius_polyhedral::{DType, Error, Result};
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::path::{Path, PathBuf};
@@ -114,28 +115,22 @@ impl Loaded {
         bound.outputs()
     }
 
-    /// One inference of a counted artifact, and what it did. One count goes on at a time in a process.
+    /// One inference of a counted artifact, and what it did.
     pub fn count(&self, inputs: &[Value], depth: Depth) -> Result<Counts> {
-        static ONE: Mutex<()> = Mutex::new(());
-        let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let (Some(info), Some(observer)) = (&self.manifest.counted, self.observer) else {
-            return Err(Error::invalid("E824", format!("{} was not made to count", self.manifest.library))
-                .help("compile it with --count"));
-        };
-        let mut bound = self.bind(inputs)?;
-        let mut counter = Mutex::new(Counter::new(info));
+        let mut counter = Mutex::new(Counter::new(self.counted()?));
         let listener = match (self.threads, counter.get_mut()) {
             (1, Ok(alone)) => Observer::alone(alone, depth),
             _ => Observer::of_team(&counter, depth),
         };
-        // SAFETY: the library exports an observer under this name, and nobody else in this process sets or reads one
-        // while the lock is held: only counted runs would, and they are made here.
-        let before = unsafe { observer.replace(listener) };
-        let done = bound.run();
-        // SAFETY: as above; the run is over.
-        unsafe { observer.write(before) };
-        done?;
+        self.bind(inputs)?.heard_by(listener)?;
         Ok(counter.into_inner().unwrap_or_else(PoisonError::into_inner).finish())
+    }
+
+    fn counted(&self) -> Result<&CountedInfo> {
+        self.manifest.counted.as_ref().ok_or_else(|| {
+            Error::invalid("E824", format!("{} was not made to count", self.manifest.library))
+                .help("compile it with --count")
+        })
     }
 
     /// Copies the inputs into aligned memory and allocates the outputs, for one run or many.
@@ -218,6 +213,28 @@ impl Bound<'_> {
         let status =
             unsafe { run(self.loaded.context, inputs.as_ptr(), inputs.len(), outputs.as_mut_ptr(), outputs.len()) };
         self.loaded.check(status)
+    }
+
+    /// One run, and what every worker did in every region (see [`Clock::finish`]).
+    pub fn clocked(&mut self) -> Result<Vec<Vec<Span>>> {
+        let regions = self.loaded.counted()?.regions.len();
+        let clock = Clock::new(self.loaded.threads, regions);
+        self.heard_by(clock.observer())?;
+        Ok(clock.finish())
+    }
+
+    /// One run, whose events `listener` hears. One such run goes on at a time in a process.
+    fn heard_by(&mut self, listener: Observer) -> Result<()> {
+        static ONE: Mutex<()> = Mutex::new(());
+        let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(observer) = self.loaded.observer else { return self.run() };
+        // SAFETY: the library exports an observer under this name, and nobody else in this process sets or reads one
+        // while the lock is held: only runs that are heard would, and they are made here.
+        let before = unsafe { observer.replace(listener) };
+        let done = self.run();
+        // SAFETY: as above; the run is over.
+        unsafe { observer.write(before) };
+        done
     }
 
     pub fn outputs(&mut self) -> Result<Vec<Value>> {

@@ -1,8 +1,9 @@
 //! From artifact and files to results: tensors, their files, the comparison of results, counts of
-//! what a run did, and what the machine could do.
+//! what a run did, how long its regions took, and what the machine could do.
 
 pub mod bind;
 pub mod cache;
+pub mod clock;
 pub mod compare;
 pub mod count;
 pub mod footprint;

@@ -25,7 +25,7 @@ pub struct Batch<'ctx> {
 
 impl<'ctx> Emitter<'_, '_, 'ctx> {
     pub fn count_event(&mut self, event: Event, number: Value<'ctx>) -> Result<()> {
-        let Some(to) = self.frame.observer else { return Ok(()) };
+        let Some(to) = self.frame.observers.work else { return Ok(()) };
         let ir = self.ir();
         match &mut self.batch {
             Some(batch) => batch.records.push(count::event_record(ir, event, number)),
@@ -43,7 +43,7 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
             value.visit_loads(&mut |a| steady &= self.is_steady(a, var));
             steady
         };
-        let wanted = self.frame.observer.is_some() && body.iter().all(straight);
+        let wanted = self.frame.observers.work.is_some() && body.iter().all(straight);
         wanted.then(|| Batch { var, records: Vec::new() })
     }
 
@@ -75,7 +75,7 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
 
     /// Reports a batch where its loop is over.
     pub fn report_batch(&self, batch: &Batch<'ctx>, iterations: Value<'ctx>) -> Result<()> {
-        let Some(to) = self.frame.observer.filter(|_| !batch.records.is_empty()) else { return Ok(()) };
+        let Some(to) = self.frame.observers.work.filter(|_| !batch.records.is_empty()) else { return Ok(()) };
         let table = self.frame.cell(count::table_type(self.ir(), batch.records.len()));
         count::repeat(self.ir(), to, table, iterations, &batch.records)
     }
@@ -89,7 +89,7 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
         lanes: u32,
         mask: Option<Mask<'ctx>>,
     ) -> Result<()> {
-        let Some(to) = self.frame.observer else { return Ok(()) };
+        let Some(to) = self.frame.observers.work else { return Ok(()) };
         let (ir, array) = (self.ir(), access.array);
         let step = self.batch.as_ref().map(|b| self.step_along(access, b.var));
         let t = self.frame.array(array).dtype;
@@ -120,7 +120,7 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
 
     /// Notes `each` operations on type `t` for every lane of `result` that runs at a position.
     pub fn note_operations(&mut self, t: DType, each: i64, result: Value<'ctx>, at: At) {
-        if self.frame.observer.is_none() || !t.is_float() {
+        if self.frame.observers.work.is_none() || !t.is_float() {
             return;
         }
         let ir = self.ir();
@@ -136,7 +136,7 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
 
     /// Notes `count` operations on type `t` outside the lanes.
     pub fn note_combined(&mut self, t: DType, count: i64) {
-        if self.frame.observer.is_some() && t.is_float() {
+        if self.frame.observers.work.is_some() && t.is_float() {
             self.operations.whole += count;
         }
     }

@@ -38,7 +38,7 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
             Mark::Team(_) if self.shared => self.for_one_worker(|e| e.in_turn(header, body)),
             Mark::Barrier => {
                 if self.shared {
-                    team::wait(self.ir(), self.frame.worker(), self.frame.observer)?;
+                    team::wait(self.ir(), self.frame.worker(), self.frame.observers.waits)?;
                 }
                 self.nodes(body)
             }

@@ -24,6 +24,8 @@ pub struct Merging<'a> {
     pub nodes: [&'a Node; 2],
     pub depth: usize,
     pub around: &'a [Band],
+    /// Have layouts been chosen?
+    pub settled: bool,
 }
 
 impl Merging<'_> {
@@ -89,7 +91,7 @@ impl Merging<'_> {
             vec![Node::Band(Band { members, mark: band.mark, body })]
         };
         program.schedule.roots = self.around.iter().rev().fold(nodes, wrap);
-        let cycles = match self.leaves_short_loops(program, machine) {
+        let cycles = match !self.settled && self.leaves_short_loops(program, machine) {
             true => vector::cycles(&layout::foreseen(program, machine), machine),
             false => vector::cycles(program, machine),
         };

@@ -2,7 +2,7 @@
 //! vector. Data is taken to be in the first level of cache; `reuse` says what it costs where it is not.
 
 use super::operations::{loads, operations};
-use crate::expr::Access;
+use crate::expr::{Access, Expr};
 use crate::machine::{Machine, Numeric};
 use crate::program::{Program, Role, Statement, StatementId, StatementKind};
 use crate::schedule::group::{self, Stride};
@@ -122,7 +122,8 @@ fn access_cost(program: &Program, id: StatementId, access: &Access, d: usize, la
     match group::stride(program, access, d) {
         // Read as one aligned stream once packed.
         Stride::Constant(s) if s != 0 && constant && pack::can_pack(program, id, access) => 0.8,
-        Stride::Constant(0 | 1) => 1.0 + far(program, id, access),
+        Stride::Constant(0) => 1.0 + far(program, id, access),
+        Stride::Constant(1) => 1.0 + far(program, id, access) + split(program, id, access, d, lanes),
         // A load or two, and a shuffle.
         Stride::Constant(-1 | 2) => 1.5,
         _ if pack::can_pack(program, id, access) => 1.3 + COPY * lanes / pack::reuse(program, id, access) as f64,
@@ -151,6 +152,18 @@ fn far(program: &Program, id: StatementId, access: &Access) -> f64 {
     }
     if run >= LINE || !reduces_over(statement, access) { 0.0 } else { FAR / run as f64 }
 }
+
+/// What it costs that another loop steps along the lanes (a filter over pixels): all but one in so many vectors begin
+/// anywhere, and lie in two cache lines where they are as long as one, which takes two loads.
+fn split(program: &Program, id: StatementId, access: &Access, d: usize, lanes: f64) -> f64 {
+    let along = |e: &Expr| matches!(e, Expr::Index(a) if a.uses_iter(d));
+    let others = (0..program.statement(id).extents.len()).filter(|n| *n != d);
+    let steps = |e: &Expr| others.clone().any(|n| matches!(e, Expr::Index(a) if a.coefficient(n) % lanes as i64 != 0));
+    let bytes = lanes * program.array(access.array).dtype.size() as f64;
+    if access.index.iter().any(|e| along(e) && steps(e)) { (bytes / LINE_BYTES).min(1.0) } else { 0.0 }
+}
+
+const LINE_BYTES: f64 = 64.0;
 
 fn reduces_over(statement: &Statement, access: &Access) -> bool {
     (0..statement.extents.len()).any(|d| !group::uses(&statement.target, d) && group::uses(access, d))

@@ -92,7 +92,7 @@ fn best_partner(
             let flows: Vec<ArrayId> = needs.intersection(&produced).copied().collect();
             if !flows.is_empty() {
                 let depth = fusable_depth(program, &nodes[at], node);
-                let pair = Merging { nodes: [&nodes[at], node], depth, around };
+                let pair = Merging { nodes: [&nodes[at], node], depth, around, settled: false };
                 let gains =
                     |p: &mut Program| pair.is_near(p, &flows) && pair.by_flow(p, &flows, context.machine).gain() >= 0.0;
                 if depth > 0 && (pair.is_whole(program) || gains(program)) {
@@ -106,7 +106,7 @@ fn best_partner(
     }
     siblings.into_iter().find_map(|from| {
         let depth = sibling_depth(program, &nodes[at], &nodes[from]);
-        let pair = Merging { nodes: [&nodes[at], &nodes[from]], depth, around };
+        let pair = Merging { nodes: [&nodes[at], &nodes[from]], depth, around, settled: false };
         (depth > 0 && pair.by_reads(program, context.machine).gain() > 0.0).then_some((from, depth))
     })
 }

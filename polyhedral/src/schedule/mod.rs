@@ -7,6 +7,7 @@ pub mod chain;
 pub mod contract;
 mod crossing;
 pub mod distribute;
+pub mod fission;
 pub mod fuse;
 pub mod fuse_tiles;
 pub mod group;

@@ -156,8 +156,10 @@ pub fn pack_constants(program: &mut Program, lanes: &Path, id: StatementId) {
     let Some((lane, width)) = lane_dim(program, lanes, id) else { return };
     for access in loads(program, id) {
         let constant = matches!(program.array(access.array).role, Role::Constant(_));
-        let streamed = program.statement(id).kind == StatementKind::Assign
-            && matches!(group::stride(program, &access, lane), Stride::Constant(1));
+        let statement = program.statement(id);
+        // Read once, or along the sum: in the order it has.
+        let once = statement.kind == StatementKind::Assign || !group::uses(&statement.target, lane);
+        let streamed = once && matches!(group::stride(program, &access, lane), Stride::Constant(1));
         if constant && group::uses(&access, lane) && !streamed && can_pack(program, id, &access) {
             pack_constant(program, id, &access, lane, width);
         }

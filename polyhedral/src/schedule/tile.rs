@@ -238,5 +238,6 @@ fn vectorize_reduction(program: &mut Program, reduction: &Reduction, which: usiz
     let order: Vec<usize> = [lane].into_iter().chain((0..depth).filter(|n| *n != lane)).collect();
     transform::permute_chain(&mut program.schedule, top, &order);
     mark(program, top, Mark::Lanes(lanes as u32));
+    pack::pack_constants(program, top, reduction.statement);
     context.applied("tile", &origin, format!("reduction in {lanes} lanes"));
 }
