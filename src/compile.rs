@@ -106,8 +106,8 @@ pub fn compile(path: &Path, options: &CompileOptions, session: &mut Session, dir
     let graph = import(path, options, session)?;
     let mut program = extract(&graph, session)?;
     let flops = work::flops(&program);
-    let report = optimize(&mut program, &target, options, session)?;
-    let mut nest = loop_nest(&program, session)?;
+    let mut report = optimize(&mut program, &target, options, session)?;
+    let mut nest = loop_nest(&program, &mut report, session)?;
     let name = artifact_name(path, options);
     nest.name = tag_of(&name);
     let code = lower(&nest, &target, options, false, session)?;
@@ -149,8 +149,8 @@ pub fn compile_gpu(
     let graph = import(path, options, session)?;
     let mut program = extract(&graph, session)?;
     drop_marks(&mut program);
-    let report = optimize(&mut program, &target, options, session)?;
-    let mut nest = loop_nest(&program, session)?;
+    let mut report = optimize(&mut program, &target, options, session)?;
+    let mut nest = loop_nest(&program, &mut report, session)?;
     let name = artifact_name(path, options);
     nest.name = tag_of(&name);
     session.dump("code", "ll", || nvptx::llvm_text(&nest, &target).map_or(String::new(), |(text, _)| text))?;
@@ -269,9 +269,10 @@ fn passes(options: &CompileOptions) -> Result<Vec<&'static dyn Pass>> {
     }
 }
 
-/// Schedule tree to loops.
-pub fn loop_nest(program: &Program, session: &mut Session) -> Result<LoopNest> {
-    let nest = session.phase("loops", |_| astgen::generate(program))?;
+/// Schedule tree to loops. The report gets what is to be remarked about them.
+pub fn loop_nest(program: &Program, report: &mut Report, session: &mut Session) -> Result<LoopNest> {
+    let (nest, remarks) = session.phase("loops", |_| astgen::generate_within(program, astgen::OPERATIONS))?;
+    report.remarks.extend(remarks);
     session.dump_file("loops", "loop", |to| forms::save_nest(&nest, to))?;
     Ok(nest)
 }

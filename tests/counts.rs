@@ -35,8 +35,8 @@ fn counted(graph: &str, threads: usize) -> Counted {
     let target = compile::target(&options).unwrap();
     let imported = compile::import(&file, &options, &mut session).unwrap();
     let mut program = compile::extract(&imported, &mut session).unwrap();
-    compile::optimize(&mut program, &target, &options, &mut session).unwrap();
-    let nest = compile::loop_nest(&program, &mut session).unwrap();
+    let mut report = compile::optimize(&mut program, &target, &options, &mut session).unwrap();
+    let nest = compile::loop_nest(&program, &mut report, &mut session).unwrap();
     Counted { loaded: Loaded::open(dir.path()).unwrap(), program, nest, machine: target.machine, file, _dir: dir }
 }
 

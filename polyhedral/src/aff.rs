@@ -24,6 +24,9 @@ pub struct Aff {
     constant: i64,
 }
 
+/// The least and the greatest value, both inclusive; `None` where nothing bounds it.
+pub type Bounds = (Option<i64>, Option<i64>);
+
 impl Aff {
     pub fn constant(value: i64) -> Aff {
         Aff { terms: Vec::new(), constant: value }
@@ -158,16 +161,17 @@ impl Aff {
         })
     }
 
+    /// Replaces every atom by `by(atom)`, those inside floor divisions too.
     fn map_terms(&self, by: &dyn Fn(&Term) -> Aff) -> Aff {
-        let mut out = Aff::constant(self.constant);
-        for (term, c) in &self.terms {
-            let part = match term {
-                Term::FloorDiv(a, d) => a.map_terms(by).floor_div(*d),
-                atom => by(atom),
-            };
-            out = out + part * *c;
-        }
-        out
+        self.rebuild(&|term| match term {
+            Term::FloorDiv(a, d) => a.map_terms(by).floor_div(*d),
+            atom => by(atom),
+        })
+    }
+
+    /// The sum again, with `by(term)` in the place of each of its own terms.
+    fn rebuild(&self, by: &dyn Fn(&Term) -> Aff) -> Aff {
+        self.terms.iter().fold(Aff::constant(self.constant), |sum, (term, c)| sum + by(term) * *c)
     }
 
     /// Shifts every iterator by `by` (statements that gain outer dimensions).
@@ -187,13 +191,8 @@ impl Aff {
         })
     }
 
-    /// Bounds of the value when iterator `n` lies in `range(n)` (inclusive); `None` where unbounded.
-    /// Parameters are given by `params`.
-    pub fn bounds(
-        &self,
-        params: &dyn Fn(ParamId) -> (Option<i64>, Option<i64>),
-        range: &dyn Fn(usize) -> (Option<i64>, Option<i64>),
-    ) -> (Option<i64>, Option<i64>) {
+    /// Bounds of the value when iterator `n` lies in `range(n)` and parameter `p` in `params(p)`.
+    pub fn bounds(&self, params: &dyn Fn(ParamId) -> Bounds, range: &dyn Fn(usize) -> Bounds) -> Bounds {
         let (mut lo, mut hi) = (Some(self.constant), Some(self.constant));
         for (term, c) in &self.terms {
             let (a, b) = match term {
@@ -213,49 +212,26 @@ impl Aff {
 
     /// Removes floor divisions whose numerator, split into a multiple of the divisor and a rest, has a
     /// rest that provably lies in `0..divisor`. `range` as in [`Aff::bounds`].
-    pub fn simplify(
-        &self,
-        params: &dyn Fn(ParamId) -> (Option<i64>, Option<i64>),
-        range: &dyn Fn(usize) -> (Option<i64>, Option<i64>),
-    ) -> Aff {
-        let mut out = Aff::constant(self.constant);
-        for (term, c) in &self.terms {
-            let part = match term {
-                Term::FloorDiv(a, d) => a.simplify(params, range).floor_div(*d).drop_floors(params, range),
-                atom => Aff::term(atom.clone()),
-            };
-            out = out + part * *c;
-        }
-        out
+    pub fn simplify(&self, params: &dyn Fn(ParamId) -> Bounds, range: &dyn Fn(usize) -> Bounds) -> Aff {
+        self.rebuild(&|term| match term {
+            Term::FloorDiv(a, d) => a.simplify(params, range).floor_div(*d).drop_floors(params, range),
+            atom => Aff::term(atom.clone()),
+        })
     }
 
-    fn drop_floors(
-        &self,
-        params: &dyn Fn(ParamId) -> (Option<i64>, Option<i64>),
-        range: &dyn Fn(usize) -> (Option<i64>, Option<i64>),
-    ) -> Aff {
-        let mut out = Aff::constant(self.constant);
-        for (term, c) in &self.terms {
-            let part = match term {
-                Term::FloorDiv(a, d) => match a.bounds(params, range) {
-                    (Some(lo), Some(hi)) if lo.div_euclid(*d) == hi.div_euclid(*d) => Aff::constant(lo.div_euclid(*d)),
-                    _ => a.in_blocks(*d, params, range).unwrap_or_else(|| Aff::term(term.clone())),
-                },
-                atom => Aff::term(atom.clone()),
-            };
-            out = out + part * *c;
-        }
-        out
+    fn drop_floors(&self, params: &dyn Fn(ParamId) -> Bounds, range: &dyn Fn(usize) -> Bounds) -> Aff {
+        self.rebuild(&|term| match term {
+            Term::FloorDiv(a, d) => match a.bounds(params, range) {
+                (Some(lo), Some(hi)) if lo.div_euclid(*d) == hi.div_euclid(*d) => Aff::constant(lo.div_euclid(*d)),
+                _ => a.in_blocks(*d, params, range).unwrap_or_else(|| Aff::term(term.clone())),
+            },
+            atom => Aff::term(atom.clone()),
+        })
     }
 
     /// `floor(self / d)` as a quotient of blocks: of `g * whole + rest`, `0 <= rest < g`, where `g` divides `d`, only
     /// `whole` counts.
-    fn in_blocks(
-        &self,
-        d: i64,
-        params: &dyn Fn(ParamId) -> (Option<i64>, Option<i64>),
-        range: &dyn Fn(usize) -> (Option<i64>, Option<i64>),
-    ) -> Option<Aff> {
+    fn in_blocks(&self, d: i64, params: &dyn Fn(ParamId) -> Bounds, range: &dyn Fn(usize) -> Bounds) -> Option<Aff> {
         let sizes = self.terms.iter().map(|(_, c)| c.abs()).filter(|c| *c > 1 && d % c == 0);
         sizes.into_iter().find_map(|g| {
             let (mut whole, mut rest) = (Aff::constant(0), Aff::constant(self.constant));

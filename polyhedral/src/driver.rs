@@ -38,6 +38,7 @@ pub struct Timing {
 /// What all passes did.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Report {
+    /// In the order in which they were made; phases behind the passes may add theirs.
     pub remarks: Vec<Remark>,
     pub timings: Vec<Timing>,
 }

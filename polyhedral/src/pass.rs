@@ -36,6 +36,7 @@ pub enum RemarkKind {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Remark {
     pub kind: RemarkKind,
+    /// The pass that decided, or the phase behind the passes (`loops`).
     pub pass: &'static str,
     pub subject: Origin,
     pub reason: String,

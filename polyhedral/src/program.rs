@@ -1,6 +1,6 @@
 //! The program: arrays, statements and one schedule tree.
 
-use crate::aff::Aff;
+use crate::aff::{Aff, Bounds};
 use crate::dtype::DType;
 use crate::error::Origin;
 use crate::expr::{Access, BinaryOp, Expr};
@@ -318,7 +318,7 @@ impl Statement {
     }
 
     /// Inclusive constant range of iterator `d`; `None` where the extent is symbolic.
-    pub fn range(&self, d: usize) -> (Option<i64>, Option<i64>) {
+    pub fn range(&self, d: usize) -> Bounds {
         (Some(0), self.extents.get(d).and_then(|e| e.as_constant()).map(|e| e - 1))
     }
 

@@ -1,6 +1,7 @@
-//! Small programs for the tests of this crate, and a loop nest as text and as a trace of instances.
+//! Small programs for the tests of this crate, passes on them, and a loop nest as text and as a trace of instances.
 
 use crate::aff::Aff;
+use crate::driver::{DriverOptions, run_passes};
 use crate::dtype::DType;
 use crate::error::Origin;
 use crate::expr::{Access, BinaryOp, Expr, UnaryOp};
@@ -9,6 +10,8 @@ use crate::machine::Machine;
 use crate::param::{Param, ParamDef, ParamId};
 use crate::program::{Array, ArrayId, Program, Role, Statement, StatementId, StatementKind};
 use crate::schedule_tree::{Band, Mark, Node};
+use crate::text::{ConstantPool, parse_program};
+use crate::{Remark, RemarkKind, verify};
 
 pub fn i(n: usize) -> Aff {
     Aff::iter(n)
@@ -32,6 +35,29 @@ pub fn machine() -> Machine {
         byte_dots: false,
         numeric: crate::Numeric::Contract,
     }
+}
+
+/// The program of a `.poly` text that has no constants outside.
+pub fn parse(text: &str) -> Program {
+    parse_program(text, &ConstantPool::default()).unwrap()
+}
+
+/// Runs the passes of these names; the program is sound afterwards. What they said.
+pub fn run_named(program: &mut Program, passes: &[&str], machine: &Machine) -> Vec<Remark> {
+    let passes: Vec<_> = passes.iter().map(|p| crate::pipeline::find(p).unwrap()).collect();
+    let remarks = run_passes(program, &passes, machine, DriverOptions::default()).unwrap().remarks;
+    verify::verify(program).unwrap();
+    remarks
+}
+
+/// How often a pass did something.
+pub fn applied(remarks: &[Remark], pass: &str) -> usize {
+    remarks.iter().filter(|r| r.pass == pass && r.kind == RemarkKind::Applied).count()
+}
+
+/// The bytes of so many `f32`, of which neighbours differ.
+pub fn numbers(count: i64) -> Vec<u8> {
+    (0..count).flat_map(|n| ((n * 37 % 101 - 50) as f32).to_le_bytes()).collect()
 }
 
 /// A named input dimension, at least 1.
@@ -246,5 +272,5 @@ schedule {{
 }}
 "
     );
-    crate::text::parse_program(&text, &crate::text::ConstantPool::default()).unwrap()
+    parse(&text)
 }

@@ -1,6 +1,6 @@
 //! Elementary rewrites of the schedule tree that several passes share: strip-mining, chain permutation.
 
-use crate::aff::Aff;
+use crate::aff::{Aff, Bounds};
 use crate::param::{ParamId, Params};
 use crate::program::{Program, Renaming, Statement, StatementId};
 use crate::schedule_tree::{Band, Mark, Node, Schedule};
@@ -188,7 +188,7 @@ fn remap(nodes: &mut [Node], id: StatementId, by: &impl Fn(usize) -> Aff) {
 }
 
 /// Inclusive bounds of a parameter.
-pub fn param_range(params: &Params, id: ParamId) -> (Option<i64>, Option<i64>) {
+pub fn param_range(params: &Params, id: ParamId) -> Bounds {
     let param = params.get(id);
     (Some(param.min).filter(|m| *m != i64::MIN), param.max)
 }

@@ -44,7 +44,7 @@ proptest! {
         let wanted = support::outputs(&program).unwrap();
         let passes = if optimized { pipeline::PIPELINE.to_vec() } else { pipeline::for_level(0) };
         run_passes(&mut program, &passes, &support::machine(false), DriverOptions::default()).unwrap();
-        let nest = astgen::generate_within(&program, 1).unwrap();
+        let (nest, _) = astgen::generate_within(&program, 1).unwrap();
         let difference = support::difference(&wanted, &support::outputs_of(&program, &nest).unwrap());
         prop_assert!(difference.is_none(), "{difference:?}\nfrom\n{text}");
     }

@@ -1,14 +1,13 @@
 //! Arguments of every command, and the help that teaches them.
 
-use crate::compile::{CompileOptions, Output};
-use crate::import::{Dimension, Given, Length, Shape};
-use crate::run::pb;
+mod compiler;
+mod open;
+
+pub use compiler::{CompilerArgs, RemarksArg};
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use sirius_lowering::artifact::WeightsPolicy;
-use sirius_lowering::count::Counting;
-use sirius_polyhedral::Numeric;
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use open::OpenArgs;
+use std::path::PathBuf;
 
 #[derive(Parser, Debug)]
 #[command(
@@ -55,169 +54,6 @@ pub enum Command {
     Opt(OptArgs),
     /// Check this machine: LLVM, linker, processor, memory
     Doctor,
-}
-
-/// Options of the compiler, shared by every command that may compile.
-#[derive(Args, Debug, Clone)]
-pub struct CompilerArgs {
-    /// What to generate
-    #[arg(long, value_enum, default_value = "x86-64")]
-    pub target: TargetArg,
-    /// LLVM's processor name: native, x86-64-v3 (AVX2), x86-64-v4 (AVX-512), znver4 ...
-    #[arg(long, default_value = "native", value_name = "CPU")]
-    pub target_cpu: String,
-    /// Fix a named dimension (batch=1), or bound it and say what to tune for (seq=1..512:128). May be repeated
-    #[arg(long = "dim", value_name = "NAME=VALUE|LO..HI[:TYPICAL]", value_parser = parse_dim)]
-    pub dims: Vec<(String, Dimension)>,
-    /// Fix the contents of an input that decides shapes: numbers (axes=0,2) or a .pb or .npy file. May be repeated
-    #[arg(long = "value", value_name = "INPUT=VALUES", value_parser = parse_value)]
-    pub values: Vec<(String, Given)>,
-    /// How many tensors an input has that is a sequence; 1 or none for an optional. May be repeated
-    #[arg(long = "length", value_name = "INPUT=N|none", value_parser = parse_named::<Length>)]
-    pub lengths: Vec<(String, Length)>,
-    /// Dimensions of an input (or of element NAME[K] of a sequence) that the model leaves open: numbers, names or ?
-    #[arg(long = "shape", value_name = "INPUT=N,M,..", value_parser = parse_named::<Shape>)]
-    pub shapes: Vec<(String, Shape)>,
-    /// Room for amounts that the model computes and nothing bounds, such as the steps of a loop that collects: a run
-    /// refuses larger ones
-    #[arg(long, value_name = "N", default_value_t = crate::import::ROOM, value_parser = clap::value_parser!(i64).range(1..=1 << 40))]
-    pub room: i64,
-    /// Worker threads: how many the code is made for, and runs on (a divisor of that runs too) [default: 1]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub threads: Option<u16>,
-    /// Optimization level
-    #[arg(short = 'O', value_name = "LEVEL", default_value = "3", value_parser = clap::value_parser!(u8).range(0..=3))]
-    pub level: u8,
-    /// Run exactly these passes, in this order (see `sirius opt --help`)
-    #[arg(long, value_name = "PASS,..")]
-    pub passes: Option<String>,
-    /// Skip an optional pass. May be repeated
-    #[arg(long = "disable-pass", value_name = "PASS")]
-    pub disabled: Vec<String>,
-    /// Run only the first N optional passes: halve N to find the pass that breaks a model
-    #[arg(long, value_name = "N")]
-    pub pass_limit: Option<usize>,
-    /// Write every intermediate form into this folder; each is a valid input of `sirius opt`
-    #[arg(long, value_name = "DIR")]
-    pub dump_dir: Option<PathBuf>,
-    /// Verify the program and prove the schedule legal after every pass
-    #[arg(long)]
-    pub verify_each: bool,
-    /// Print how long each phase and pass took
-    #[arg(long)]
-    pub time_passes: bool,
-    /// Print decisions of the passes
-    #[arg(long, value_enum, value_name = "WHICH", num_args = 0..=1, default_missing_value = "all")]
-    pub remarks: Option<RemarksArg>,
-    /// Constant weights inside the library or in a file beside it (auto: beside it from 64 MiB)
-    #[arg(long, value_enum, default_value = "auto")]
-    pub weights: WeightsArg,
-    /// What code may do to rounding. strict: every operation in the program's order, rounded once; contract: fused
-    /// multiply-adds, and a fixed tree of partial sums. Both give the same bits for every number of threads. fast: as
-    /// contract, and the operators of one expression may be regrouped and divisions may become products with reciprocals
-    #[arg(long, value_enum, default_value = "contract")]
-    pub numeric: NumericArg,
-    /// Make code that counts what it does (`sirius run --count` shows it): several times slower
-    #[arg(long)]
-    pub count: bool,
-    /// Name of the artifact's files and symbols; default: the model's
-    #[arg(long)]
-    pub name: Option<String>,
-}
-
-#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TargetArg {
-    #[value(name = "x86-64")]
-    X86,
-    Nvptx,
-}
-
-#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RemarksArg {
-    All,
-    Applied,
-    Missed,
-}
-
-#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WeightsArg {
-    Auto,
-    Embed,
-    Sidecar,
-}
-
-#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NumericArg {
-    Strict,
-    Contract,
-    Fast,
-}
-
-impl CompilerArgs {
-    pub fn options(&self) -> CompileOptions {
-        CompileOptions {
-            output: match self.target {
-                TargetArg::X86 => Output::X86,
-                TargetArg::Nvptx => Output::Nvptx,
-            },
-            cpu: self.target_cpu.clone(),
-            dims: self.dims.iter().cloned().collect(),
-            values: self.values.iter().cloned().collect(),
-            lengths: self.lengths.iter().cloned().collect(),
-            shapes: self.shapes.iter().cloned().collect(),
-            room: self.room,
-            threads: self.threads.map(usize::from),
-            level: self.level,
-            passes: self.passes.clone(),
-            disabled: self.disabled.iter().cloned().collect(),
-            pass_limit: self.pass_limit,
-            verify_each: self.verify_each,
-            weights: match self.weights {
-                WeightsArg::Auto => WeightsPolicy::Auto,
-                WeightsArg::Embed => WeightsPolicy::Embed,
-                WeightsArg::Sidecar => WeightsPolicy::Sidecar,
-            },
-            numeric: match self.numeric {
-                NumericArg::Strict => Numeric::Strict,
-                NumericArg::Contract => Numeric::Contract,
-                NumericArg::Fast => Numeric::Fast,
-            },
-            name: self.name.clone(),
-            certificate: None,
-            certificate_constants: false,
-            fusion_report: None,
-            counting: if self.count { Counting::On } else { Counting::Off },
-        }
-    }
-}
-
-fn parse_dim(text: &str) -> Result<(String, Dimension), String> {
-    let named = text.split_once('=').filter(|(name, _)| !name.is_empty());
-    let (name, value) = named.ok_or("wanted NAME=VALUE or NAME=LO..HI, for example batch=1")?;
-    Ok((name.to_string(), value.parse()?))
-}
-
-/// `NAME=` and what the type reads.
-fn parse_named<T: FromStr<Err = String>>(text: &str) -> Result<(String, T), String> {
-    let named = text.split_once('=').filter(|(name, _)| !name.is_empty());
-    let (name, value) = named.ok_or("wanted INPUT=.., for example xs=3")?;
-    Ok((name.to_string(), value.parse()?))
-}
-
-/// `axes=0,2`, `scale=0.5`, `shape=` (no elements), or `axes=FILE.pb`.
-fn parse_value(text: &str) -> Result<(String, Given), String> {
-    let (name, value) = text.split_once('=').ok_or("wanted INPUT=VALUES, for example axes=0,2")?;
-    if value.ends_with(".pb") || value.ends_with(".npy") {
-        let tensor = pb::read(Path::new(value)).map_err(|e| e.to_string())?;
-        return Ok((name.to_string(), Given::Tensor(tensor)));
-    }
-    let words = || value.split(',').map(str::trim).filter(|w| !w.is_empty());
-    let ints: Result<Vec<i128>, _> = words().map(str::parse).collect();
-    let floats = || words().map(str::parse).collect::<Result<Vec<f64>, _>>();
-    let given = ints.map(Given::Ints).or_else(|_| floats().map(Given::Floats));
-    let given =
-        given.map_err(|_| format!("\"{value}\" is neither numbers with commas between nor a .pb or .npy file"))?;
-    Ok((name.to_string(), given))
 }
 
 #[derive(Args, Debug)]
@@ -297,14 +133,8 @@ pub struct RunArgs {
 pub struct CheckArgs {
     /// The ONNX file
     pub model: PathBuf,
-    #[arg(long = "dim", value_name = "NAME=VALUE|LO..HI", value_parser = parse_dim, help = "Fix or bound a named dimension")]
-    pub dims: Vec<(String, Dimension)>,
-    #[arg(long = "value", value_name = "INPUT=VALUES", value_parser = parse_value, help = "Fix the contents of an input")]
-    pub values: Vec<(String, Given)>,
-    #[arg(long = "length", value_name = "INPUT=N|none", value_parser = parse_named::<Length>, help = "How many tensors a sequence has")]
-    pub lengths: Vec<(String, Length)>,
-    #[arg(long = "shape", value_name = "INPUT=N,M,..", value_parser = parse_named::<Shape>, help = "Dimensions that the model leaves open")]
-    pub shapes: Vec<(String, Shape)>,
+    #[command(flatten)]
+    pub open: OpenArgs,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -510,6 +340,7 @@ fn pass_list() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::import::Dimension;
     use clap::CommandFactory;
 
     #[test]

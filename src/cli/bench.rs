@@ -42,7 +42,7 @@ fn bench(args: &BenchArgs, loaded: &Loaded) -> Outcome {
     if loaded.manifest.counted.is_some() {
         return Err(Error::invalid("E834", "code that counts is no measure of time").help("leave out --count"));
     }
-    let signature = || data::manifest_signature(&loaded.manifest, &args.compiler.dims);
+    let signature = || data::manifest_signature(&loaded.manifest, &args.compiler.open.dims);
     for case in data::cases(&args.data, &loaded.ports()?, signature)? {
         let m = measure(args, loaded, &case)?;
         if args.json {

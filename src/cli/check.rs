@@ -2,20 +2,13 @@
 
 use crate::cli::Outcome;
 use crate::cli::args::CheckArgs;
-use crate::compile::{CompileOptions, import};
+use crate::compile::import;
 use crate::extract::unsupported_nodes;
 use crate::graph::{Attribute, Block, Graph};
 use crate::report::{render, session::Session};
 
 pub fn command(args: &CheckArgs) -> Outcome {
-    let options = CompileOptions {
-        dims: args.dims.iter().cloned().collect(),
-        values: args.values.iter().cloned().collect(),
-        lengths: args.lengths.iter().cloned().collect(),
-        shapes: args.shapes.iter().cloned().collect(),
-        ..CompileOptions::default()
-    };
-    let graph = import(&args.model, &options, &mut Session::default())?;
+    let graph = import(&args.model, &args.open.options(), &mut Session::default())?;
     let errors = unsupported_nodes(&graph)?;
     if errors.is_empty() {
         render::out(&format!("{}: supported, {} nodes\n", args.model.display(), count_nodes(&graph)));

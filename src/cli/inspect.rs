@@ -38,11 +38,11 @@ fn stage_text(args: &InspectArgs, stage: Stage) -> Result<String> {
         return Ok(print_program(&program, &mut ConstantPool::default()));
     }
     let target = target(&options)?;
-    optimize(&mut program, &target, &options, &mut session)?;
+    let mut report = optimize(&mut program, &target, &options, &mut session)?;
     if stage == Stage::Optimized {
         return Ok(print_program(&program, &mut ConstantPool::default()));
     }
-    let nest = loop_nest(&program, &mut session)?;
+    let nest = loop_nest(&program, &mut report, &mut session)?;
     if stage == Stage::Loop {
         return Ok(print_nest(&nest, &mut ConstantPool::default()));
     }

@@ -6,7 +6,7 @@ use crate::report::{forms, render};
 use sirius_lowering::Target;
 use sirius_polyhedral::driver::{DriverOptions, run_passes};
 use sirius_polyhedral::text::{ConstantPool, parse_program, print_nest, print_program};
-use sirius_polyhedral::{Error, Program, Result, astgen, pipeline};
+use sirius_polyhedral::{Error, Program, Remark, Result, astgen, pipeline};
 use std::io::Read;
 
 pub fn command(args: &OptArgs) -> Outcome {
@@ -14,15 +14,23 @@ pub fn command(args: &OptArgs) -> Outcome {
     let passes = pipeline::parse_list(&args.passes)?;
     let options = DriverOptions { verify_each: args.verify_each, ..DriverOptions::default() };
     let report = run_passes(&mut program, &passes, &Target::x86(&args.target_cpu).machine, options)?;
-    if args.remarks {
-        report.remarks.iter().for_each(|r| eprintln!("{}", render::remark(r, false)));
-    }
+    say(args, &report.remarks);
     let mut pool = ConstantPool::default();
-    render::out(&match args.loops {
-        true => print_nest(&astgen::generate(&program)?, &mut pool),
-        false => print_program(&program, &mut pool),
-    });
+    if args.loops {
+        let (nest, remarks) = astgen::generate_within(&program, astgen::OPERATIONS)?;
+        say(args, &remarks);
+        render::out(&print_nest(&nest, &mut pool));
+    } else {
+        render::out(&print_program(&program, &mut pool));
+    }
     Ok(0)
+}
+
+/// Prints remarks on standard error, where they are asked for.
+fn say(args: &OptArgs, remarks: &[Remark]) {
+    if args.remarks {
+        remarks.iter().for_each(|r| eprintln!("{}", render::remark(r, false)));
+    }
 }
 
 fn read(args: &OptArgs) -> Result<Program> {

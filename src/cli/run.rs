@@ -39,7 +39,7 @@ fn run_loaded(args: &RunArgs, loaded: &Loaded) -> Outcome {
     let ports = loaded.ports()?;
     let cases = data::cases(&args.data, &ports, || match &graph {
         Some(graph) => Ok(data::graph_signature(graph)),
-        None => data::manifest_signature(&loaded.manifest, &args.compiler.dims),
+        None => data::manifest_signature(&loaded.manifest, &args.compiler.open.dims),
     })?;
     let names: Vec<&str> = loaded.manifest.outputs.iter().map(|t| t.name.as_str()).collect();
     let mut code = 0;

@@ -27,21 +27,22 @@ pub fn define_results(b: &mut Builder, node: &Node) -> Result<()> {
 }
 
 /// Defines the length of the node's results, found by the run and never beyond its bounds.
-pub fn define_count(b: &mut Builder, node: &Node, value: Expr) -> Result<()> {
-    let count = node.count_output().and_then(|n| node.output(n));
-    let Some((count, param)) = count.and_then(|c| Some((c, param_of(b, c)?))) else { return Ok(()) };
-    define(b, param, value.clone());
-    b.bind(count, value);
-    Ok(())
+pub fn define_count(b: &mut Builder, node: &Node, value: Expr) {
+    define_length(b, node, value, define);
 }
 
 /// Defines the length of the node's results; a longer one than there is room for is refused after the run.
-pub fn define_demand(b: &mut Builder, node: &Node, value: Expr) -> Result<()> {
+pub fn define_demand(b: &mut Builder, node: &Node, value: Expr) {
+    define_length(b, node, value, demand);
+}
+
+/// Hands the length to the output that has it, if there is one, and to its parameter by `define`.
+fn define_length(b: &mut Builder, node: &Node, value: Expr, define: fn(&mut Builder, ParamId, Expr)) {
     let count = node.count_output().and_then(|n| node.output(n));
-    let Some((count, param)) = count.and_then(|c| Some((c, param_of(b, c)?))) else { return Ok(()) };
-    demand(b, param, value.clone());
-    b.bind(count, value);
-    Ok(())
+    if let Some((count, param)) = count.and_then(|c| Some((c, param_of(b, c)?))) {
+        define(b, param, value.clone());
+        b.bind(count, value);
+    }
 }
 
 fn param_of(b: &Builder, tensor: TensorId) -> Option<ParamId> {

@@ -27,7 +27,7 @@ pub fn choose(b: &mut Builder, node: &Node, name: &str, length: &Aff, chosen: Ex
     let next = b.assign(&dims, rank, vec![index(b.aff(0) + 1.into())], add(before.clone(), one));
     b.emit_perfect(next, 1);
     let count = b.load(rank, vec![index(length.clone())]);
-    amounts::define_count(b, node, count)?;
+    amounts::define_count(b, node, count);
     let from = b.temp(&format!("{name}_from"), DType::I64, vec![length.clone()]);
     let clear = b.assign(&dims, from, b.iters(1), Expr::int(0));
     b.emit_perfect(clear, 1);

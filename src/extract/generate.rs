@@ -25,7 +25,7 @@ pub fn range(b: &mut Builder, node: &Node) -> Result<()> {
     let span = sub(convert(t, DType::F64, limit), convert(t, DType::F64, first.clone()));
     let count = Expr::unary(UnaryOp::Ceil, div(span, convert(t, DType::F64, step.clone())));
     let count = Expr::cast(DType::I64, min(max(count, lit(0.0, DType::F64)), lit(1e9, DType::F64)));
-    amounts::define_demand(b, node, count)?;
+    amounts::define_demand(b, node, count);
     let value = add(convert(t, w, first), mul(convert(DType::I64, w, i), convert(t, w, step)));
     b.bind(target, convert(w, t, value));
     Ok(())

@@ -75,7 +75,7 @@ pub fn unique(b: &mut Builder, node: &Node) -> Result<()> {
     let sum = b.reduce(BinaryOp::Add, &items.dims(&["i"]), total, vec![Expr::int(0)], one);
     b.emit_perfect(sum, 1);
     let total = b.load(total, vec![Expr::int(0)]);
-    amounts::define_count(b, node, total)?;
+    amounts::define_count(b, node, total);
     let from = items.temp(b, "from", items.n.clone());
     let clear = b.assign(&items.dims(&["i"]), from, b.iters(1), Expr::int(0));
     b.emit_perfect(clear, 1);

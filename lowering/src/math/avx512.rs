@@ -8,7 +8,7 @@
 
 use super::Unary;
 use super::exponential::{FLUSHED, LN2_HIGH, LN2_LOW};
-use super::kit::V;
+use super::value::V;
 use inkwell::intrinsics::Intrinsic;
 use inkwell::types::VectorType;
 use inkwell::values::BasicValueEnum;

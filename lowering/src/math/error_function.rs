@@ -1,7 +1,7 @@
 //! The error function.
 
 use super::exponential::{exp_f64, one_less_exp_of_minus};
-use super::kit::V;
+use super::value::V;
 use std::f64::consts::FRAC_2_SQRT_PI;
 
 /// `-ln(1 - erf(t)) / t` for `0 < t < 3.95`; error of `erf` `2^-24.8`.

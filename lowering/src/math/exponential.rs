@@ -4,7 +4,7 @@
 //! product is exact (W. J. Cody and W. Waite, Software Manual for the Elementary Functions, 1980, chapter 6),
 //! and a minimax polynomial for `(e^r - 1 - r) / r^2`.
 
-use super::kit::V;
+use super::value::V;
 use std::f64::consts::{LN_2, LOG2_E};
 
 /// `ln 2` split for `f32`: the first part has 9 significant bits.

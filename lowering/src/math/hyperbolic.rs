@@ -4,8 +4,8 @@
 //! relative accuracy (N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 1.14).
 
 use super::exponential::half_exp_f64;
-use super::kit::V;
 use super::logarithm::{log_f64, log1p_f64};
+use super::value::V;
 use std::f64::consts::LN_2;
 
 /// `(sinh(x) / x - 1) / x^2` in `x^2`, for `|x| < 1`.

@@ -3,7 +3,7 @@
 //! Half-angle and addition formulas bring the argument near 0, a polynomial does the rest (Cody and Waite,
 //! Software Manual for the Elementary Functions, 1980, chapters 10 and 11).
 
-use super::kit::V;
+use super::value::V;
 use std::f64::consts::{FRAC_PI_2, FRAC_PI_4, PI};
 
 /// What rounding took from [`FRAC_PI_2`].

@@ -1,7 +1,7 @@
 //! Logarithms.
 
 use super::exponential::{WIDE_LN2_HIGH, WIDE_LN2_LOW};
-use super::kit::V;
+use super::value::V;
 use std::f64::consts::LN_2;
 
 /// `ln 2` split for `f32`: `e * LN2_HIGH` is exact for every exponent.

@@ -21,6 +21,7 @@
 //! | fmod, sqrt, floor, ceil, round | exact | exact |
 
 mod avx512;
+mod control;
 mod error_function;
 mod exponential;
 mod hyperbolic;
@@ -32,15 +33,17 @@ mod remainder;
 #[cfg(test)]
 mod tests;
 mod trigonometric;
+mod value;
 
 use inkwell::builder::Builder;
 use inkwell::context::Context;
 use inkwell::module::Module;
 use inkwell::types::{BasicTypeEnum, VectorType};
 use inkwell::values::{BasicValueEnum, FunctionValue, VectorValue};
-use kit::{Body, V, declare, write_body};
+use kit::{Body, declare, write_body};
 use sirius_polyhedral::error::{Error, Result};
 use sirius_polyhedral::expr::UnaryOp;
+use value::V;
 
 /// Where calls are inserted; the width comes from the operands.
 #[derive(Clone, Copy)]

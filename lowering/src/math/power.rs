@@ -5,8 +5,8 @@
 //! no more than the `f64` logarithm.
 
 use super::exponential::{WIDE_LN2_HIGH, WIDE_LN2_LOW, exp_f64, exp_sum_f64};
-use super::kit::V;
 use super::logarithm::{ATANH, log_f64, split_f64};
+use super::value::V;
 
 /// A sum of two floats, the second far smaller.
 type Pair<'k, 'c> = (V<'k, 'c>, V<'k, 'c>);

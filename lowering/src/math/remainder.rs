@@ -1,7 +1,7 @@
 //! The remainder of float division, in `f64` (`f32` goes through it).
 
 use super::exponential::power_of_two_f64;
-use super::kit::V;
+use super::value::V;
 
 /// C's `fmod`: `x - n y` with the sign of `x`, exact. This is long division with 51 quotient bits a step. A
 /// quotient that rounding made one too large gives a negative remainder; both signs are exact, because the

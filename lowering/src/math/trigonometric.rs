@@ -5,7 +5,7 @@
 //! by as many bits of `2/pi` as matter (M. Payne and R. Hanek, Radian Reduction for Trigonometric Functions,
 //! SIGNUM Newsletter 18, 1983).
 
-use super::kit::V;
+use super::value::V;
 use std::f64::consts::{FRAC_2_PI, FRAC_PI_2};
 
 /// `pi/2` is [`FRAC_PI_2`] plus these two.

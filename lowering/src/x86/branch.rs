@@ -3,6 +3,7 @@
 use super::Emitter;
 use super::space::{At, LANE, Mask};
 use crate::ir::{IntCompare, Op, Value};
+use inkwell::basic_block::BasicBlock;
 use sirius_polyhedral::{Aff, Condition, Error, Expr, Nest, Result};
 
 /// How far a condition varies in the tile.
@@ -55,13 +56,45 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
         let ir = self.ir();
         let (then, after) = (ir.block("then"), ir.block("after"));
         ir.cond_br(condition, then, after);
-        ir.goto(then);
-        self.memo.clear();
-        inner(self)?;
-        ir.br(after);
-        ir.goto(after);
-        self.memo.clear();
+        self.block(then, after, inner)?;
+        self.enter(after);
         Ok(())
+    }
+
+    /// Runs `then` where the condition holds, `otherwise` where it does not; `names` are those of the blocks.
+    pub fn either(
+        &mut self,
+        condition: Value<'ctx>,
+        names: [&str; 2],
+        then: impl FnOnce(&mut Self) -> Result<()>,
+        otherwise: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<()> {
+        let ir = self.ir();
+        let ([yes, no], after) = (names.map(|name| ir.block(name)), ir.block("after"));
+        ir.cond_br(condition, yes, no);
+        self.block(yes, after, then)?;
+        self.block(no, after, otherwise)?;
+        self.enter(after);
+        Ok(())
+    }
+
+    /// Fills a block, from which `after` is next.
+    fn block(
+        &mut self,
+        block: BasicBlock<'ctx>,
+        after: BasicBlock<'ctx>,
+        inner: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<()> {
+        self.enter(block);
+        inner(self)?;
+        self.ir().br(after);
+        Ok(())
+    }
+
+    /// What is known in other blocks may not have been computed on the way to this one.
+    fn enter(&mut self, block: BasicBlock<'ctx>) {
+        self.ir().goto(block);
+        self.memo.clear();
     }
 
     fn varies(&self, condition: &Condition) -> Varies {
@@ -142,23 +175,12 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
             }
         }
         let Some(all) = all else { return inner(self) };
-        let ir = self.ir();
-        let (together, apart, after) = (ir.block("rows"), ir.block("row"), ir.block("after"));
-        ir.cond_br(all, together, apart);
-        ir.goto(together);
-        self.memo.clear();
-        inner(self)?;
-        ir.br(after);
-        ir.goto(apart);
-        self.each_row(|e| {
+        let one_row = |e: &mut Self| {
             e.memo.clear();
             let c = e.condition(condition, At { instance: 0, chunk: 0 }, None)?;
             e.guarded(c, inner)
-        })?;
-        ir.br(after);
-        ir.goto(after);
-        self.memo.clear();
-        Ok(())
+        };
+        self.either(all, ["rows", "row"], inner, |e| e.each_row(one_row))
     }
 
     /// Runs `inner` once per instance, with only that one active.

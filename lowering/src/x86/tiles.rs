@@ -115,6 +115,7 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
         (stepped && (0..n).contains(&least) && (count.offset() - least) % n == 0).then_some(least)
     }
 
+    /// Runs `full` where there are at least `n`, else `partial`.
     fn full_or(
         &mut self,
         count: Value<'ctx>,
@@ -122,20 +123,8 @@ impl<'ctx> Emitter<'_, '_, 'ctx> {
         full: impl FnOnce(&mut Self) -> Result<()>,
         partial: impl FnOnce(&mut Self) -> Result<()>,
     ) -> Result<()> {
-        let ir = self.ir();
-        let (all, some, after) = (ir.block("full"), ir.block("partial"), ir.block("after"));
-        ir.cond_br(ir.icmp(IntCompare::LLVMIntSGE, count, ir.i64(n)), all, some);
-        ir.goto(all);
-        self.memo.clear();
-        full(self)?;
-        ir.br(after);
-        ir.goto(some);
-        self.memo.clear();
-        partial(self)?;
-        ir.br(after);
-        ir.goto(after);
-        self.memo.clear();
-        Ok(())
+        let all = self.ir().icmp(IntCompare::LLVMIntSGE, count, self.ir().i64(n));
+        self.either(all, ["full", "partial"], full, partial)
     }
 
     /// The body for rows `lower .. lower + count`.

@@ -2,18 +2,16 @@
 
 use super::expr::{Extrema, Extremum, Scope, affine, condition, extremum, negation, split_selection};
 use super::tree::{MarkedBand, Root};
-use crate::aff::Aff;
+use crate::aff::{Aff, Bounds};
 use crate::error::{Error, Result};
 use crate::expr::{Access, Expr};
 use crate::isl::{AstExpr, AstNode, AstOp};
 use crate::loop_nest::{Bound, Condition, Nest};
-use crate::param::{ParamId, Params};
+use crate::param::ParamId;
 use crate::program::{Program, StatementId};
 use crate::schedule_tree::Mark;
+use crate::transform::param_range;
 use std::collections::HashMap;
-
-/// Inclusive constant bounds, where known.
-type Range = (Option<i64>, Option<i64>);
 
 pub struct Converter<'a> {
     program: &'a Program,
@@ -21,7 +19,7 @@ pub struct Converter<'a> {
     /// isl's loop variables in scope. isl names them by depth, so inner names never hide outer ones in use.
     scope: HashMap<String, Aff>,
     /// Range of each of our loop variables, by number.
-    ranges: Vec<Range>,
+    ranges: Vec<Bounds>,
     /// What `S0`, `m0`, .. of the root at hand are.
     statements: Vec<StatementId>,
     marks: Vec<MarkedBand>,
@@ -32,12 +30,6 @@ impl Scope for Converter<'_> {
     fn lookup(&self, name: &str) -> Option<Aff> {
         self.scope.get(name).cloned().or_else(|| self.params.get(name).map(|p| Aff::param(*p)))
     }
-}
-
-/// The bounds of a parameter.
-fn param_range(params: &Params, id: ParamId) -> Range {
-    let param = params.get(id);
-    ((param.min > i64::MIN).then_some(param.min), param.max)
 }
 
 impl<'a> Converter<'a> {
@@ -240,7 +232,7 @@ impl<'a> Converter<'a> {
     }
 
     /// Constant bounds of an expression over loop variables and parameters, inclusive.
-    pub fn range(&self, aff: &Aff) -> Range {
+    pub fn range(&self, aff: &Aff) -> Bounds {
         aff.bounds(&|p| param_range(&self.program.params, p), &|n| self.ranges[n])
     }
 

@@ -1,5 +1,6 @@
-use super::{generate, generate_within};
+use super::{OPERATIONS, generate, generate_within};
 use crate::loop_nest::{LoopNest, Nest};
+use crate::pass::RemarkKind;
 use crate::program::{Program, StatementId, StatementKind};
 use crate::schedule_tree::{Mark, Node};
 use crate::testing::*;
@@ -126,7 +127,7 @@ for c0 in 0 .. 1 Lanes(1)
 /// As `team` makes them in a loop over layers: each around all that follows.
 #[test]
 fn barriers_inside_barriers_cost_isl_little() {
-    const OPERATIONS: u64 = 200_000;
+    const FEW: u64 = 200_000;
     let mut p = Program::default();
     let n = dimension(&mut p, "N");
     let blocks = (n.clone() + c(5)).floor_div(6);
@@ -150,9 +151,25 @@ fn barriers_inside_barriers_cost_isl_little() {
     }
     let layers: Vec<_> = all.iter().map(|s| (*s, i(0))).collect();
     p.schedule.roots = vec![band(Mark::Seq, &layers, body)];
-    let text = show(&generate_within(&p, OPERATIONS).unwrap());
+    let (nest, remarks) = generate_within(&p, FEW).unwrap();
+    let text = show(&nest);
+    assert!(remarks.is_empty(), "{remarks:?}");
     assert_eq!(text.matches("Barrier").count(), 16, "{text}");
     assert!(!text.contains("if "), "bounds, not tests inside of the tiles: {text}");
+}
+
+/// The same instances either way; only what isl could not write is named.
+#[test]
+fn a_root_that_isl_does_not_write_is_remarked() {
+    let p = matmul(4, 5, 6);
+    let (quick, nothing) = generate_within(&p, OPERATIONS).unwrap();
+    let (slow, remarks) = generate_within(&p, 1).unwrap();
+    assert_eq!(trace(&quick, &[]), trace(&slow, &[]));
+    assert_eq!(nothing, []);
+    let found: Vec<_> = remarks.iter().map(|r| (r.kind, r.pass, &r.subject)).collect();
+    let wanted = [S0, S1].map(|s| (RemarkKind::Missed, "loops", &p.statement(s).origin));
+    assert_eq!(found, wanted);
+    assert!(remarks[0].reason.contains("more than 1 operations"), "{remarks:?}");
 }
 
 #[test]

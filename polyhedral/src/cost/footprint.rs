@@ -6,6 +6,7 @@
 //! that is data may be anything.
 
 use super::values::Values;
+use crate::aff::Bounds;
 use crate::expr::{Access, Expr};
 use crate::loop_nest::{Condition, LoopNest, Nest, VarId};
 use crate::param::ParamId;
@@ -158,9 +159,6 @@ impl Walker<'_> {
         subscript_range(index, extent, &param, &iter)
     }
 }
-
-/// Inclusive bounds, where they are known.
-pub type Bounds = (Option<i64>, Option<i64>);
 
 /// The range of a subscript, inside an array of `extent`: code outside a mask is not run, and data may be anything.
 pub fn subscript_range(

@@ -170,8 +170,5 @@ fn long_depth(program: &Program, node: &Node) -> usize {
         let Some(next) = band.body.first() else { break };
         node = next;
     }
-    let once = |band: &&Band| {
-        band.members.iter().all(|(s, v)| group::extent_of(program, *s, v).is_some_and(|e| e.is_constant(1)))
-    };
-    loops.len() - loops.iter().rev().take_while(|b| once(b)).count()
+    loops.len() - loops.iter().rev().take_while(|band| group::runs_once(program, band)).count()
 }

@@ -18,11 +18,11 @@
 //! | `merging` | two nests with loops of their own and with loops in common | cycles | `fuse` |
 //! | `register_tile` | the innermost loop of a register tile | multiply-adds / 100 | `tile` |
 //! | `reuse` | bytes that a part touches, and what a byte costs that was touched so long ago | bytes, cycles per byte | `fuse-tiles`, `overlap` |
-//! | `time` | statements on one worker | nanoseconds | `team`, `overlap` |
+//! | `time` | statements on one worker | nanoseconds | `team`, `tile`, `fuse-tiles`, `overlap` |
 //! | `wavefront` | recurrent layers side by side and one after the other | nanoseconds | `wavefront` |
 //! | `online` | the elements of rows in blocks or whole | cycles | `online` |
-//! | `balance` | the iterations of a loop on all workers | times faster | `team` |
-//! | `overhead` | loops and workers beside the work in them | cycles, nanoseconds | `fuse-tiles`, `overlap`, `team` |
+//! | `balance` | the iterations of a loop on all workers | times faster | `team`, `tile`, `fuse-tiles`, `overlap` |
+//! | `overhead` | loops and workers beside the work in them | cycles, nanoseconds | `fuse-tiles`, `overlap`, `team`, `wavefront` |
 
 pub mod balance;
 pub mod footprint;
@@ -47,7 +47,7 @@ pub use values::Values;
 use crate::program::Role;
 use serde::{Deserialize, Serialize};
 
-/// Cycles of two nests, as far as they depend on whether they share loops.
+/// Cycles of some nests, as far as they depend on whether they share loops.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Cycles {
     pub apart: f64,
@@ -55,6 +55,7 @@ pub struct Cycles {
 }
 
 impl Cycles {
+    /// Cycles that sharing saves, negative where it costs.
     pub fn gain(self) -> f64 {
         self.apart - self.fused
     }

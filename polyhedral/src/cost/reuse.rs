@@ -70,8 +70,19 @@ fn touched(program: &Program, id: StatementId, access: &Access, span: &dyn Fn(us
     planes.map(|n| n as f64).product::<f64>() * array.dtype.size() as f64
 }
 
+/// Bytes of all arrays.
 pub fn total(footprint: &Footprint) -> f64 {
     footprint.values().sum()
+}
+
+/// Bytes that all touch together.
+pub fn union<'f>(all: impl Iterator<Item = &'f Footprint>) -> f64 {
+    let mut out = Footprint::new();
+    for (array, bytes) in all.flatten() {
+        let most = out.entry(*array).or_insert(0.0);
+        *most = most.max(*bytes);
+    }
+    total(&out)
 }
 
 /// Cycles for a byte that was touched before `distance` other bytes were: one core's bandwidth of the level that still

@@ -1,39 +1,10 @@
 //! AST generation: schedule tree in, isl's small syntax tree out.
 
+use super::owned::owned;
 use super::{Ctx, Schedule, Set, ffi, take_string, take_val};
 use crate::error::{Error, Result};
 use std::ffi::{CStr, c_int};
 use std::ptr::NonNull;
-
-macro_rules! owned {
-    ($(#[$doc:meta])* $name:ident, $raw:ident, $free:ident) => {
-        $(#[$doc])*
-        pub struct $name {
-            raw: NonNull<ffi::$raw>,
-            ctx: Ctx,
-        }
-
-        impl $name {
-            fn own(ctx: &Ctx, raw: *mut ffi::$raw) -> Result<$name> {
-                match NonNull::new(raw) {
-                    Some(raw) => Ok($name { raw, ctx: ctx.clone() }),
-                    None => Err(ctx.take_error()),
-                }
-            }
-
-            fn keep(&self) -> *mut ffi::$raw {
-                self.raw.as_ptr()
-            }
-        }
-
-        impl Drop for $name {
-            fn drop(&mut self) {
-                // SAFETY: the reference this handle owns.
-                unsafe { ffi::$free(self.raw.as_ptr()) };
-            }
-        }
-    };
-}
 
 owned!(
     /// The generator: what is known about the parameters.
@@ -109,6 +80,7 @@ impl AstBuild {
         AstBuild::own(context.ctx(), raw)
     }
 
+    /// The loops of a schedule tree; `Error::Limit` where the operations of the context's budget do not suffice.
     pub fn generate(&self, schedule: Schedule) -> Result<AstNode> {
         self.ctx.same(schedule.ctx())?;
         let (raw, ctx) = schedule.into_raw();

@@ -8,6 +8,7 @@
 mod ast;
 mod ffi;
 mod objects;
+mod owned;
 mod schedule;
 pub mod text;
 

@@ -1,34 +1,19 @@
 //! Sets and maps.
 
+use super::owned::owned;
 use super::{Ctx, ffi, take_string, take_val};
 use crate::error::Result;
 use std::ptr::NonNull;
 
-/// A handle type: `read`, `Clone`, `Drop`, `Display`.
+/// A handle type that can be read, copied and shown.
 macro_rules! handle {
     ($(#[$doc:meta])* $name:ident, $raw:ident, $read:ident, $copy:ident, $free:ident, $to_str:ident) => {
-        $(#[$doc])*
-        pub struct $name {
-            raw: NonNull<ffi::$raw>,
-            ctx: Ctx,
-        }
+        owned!($(#[$doc])* $name, $raw, $free);
 
         impl $name {
             /// Parses isl's notation.
             pub fn read(ctx: &Ctx, text: &str) -> Result<$name> {
                 Ok($name { raw: ctx.read(text, ffi::$read)?, ctx: ctx.clone() })
-            }
-
-            /// Takes a result of isl: null is the error of the call that made it.
-            fn own(ctx: &Ctx, raw: *mut ffi::$raw) -> Result<$name> {
-                match NonNull::new(raw) {
-                    Some(raw) => Ok($name { raw, ctx: ctx.clone() }),
-                    None => Err(ctx.take_error()),
-                }
-            }
-
-            fn keep(&self) -> *mut ffi::$raw {
-                self.raw.as_ptr()
             }
 
             /// A reference of its own, for a callee that frees its argument.
@@ -47,13 +32,6 @@ macro_rules! handle {
                 // SAFETY: copying a live object counts a reference and returns the same pointer.
                 let raw = unsafe { NonNull::new_unchecked(self.give()) };
                 $name { raw, ctx: self.ctx.clone() }
-            }
-        }
-
-        impl Drop for $name {
-            fn drop(&mut self) {
-                // SAFETY: the reference this handle owns.
-                unsafe { ffi::$free(self.raw.as_ptr()) };
             }
         }
 

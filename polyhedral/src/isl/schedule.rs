@@ -1,31 +1,17 @@
 //! isl schedule trees, built bottom up: a statement's domain, sequences, bands of one member, marks.
 
+use super::owned::owned;
 use super::{Ctx, ffi, take_string};
 use crate::error::{Error, Result};
 use std::ffi::CString;
 use std::ptr::NonNull;
 
-/// An owned schedule tree.
-pub struct Schedule {
-    raw: NonNull<ffi::RawSchedule>,
-    ctx: Ctx,
-}
-
-impl Drop for Schedule {
-    fn drop(&mut self) {
-        // SAFETY: the reference this handle owns.
-        unsafe { ffi::isl_schedule_free(self.raw.as_ptr()) };
-    }
-}
+owned!(
+    /// A schedule tree.
+    Schedule, RawSchedule, isl_schedule_free
+);
 
 impl Schedule {
-    fn own(ctx: &Ctx, raw: *mut ffi::RawSchedule) -> Result<Schedule> {
-        match NonNull::new(raw) {
-            Some(raw) => Ok(Schedule { raw, ctx: ctx.clone() }),
-            None => Err(ctx.take_error()),
-        }
-    }
-
     pub fn ctx(&self) -> &Ctx {
         &self.ctx
     }
@@ -95,6 +81,6 @@ impl Schedule {
 impl std::fmt::Display for Schedule {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // SAFETY: a live object; the string is ours.
-        f.write_str(&self.ctx.unbounded(|| unsafe { take_string(ffi::isl_schedule_to_str(self.raw.as_ptr())) }))
+        f.write_str(&self.ctx.unbounded(|| unsafe { take_string(ffi::isl_schedule_to_str(self.keep())) }))
     }
 }

@@ -29,12 +29,10 @@ pub fn axes(program: &Program, top: &[usize]) -> Vec<Axis> {
             && owner::is_parallel(program, band)
             && !group::steps_along_unlimited(program, band)
             && !band.members.keys().any(|s| steers(program, *s));
-        let mut extents = band.members.iter().map(|(s, value)| group::extent_of(program, *s, value));
-        let Some(Some(extent)) = extents.next() else { break };
-        if !movable || extents.any(|e| e.as_ref() != Some(&extent)) {
-            break;
+        match group::common_extent(program, band) {
+            Some(extent) if movable => out.push(Axis { path, depth, extent }),
+            _ => break,
         }
-        out.push(Axis { path, depth, extent });
     }
     out
 }

@@ -6,11 +6,12 @@
 //! worse than the loops of each nest do. Cycles of the busiest worker at the parameters' typical values.
 
 use super::axis::{self, Axis, Ratio, axes, blocks, ratio};
-use super::{group, owner, team};
+use super::work::Work;
+use super::{group, owner};
 use crate::aff::gcd;
-use crate::cost::overhead::{CYCLES_PER_NS, LOOP_CYCLES};
-use crate::cost::reuse::{Footprint, cycles_per_byte, footprint_of_node, total};
-use crate::cost::{Cycles, balance, time};
+use crate::cost::overhead::LOOP_CYCLES;
+use crate::cost::reuse::{Footprint, cycles_per_byte, footprint_of_node, total, union};
+use crate::cost::{Cycles, balance};
 use crate::machine::Machine;
 use crate::program::{ArrayId, Program};
 use crate::schedule_tree::Band;
@@ -35,19 +36,18 @@ pub struct Choice {
     /// The two loops, and the factors that they are strip-mined by.
     pub loops: [Axis; 2],
     pub factors: [i64; 2],
+    /// Blocks at typical sizes.
     pub count: i64,
     /// Bytes that flow.
     pub flow: f64,
+    /// Of the busiest worker.
     pub cycles: Cycles,
 }
 
-/// Both nests on a team.
-struct Work {
-    workers: i64,
-    /// Nanoseconds on one worker.
-    alone: f64,
-    /// Nanoseconds of the busiest worker where `team` shares each by itself.
-    apart: f64,
+/// Both nests on the workers that `team` would give them.
+struct Team {
+    workers: usize,
+    work: Work,
 }
 
 /// Why two nests do not run block by block.
@@ -71,18 +71,8 @@ impl fmt::Display for Declined {
     }
 }
 
-impl Work {
-    /// Cycles of the busiest worker, from those of all for bytes.
-    fn shared(&self, bytes: Cycles, speedup: f64) -> Cycles {
-        if self.workers == 1 {
-            return bytes;
-        }
-        let each = |bytes: f64, ns: f64| bytes / self.workers as f64 + ns * CYCLES_PER_NS;
-        Cycles { apart: each(bytes.apart, self.apart), fused: each(bytes.fused, self.alone / speedup) }
-    }
-}
-
 impl Pair<'_> {
+    /// The arrays that flow, for remarks.
     pub fn names(&self) -> String {
         let names: Vec<&str> = self.flows.iter().map(|a| self.program.array(*a).name.as_str()).collect();
         names.join(", ")
@@ -92,7 +82,7 @@ impl Pair<'_> {
     pub fn best(&self, machine: &Machine) -> std::result::Result<Choice, Declined> {
         let [first, second] = [0, 1].map(|n| axes(self.program, &self.tops[n]));
         let whole = [0, 1].map(|n| self.footprint(n, None));
-        let work = self.work(machine);
+        let team = self.team(machine);
         let mut best: Option<Choice> = None;
         let mut met = false;
         let long = |axis: &&Axis| self.program.params.hint(&axis.extent) > 1;
@@ -100,9 +90,9 @@ impl Pair<'_> {
             for c in second.iter().filter(long) {
                 let Some(ratio) = self.ratio(a, c) else { continue };
                 met = true;
-                for factors in self.factors(a, ratio, work.workers) {
+                for factors in self.factors(a, ratio, team.workers) {
                     let Some(count) = self.count(a, c, factors) else { continue };
-                    let choice = self.choice(&whole, &work, [a, c], factors, count, machine);
+                    let choice = self.choice(&whole, &team, [a, c], factors, count, machine);
                     if best.as_ref().is_none_or(|b| choice.cycles.gain() > b.cycles.gain()) {
                         best = Some(choice);
                     }
@@ -122,15 +112,13 @@ impl Pair<'_> {
     pub fn outermost(&self, paths: &[Path; 2], machine: &Machine) -> Option<Choice> {
         let axis = |n: usize| {
             let band = transform::band_at(&self.program.schedule, &paths[n])?;
-            let mut extents = band.members.iter().map(|(s, value)| group::extent_of(self.program, *s, value));
-            let extent = extents.next()??;
-            let axis = Axis { path: paths[n].clone(), depth: 0, extent };
-            extents.all(|e| e.as_ref() == Some(&axis.extent)).then_some(axis)
+            let extent = group::common_extent(self.program, band)?;
+            Some(Axis { path: paths[n].clone(), depth: 0, extent })
         };
         let (a, c) = (axis(0)?, axis(1)?);
         let whole = [0, 1].map(|n| self.footprint(n, None));
         let count = self.program.params.hint(&a.extent);
-        (a.extent == c.extent).then(|| self.choice(&whole, &self.work(machine), [&a, &c], [1, 1], count, machine))
+        (a.extent == c.extent).then(|| self.choice(&whole, &self.team(machine), [&a, &c], [1, 1], count, machine))
     }
 
     /// By how much two loops are strip-mined to meet. Where nothing flows, any blocks do that divide both loops.
@@ -148,8 +136,9 @@ impl Pair<'_> {
         }
     }
 
-    /// The nests on the workers that `team` would give them: on one, where a loop around them is shared.
-    fn work(&self, machine: &Machine) -> Work {
+    /// The workers that the nests have: one, where a loop around them is shared. What they do then does not depend on how
+    /// they run.
+    fn team(&self, machine: &Machine) -> Team {
         let around =
             (1..self.tops[0].len()).filter_map(|n| transform::band_at(&self.program.schedule, &self.tops[0][..n]));
         let shared = |band: &Band| {
@@ -157,18 +146,16 @@ impl Pair<'_> {
             owner::is_parallel(self.program, band) && extent.is_none_or(|e| self.program.params.hint(&e) > 1)
         };
         if machine.threads < 2 || around.into_iter().any(shared) {
-            return Work { workers: 1, alone: 0.0, apart: 0.0 };
+            return Team { workers: 1, work: Work::default() };
         }
-        let sum = |of: &dyn Fn(&Path) -> f64| self.tops.iter().map(of).sum::<f64>();
-        let alone = sum(&|top| time::of_node(self.program, top, machine));
-        let apart = sum(&|top| team::of_node(self.program, top, machine));
-        Work { workers: machine.threads as i64, alone, apart }
+        let work = self.tops.iter().map(|top| Work::of(self.program, top, machine)).sum();
+        Team { workers: machine.threads, work }
     }
 
     /// Factors to try.
-    fn factors(&self, producer: &Axis, ratio: Ratio, workers: i64) -> Vec<[i64; 2]> {
+    fn factors(&self, producer: &Axis, ratio: Ratio, workers: usize) -> Vec<[i64; 2]> {
         let longest = self.program.params.hint(&producer.extent).max(1);
-        let sizes = balance::sizes(longest, ratio.first, workers);
+        let sizes = balance::sizes(longest, ratio.first, workers as i64);
         sizes.into_iter().map(|size| [size, size / ratio.first * ratio.second]).collect()
     }
 
@@ -182,15 +169,15 @@ impl Pair<'_> {
     fn choice(
         &self,
         whole: &[Footprint; 2],
-        work: &Work,
+        team: &Team,
         loops: [&Axis; 2],
         factors: [i64; 2],
         count: i64,
         machine: &Machine,
     ) -> Choice {
         let block = [0, 1].map(|n| self.footprint(n, Some((loops[n], factors[n]))));
-        let apart = cycles_per_byte(union(whole), machine);
-        let together = cycles_per_byte(union(&block), machine);
+        let apart = cycles_per_byte(union(whole.iter()), machine);
+        let together = cycles_per_byte(union(block.iter()), machine);
         let flow: f64 = self.flows.iter().map(|a| whole[0].get(a).copied().unwrap_or(0.0)).sum();
         let mut cycles =
             Cycles { apart: 2.0 * flow * apart, fused: 2.0 * flow * together + count as f64 * LOOP_CYCLES };
@@ -211,14 +198,15 @@ impl Pair<'_> {
                 }
             }
         }
-        let cycles = work.shared(cycles, self.speedup(loops[0], factors[0], work.workers));
+        let together = team.work.alone / self.speedup(loops[0], factors[0], team.workers);
+        let cycles = team.work.shared(cycles, together, team.workers);
         Choice { loops: loops.map(Axis::clone), factors, count, flow, cycles }
     }
 
     /// How much faster the blocks of a loop are with some workers.
-    fn speedup(&self, axis: &Axis, size: i64, workers: i64) -> f64 {
+    fn speedup(&self, axis: &Axis, size: i64, workers: usize) -> f64 {
         let extent = self.program.params.hint(&axis.extent).max(1);
-        balance::certainty(self.program, &blocks(&axis.extent, size)) * balance::blocks(extent, size, workers)
+        balance::certainty(self.program, &blocks(&axis.extent, size)) * balance::blocks(extent, size, workers as i64)
     }
 
     /// Arrays that only both read, the same elements in the same block: they are fetched once.
@@ -237,10 +225,4 @@ impl Pair<'_> {
         let block = block.map(|(axis, size)| (axis.path.as_slice(), size));
         footprint_of_node(self.program, &self.tops[n], block, self.apart)
     }
-}
-
-/// Bytes that two nests touch together.
-fn union(both: &[Footprint; 2]) -> f64 {
-    let more = both[1].iter().map(|(a, bytes)| (bytes - both[0].get(a).copied().unwrap_or(0.0)).max(0.0));
-    total(&both[0]) + more.sum::<f64>()
 }

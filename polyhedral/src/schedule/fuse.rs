@@ -155,14 +155,8 @@ fn loops(node: &Node) -> Vec<&Band> {
 
 /// Do both loops run over the same constant or symbolic range?
 fn same_extent(program: &Program, a: &Band, b: &Band) -> bool {
-    let extents = |band: &Band| {
-        let mut all: Vec<Option<Aff>> =
-            band.members.iter().map(|(s, aff)| group::extent_of(program, *s, aff)).collect();
-        all.dedup();
-        all
-    };
-    let (a, b) = (extents(a), extents(b));
-    a.len() == 1 && a == b && a[0].is_some()
+    let extent = group::common_extent(program, a);
+    extent.is_some() && extent == group::common_extent(program, b)
 }
 
 /// Does every element that flows from the statements of `a` to those of `b` stay in one iteration?

@@ -14,6 +14,18 @@ pub fn extent_of(program: &Program, id: StatementId, aff: &Aff) -> Option<Aff> {
     aff.as_iter().map(|d| program.statement(id).extents[d].clone())
 }
 
+/// The extent of a plain loop that is one and the same for all its statements.
+pub fn common_extent(program: &Program, band: &Band) -> Option<Aff> {
+    let mut extents = band.members.iter().map(|(id, value)| extent_of(program, *id, value));
+    let first = extents.next()??;
+    extents.all(|e| e.as_ref() == Some(&first)).then_some(first)
+}
+
+/// Has the loop one iteration, whatever the sizes?
+pub fn runs_once(program: &Program, band: &Band) -> bool {
+    common_extent(program, band).is_some_and(|e| e.is_constant(1))
+}
+
 /// Arrays that the node writes.
 pub fn writes(program: &Program, node: &Node) -> HashSet<ArrayId> {
     node.statements().iter().map(|s| program.statement(*s).target.array).collect()

@@ -32,3 +32,4 @@ pub mod unroll;
 pub mod uses;
 pub mod wavefront;
 pub mod window;
+mod work;

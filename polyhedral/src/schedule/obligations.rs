@@ -160,11 +160,10 @@ impl<'p> Judge<'p> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::driver::{DriverOptions, run_passes};
     use crate::legality;
     use crate::schedule::pair::witness;
     use crate::script::Script;
-    use crate::text::{ConstantPool, parse_program};
+    use crate::testing::{parse, run_named};
 
     /// A product, a window over its rows, a sum over all columns, a stranger, and a recurrence that needs both.
     const PROGRAM: &str = "\
@@ -206,9 +205,8 @@ schedule {
     }
 
     fn after(passes: &[&str]) -> Program {
-        let mut program = parse_program(PROGRAM, &ConstantPool::default()).unwrap();
-        let passes: Vec<_> = passes.iter().map(|p| crate::pipeline::find(p).unwrap()).collect();
-        run_passes(&mut program, &passes, &machine(), DriverOptions::default()).unwrap();
+        let mut program = parse(PROGRAM);
+        run_named(&mut program, passes, &machine());
         program
     }
 
@@ -266,7 +264,7 @@ schedule {
   for [S1: i] { for [S1: j] { S1 } }
 }
 ";
-        let program = parse_program(text, &ConstantPool::default()).unwrap();
+        let program = parse(text);
         let found = obligations(&program, &machine()).unwrap();
         assert!(matches!(found[..], [Obligation { reason: Reason::Mergeable { .. }, .. }]), "{found:?}");
         assert!(legality::check(&merged(&program, &[], 0, 1).unwrap()).unwrap().is_ok());

@@ -142,8 +142,7 @@ fn depth(program: &Program, tops: [&Path; 2]) -> usize {
     let chains = tops.map(|top| transform::chain(&program.schedule, top));
     let once = |path: &Path| {
         let band = transform::band_at(&program.schedule, path);
-        let extent = |(s, value): (&StatementId, &_)| group::extent_of(program, *s, value);
-        band.is_some_and(|b| b.members.iter().all(|m| extent(m).is_some_and(|e| e.is_constant(1))))
+        band.is_some_and(|b| group::runs_once(program, b))
     };
     let both = chains[0].iter().zip(&chains[1]);
     let trivial = both.clone().take_while(|(a, b)| once(a) && once(b)).count();
@@ -241,10 +240,9 @@ impl Exact {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::driver::{DriverOptions, run_passes};
     use crate::program::Role;
     use crate::schedule::obligations::{Reason, obligations};
-    use crate::text::{ConstantPool, parse_program};
+    use crate::testing::{numbers, parse, run_named};
     use crate::{astgen, legality, nest_interp};
 
     /// A recurrence, and what reads row `read` of its state in step `t`.
@@ -268,7 +266,7 @@ schedule {{
 }}
 "
         );
-        parse_program(&text, &ConstantPool::default()).unwrap()
+        parse(&text)
     }
 
     fn machine(threads: usize) -> Machine {
@@ -276,14 +274,12 @@ schedule {{
     }
 
     fn run(program: &mut Program, passes: &[&str], threads: usize) {
-        let passes: Vec<_> = passes.iter().map(|p| crate::pipeline::find(p).unwrap()).collect();
-        run_passes(program, &passes, &machine(threads), DriverOptions::default()).unwrap();
+        run_named(program, passes, &machine(threads));
         legality::check(program).unwrap().unwrap();
     }
 
     fn outputs(program: &Program) -> Vec<Vec<u8>> {
-        let input = (0..64 * 512i64).flat_map(|n| ((n * 37 % 101 - 50) as f32).to_le_bytes()).collect();
-        nest_interp::run(&astgen::generate(program).unwrap(), &[], &[input]).unwrap()
+        nest_interp::run(&astgen::generate(program).unwrap(), &[], &[numbers(64 * 512)]).unwrap()
     }
 
     #[test]
@@ -342,7 +338,7 @@ schedule {
   }
 }
 ";
-        let mut program = parse_program(text, &ConstantPool::default()).unwrap();
+        let mut program = parse(text);
         run(&mut program, &["fuse-tiles"], 1);
         assert_eq!(children(&program.schedule, &[0]).len(), 1);
     }

@@ -10,18 +10,20 @@ use super::blocks::Pair;
 use super::chain::{Chain, Link, Member};
 use super::crossing::Crossing;
 use super::fuse_tiles::{Meeting, REACH, fusable, meetings};
+use super::group;
 use super::overlap::Span;
 use super::touched::Touched;
-use super::{group, team};
+use super::work::Work;
 use crate::aff::Aff;
 use crate::cost::overhead::{CYCLES_PER_NS, LOOP_CYCLES};
-use crate::cost::reuse::{Footprint, cycles_per_byte, footprint_of_node, total};
-use crate::cost::{Cycles, balance, time};
+use crate::cost::reuse::{Footprint, cycles_per_byte, footprint_of_node, total, union};
+use crate::cost::{Cycles, balance};
 use crate::machine::Machine;
 use crate::program::{ArrayId, Program};
 use crate::transform::{self, Path, children};
 use std::collections::HashSet;
 
+/// A list of nests, and what their prices depend on.
 pub struct Model<'p> {
     pub program: &'p Program,
     /// The loop around the list.
@@ -34,6 +36,7 @@ pub struct Model<'p> {
 /// What overlapping blocks of some size cost.
 #[derive(Clone, Copy, Debug)]
 pub struct Price {
+    /// Of the busiest worker.
     pub cycles: Cycles,
     /// Bytes that flow.
     pub flow: f64,
@@ -51,22 +54,28 @@ struct Sizes {
 impl Model<'_> {
     /// The price of a chain of which member `n` runs `spans[n]` in each of `count` blocks.
     pub fn price(&self, chain: &Chain, spans: &[Span], count: &Aff) -> Price {
-        let (mut cycles, flow) = self.traffic(chain, spans, self.program.params.hint(count));
-        let workers = self.machine.threads as f64;
-        cycles.apart /= workers;
-        cycles.fused /= workers;
-        let (needed, done) = self.work(chain, spans, count, &mut cycles);
+        let (bytes, flow) = self.traffic(chain, spans, self.program.params.hint(count));
+        let work: Vec<Work> =
+            chain.members.iter().map(|m| Work::of(self.program, &self.top(m), self.machine)).collect();
+        let workers = self.workers(chain, spans, &work, self.program.params.hint(count));
+        let busiest = workers.iter().copied().fold(0.0, f64::max) / balance::certainty(self.program, count);
+        let work: Work = work.into_iter().sum();
+        let mut cycles = work.shared(bytes, busiest, self.machine.threads);
         let waits = chain.links.iter().filter(|l| !l.window.is_block()).map(|l| l.to).collect::<HashSet<usize>>();
         cycles.apart += waits.len() as f64 * self.machine.barrier_ns * CYCLES_PER_NS;
         cycles.apart += chain.links.iter().map(|link| self.crossing(chain, link)).sum::<f64>();
-        Price { cycles, flow, factor: done / needed.max(f64::MIN_POSITIVE) }
+        Price { cycles, flow, factor: workers.iter().sum::<f64>() / work.alone.max(f64::MIN_POSITIVE) }
+    }
+
+    fn top(&self, member: &Member) -> Path {
+        [self.parent, &[member.node]].concat()
     }
 
     /// Cycles of a worker to read what others wrote of what flows, where every nest is shared by itself: nothing where both
     /// are shared by rows.
     fn crossing(&self, chain: &Chain, link: &Link) -> f64 {
         let members = [link.from, link.to].map(|n| &chain.members[n]);
-        let tops: [Path; 2] = members.map(|m| [self.parent, &[m.node]].concat());
+        let tops = members.map(|m| self.top(m));
         let crossing = Crossing::new(self.program, tops.each_ref(), self.machine);
         if (0..2).all(|n| crossing.loops[n].as_ref() == Some(&members[n].axis.path)) {
             return 0.0;
@@ -131,27 +140,22 @@ impl Model<'_> {
         (top..member.axis.path.len()).all(once)
     }
 
+    /// Iterations of the member's loop at typical sizes, at least one.
     pub fn iterations(&self, member: &Member) -> i64 {
         self.program.params.hint(&member.axis.extent).max(1)
     }
 
-    /// Adds what the busiest worker does to `cycles`; nanoseconds that are needed, and that are spent.
-    fn work(&self, chain: &Chain, spans: &[Span], count: &Aff, cycles: &mut Cycles) -> (f64, f64) {
-        let mut needed = 0.0;
+    /// Nanoseconds of every worker; they take the blocks in turn.
+    fn workers(&self, chain: &Chain, spans: &[Span], work: &[Work], count: i64) -> Vec<f64> {
         let mut workers = vec![0.0; self.machine.threads];
-        for (member, span) in chain.members.iter().zip(spans) {
-            let top = [self.parent, &[member.node]].concat();
-            let (iterations, ns) = (self.iterations(member), time::of_node(self.program, &top, self.machine));
-            needed += ns;
-            cycles.apart += team::of_node(self.program, &top, self.machine) * CYCLES_PER_NS;
-            for k in 0..self.program.params.hint(count) {
-                // Blocks go round the workers.
-                workers[k as usize % self.machine.threads] += ns * span.rows(k, iterations) as f64 / iterations as f64;
+        for ((member, span), work) in chain.members.iter().zip(spans).zip(work) {
+            let iterations = self.iterations(member);
+            for k in 0..count {
+                let part = work.alone * span.rows(k, iterations) as f64 / iterations as f64;
+                workers[k as usize % self.machine.threads] += part;
             }
         }
-        let busiest = workers.iter().copied().fold(0.0, f64::max);
-        cycles.fused += busiest / balance::certainty(self.program, count) * CYCLES_PER_NS;
-        (needed, workers.iter().sum())
+        workers
     }
 
     /// Bytes that the nodes from one to another of the list touch.
@@ -162,7 +166,7 @@ impl Model<'_> {
     }
 
     fn sizes(&self, member: &Member, factor: i64) -> Sizes {
-        let top: Path = [self.parent, &[member.node]].concat();
+        let top = self.top(member);
         let of = |span| self.footprint(&top, span);
         Sizes { whole: of(None), block: of(Some((member, factor))), step: of(Some((member, 1))) }
     }
@@ -200,14 +204,4 @@ impl Model<'_> {
         }
         sum
     }
-}
-
-/// Bytes that all touch together.
-fn union<'f>(all: impl Iterator<Item = &'f Footprint>) -> f64 {
-    let mut out = Footprint::new();
-    for (array, bytes) in all.flatten() {
-        let most = out.entry(*array).or_insert(0.0);
-        *most = most.max(*bytes);
-    }
-    total(&out)
 }

@@ -133,9 +133,7 @@ fn equal_extents(program: &Program, first: usize, second: usize, loops: usize) -
             node = band.body.first()?;
         }
         let Node::Band(band) = node else { return None };
-        let mut all: Vec<_> = band.members.iter().map(|(s, v)| group::extent_of(program, *s, v)).collect();
-        all.dedup();
-        if let [Some(extent)] = all.as_slice() { Some(extent.clone()) } else { None }
+        group::common_extent(program, band)
     };
     extent(first).is_some_and(|e| Some(e) == extent(second))
 }

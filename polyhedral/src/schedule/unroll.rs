@@ -71,8 +71,5 @@ fn unroll(program: &Program, node: &mut Node, around: i64, context: &mut PassCon
 
 /// The number of iterations, when all statements have the same constant one.
 fn constant_length(program: &Program, band: &Band) -> Option<i64> {
-    let mut lengths =
-        band.members.iter().map(|(s, value)| group::extent_of(program, *s, value).and_then(|e| e.as_constant()));
-    let first = lengths.next()??;
-    lengths.all(|n| n == Some(first)).then_some(first)
+    group::common_extent(program, band)?.as_constant()
 }

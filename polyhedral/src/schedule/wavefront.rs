@@ -200,10 +200,8 @@ impl Member {
 /// The sequential loop that root `node` is: around nests, of a bounded length that is known when it starts.
 fn time_loop(program: &Program, node: usize) -> Option<Axis> {
     let band = band_at(&program.schedule, &[node])?;
-    let mut extents = band.members.iter().map(|(id, value)| group::extent_of(program, *id, value));
-    let extent = extents.next()??;
+    let extent = group::common_extent(program, band)?;
     let fits = team::is_host_loop(program, band)
-        && extents.all(|e| e.as_ref() == Some(&extent))
         && !extent.has_iters()
         && !owner::is_parallel(program, band)
         && !group::steps_along_unlimited(program, band)

@@ -75,16 +75,7 @@ impl Context<'_> {
         let extents = self.contents_of(&format!("{}_extents", user.name), common.clone())?;
         let part = self.add(format!("{}_expected", user.name), None);
         self.set_tensor(part, dtype, common)?;
-        let text = |text: &str| Attribute::String(text.to_string());
-        out.push(Node {
-            name: format!("{}/Expect_{part}", user.name),
-            op: EXPECT.to_string(),
-            domain: OWN.to_string(),
-            version: 1,
-            inputs: vec![Some(operand), Some(extents)],
-            outputs: vec![Some(part)],
-            attributes: IndexMap::from([("node".into(), text(&user.name)), ("op".into(), text(&user.op))]),
-        });
+        out.push(on_behalf(user, EXPECT, [operand, extents], part));
         Ok(part)
     }
 
@@ -105,19 +96,9 @@ impl Context<'_> {
         let checked = self.add(format!("{}_chosen", node.name), None);
         self.set_tensor(checked, dtype, shape)?;
         self.aliases.insert(result, checked);
-        out.push(Node {
-            name: format!("{}/Chosen_{checked}", node.name),
-            op: CHOSEN.to_string(),
-            domain: OWN.to_string(),
-            version: 1,
-            inputs: vec![Some(source), Some(condition)],
-            outputs: vec![Some(checked)],
-            attributes: IndexMap::from([
-                ("node".into(), Attribute::String(node.name.clone())),
-                ("op".into(), Attribute::String(node.op.clone())),
-                ("wanted".into(), Attribute::Int(wanted)),
-            ]),
-        });
+        let mut chosen = on_behalf(node, CHOSEN, [source, condition], checked);
+        chosen.attributes.insert("wanted".into(), Attribute::Int(wanted));
+        out.push(chosen);
         Ok(())
     }
 
@@ -146,5 +127,19 @@ impl Context<'_> {
             true => Ok(None),
             false => self.contents_of(&format!("{key}_needs"), needs).map(Some),
         }
+    }
+}
+
+/// One of our own nodes, on behalf of a node of the model, whose name and operator a run that is refused will tell.
+fn on_behalf(user: &Node, op: &str, inputs: [TensorId; 2], output: TensorId) -> Node {
+    let text = |text: &str| Attribute::String(text.to_string());
+    Node {
+        name: format!("{}/{op}_{output}", user.name),
+        op: op.to_string(),
+        domain: OWN.to_string(),
+        version: 1,
+        inputs: inputs.map(Some).to_vec(),
+        outputs: vec![Some(output)],
+        attributes: IndexMap::from([("node".into(), text(&user.name)), ("op".into(), text(&user.op))]),
     }
 }

@@ -2,17 +2,23 @@
 
 use super::kit::*;
 use crate::import::ImportOptions;
+use crate::import::proto::ModelProto;
 use sirius_polyhedral::Aff;
 
-#[test]
-fn halving_and_doubling_asks_for_even_dimensions() {
+/// Every second element of `x`, twice, must be as long as `x`.
+fn halved_and_doubled() -> ModelProto {
     let weights = vec![weight("start", &[1], &[0]), weight("end", &[1], &[1 << 40]), weight("two", &[1], &[2])];
     let nodes = vec![
         node("Slice", "x start end start two", "half", vec![]),
         node("Concat", "half half", "whole", vec![int("axis", 0)]),
         node("Add", "x whole", "y", vec![]),
     ];
-    let imported = import(&model(graph(vec![value("x", FLOAT, &["n"])], weights, nodes, "y"))).unwrap();
+    model(graph(vec![value("x", FLOAT, &["n"])], weights, nodes, "y"))
+}
+
+#[test]
+fn halving_and_doubling_asks_for_even_dimensions() {
+    let imported = import(&halved_and_doubled()).unwrap();
     let extent = &imported.tensor(imported.main.outputs[0]).shape[0];
     let half = imported.params.find("n_by_2").unwrap();
     assert_eq!(*extent, Aff::param(half) * 2);
@@ -20,16 +26,9 @@ fn halving_and_doubling_asks_for_even_dimensions() {
 
 #[test]
 fn a_bounded_dimension_keeps_its_multiples() {
-    let weights = vec![weight("start", &[1], &[0]), weight("end", &[1], &[1 << 40]), weight("two", &[1], &[2])];
-    let nodes = vec![
-        node("Slice", "x start end start two", "half", vec![]),
-        node("Concat", "half half", "whole", vec![int("axis", 0)]),
-        node("Add", "x whole", "y", vec![]),
-    ];
-    let graph = graph(vec![value("x", FLOAT, &["n"])], weights, nodes, "y");
     let options =
         ImportOptions { dims: [("n".to_string(), "2..640:64".parse().unwrap())].into(), ..Default::default() };
-    let imported = import_with(&model(graph), &options).unwrap();
+    let imported = import_with(&halved_and_doubled(), &options).unwrap();
     let (whole, half) = (imported.params.find("n").unwrap(), imported.params.find("n_by_2").unwrap());
     let bounds = |p| (imported.params.get(p).min, imported.params.get(p).max);
     assert_eq!((bounds(whole), bounds(half)), ((2, Some(640)), (1, Some(320))));

@@ -48,6 +48,7 @@ use read::{Access, Params, Program, Statement, malformed};
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::hash::Hash;
 use std::rc::Rc;
 
 /// isl operations for one question; one that needs more stays undecided. A healthy one needs thousands.
@@ -321,12 +322,8 @@ impl<'c> Checker<'c> {
     }
 
     fn base_time(&self, statement: usize, bands: usize) -> Result<Map> {
-        if let Some(map) = self.base_times.borrow().get(&(statement, bands)) {
-            return Ok(map.clone());
-        }
-        let map = self.base.statements[statement].time(&self.ctx, &self.params, bands)?;
-        self.base_times.borrow_mut().insert((statement, bands), map.clone());
-        Ok(map)
+        let make = || self.base.statements[statement].time(&self.ctx, &self.params, bands);
+        remembered(&self.base_times, (statement, bands), make)
     }
 
     /// The pairs of instances of two statements of the base that it runs in this order; `None` when there are none.
@@ -341,24 +338,15 @@ impl<'c> Checker<'c> {
     }
 
     fn time(&self, statement: usize, bands: usize) -> Result<Map> {
-        if let Some(map) = self.times.borrow().get(&(statement, bands)) {
-            return Ok(map.clone());
-        }
-        let map = self.last.statements[statement].time(&self.ctx, &self.params, bands)?;
-        self.times.borrow_mut().insert((statement, bands), map.clone());
-        Ok(map)
+        let make = || self.last.statements[statement].time(&self.ctx, &self.params, bands);
+        remembered(&self.times, (statement, bands), make)
     }
 
     /// Pairs of times of `n` loops, and what decides the worker.
     fn condition(&self, n: usize, text: &str) -> Result<Map> {
-        let key = (n, text.to_string());
-        if let Some(map) = self.conditions.borrow().get(&key) {
-            return Ok(map.clone());
-        }
         let variables = |p: &str| (0..=n).map(|d| format!("{p}{d}")).collect::<Vec<_>>().join(", ");
-        let map = Map::read(&self.ctx, &format!("{{ [{}] -> [{}] : {text} }}", variables("b"), variables("e")))?;
-        self.conditions.borrow_mut().insert(key, map.clone());
-        Ok(map)
+        let relation = || format!("{{ [{}] -> [{}] : {text} }}", variables("b"), variables("e"));
+        remembered(&self.conditions, (n, text.to_string()), || Map::read(&self.ctx, &relation()))
     }
 
     /// The pairs of instances of `relation` whose times meet the condition; `None` when there are none.
@@ -405,6 +393,20 @@ fn piece(base: &Program, statement: &Statement, (relation, partial): (&Map, bool
     }
     let all = map.intersect_range(&base.statements[to].domain)?;
     Ok(Piece { base: to, map: all.lexmin()?, all: Some(all) })
+}
+
+/// The map of this key, made when it is first asked for.
+fn remembered<K: Eq + Hash>(
+    maps: &RefCell<HashMap<K, Map>>,
+    key: K,
+    make: impl FnOnce() -> Result<Map>,
+) -> Result<Map> {
+    if let Some(map) = maps.borrow().get(&key) {
+        return Ok(map.clone());
+    }
+    let map = make()?;
+    maps.borrow_mut().insert(key, map.clone());
+    Ok(map)
 }
 
 /// `S3[0,4]`.

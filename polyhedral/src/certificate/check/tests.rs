@@ -1,17 +1,19 @@
 //! A certificate that holds, and what happens when it is tampered with.
 
+mod kit;
 mod merging;
 mod online;
+mod substituted;
 mod words;
 
 use super::*;
 use crate::certificate::record::Recorder;
-use crate::certificate::{DependenceEntry, Place, StatementEntry, Tree};
+use crate::certificate::{DependenceEntry, Place, Tree};
 use crate::driver::{DriverOptions, run_passes};
 use crate::machine::Machine;
-use crate::pass::Pass;
 use crate::pipeline::PIPELINE;
-use crate::text::{ConstantPool, parse_program};
+use crate::testing::parse;
+use kit::*;
 
 /// A product, an activation in another layout, a recurrence over its rows, and a row sum.
 const PROGRAM: &str = "\
@@ -47,16 +49,8 @@ schedule {
 }
 ";
 
-fn machine(threads: usize) -> Machine {
-    Machine { threads, barrier_ns: 0.001, ..crate::testing::machine() }
-}
-
-fn context(machine: &Machine) -> crate::PassContext<'_> {
-    crate::PassContext { machine, remarks: vec![] }
-}
-
 fn certificate(threads: usize) -> Certificate {
-    let mut program = parse_program(PROGRAM, &ConstantPool::default()).unwrap();
+    let mut program = parse(PROGRAM);
     let mut recorder = Recorder::new(&program);
     let mut dump = |_: usize, pass: &str, p: &crate::Program| {
         recorder.after(pass, p);
@@ -65,36 +59,6 @@ fn certificate(threads: usize) -> Certificate {
     let options = DriverOptions { dump: Some(&mut dump), ..DriverOptions::default() };
     run_passes(&mut program, PIPELINE, &machine(threads), options).unwrap();
     recorder.finish("test").unwrap()
-}
-
-fn verdict(certificate: &Certificate) -> Verdict {
-    check(certificate, OPERATIONS).unwrap()
-}
-
-#[track_caller]
-fn refused(certificate: &Certificate, rule: Rule) -> Finding {
-    let verdict = verdict(certificate);
-    let found = verdict.findings.iter().find(|f| f.rule == rule);
-    found.unwrap_or_else(|| panic!("no {rule:?} among {:?}, {:?}", verdict.findings, verdict.undecided)).clone()
-}
-
-/// The program that is lowered.
-fn last(certificate: &mut Certificate) -> &mut Listing {
-    certificate.stages.last_mut().unwrap()
-}
-
-fn statement<'c>(certificate: &'c mut Certificate, id: &str) -> &'c mut StatementEntry {
-    last(certificate).statements.iter_mut().find(|s| s.id == id).unwrap()
-}
-
-/// The bands of the schedule, outermost first.
-fn bands(nodes: &mut [Tree], visit: &mut dyn FnMut(&mut Tree)) {
-    for node in nodes {
-        visit(node);
-        if let Tree::Band { body, .. } = node {
-            bands(body, visit);
-        }
-    }
 }
 
 #[test]
@@ -221,99 +185,6 @@ fn another_value_or_another_element_is_another_program() {
     refused(&c, Rule::Values);
 }
 
-#[test]
-fn what_was_substituted_is_what_was_computed() {
-    let text = "\
-program classical
-array x: f32[8] input 0
-array a: f32[8] temp
-array b: f32[8] temp
-array c: f32[8] temp
-array y: f32[8] output 0
-inputs x
-outputs y
-S0 [i: 8]: a[i] = x[i] * 2.0f32
-S1 [i: 8]: b[i] = x[i] * 2.0f32
-S2 [i: 8]: c[i] = a[7 - i] + 1.0f32
-S3 [i: 8]: y[i] = c[i] * b[7 - i]
-schedule {
-  for [S0: i] { S0 }
-  for [S1: i] { S1 }
-  for [S2: i] { S2 }
-  for [S3: i] { S3 }
-}
-";
-    let program = parse_program(text, &ConstantPool::default()).unwrap();
-    let after = |change: &dyn Fn(&mut crate::Program)| {
-        let mut recorder = Recorder::new(&program);
-        let mut changed = program.clone();
-        for name in ["cse", "forward"] {
-            let pass = crate::pipeline::find(name).unwrap();
-            run_passes(&mut changed, &[pass], &machine(1), DriverOptions::default()).unwrap();
-        }
-        change(&mut changed);
-        recorder.after("forward", &changed);
-        verdict(&recorder.finish("test").unwrap())
-    };
-    let right = after(&|_| {});
-    assert!(right.holds() && right.substituted > 1, "{right:?}");
-    let last = crate::StatementId(3);
-    // Another element, another number, another array: all are seen.
-    let wrong: [&dyn Fn(&mut crate::Program); 2] = [
-        &|p| {
-            let value = p.statement(last).value.clone();
-            p.statement_mut(last).value = value.substitute(&|_| crate::Expr::int(0));
-        },
-        &|p| {
-            let value = p.statement(last).value.clone();
-            p.statement_mut(last).value = crate::Expr::unary(crate::UnaryOp::Neg, value);
-        },
-    ];
-    for change in wrong {
-        let verdict = after(change);
-        assert!(
-            verdict.findings.iter().any(|f| f.rule == Rule::Values && f.text.contains("the stage before")),
-            "{verdict:?}"
-        );
-    }
-}
-
-/// Choices that indices alone decide in all instances, and one that they do not.
-#[test]
-fn a_choice_goes_where_it_is_decided() {
-    let text = "\
-program masks
-array x: f32[8, 8] input 0
-array y: f32[8, 8] output 0
-inputs x
-outputs y
-S0 [i: 8, j: 8] where 6 - i >= 0: y[i, j] = select(and(i + 1 < 8, j >= 0), x[i + 1, j], 0.0f32)
-S1 [i: 8, j: 8] where i - 7 >= 0: y[i, j] = select(j < 4, select(j < 5, x[i, j], 1.0f32), 2.0f32)
-  if i >= 3
-schedule { for [S0: i, S1: i] { for [S0: j, S1: j] { S0 S1 } } }
-";
-    let program = parse_program(text, &ConstantPool::default()).unwrap();
-    let after = |change: &dyn Fn(&mut crate::Program)| {
-        let mut recorder = Recorder::new(&program);
-        let mut changed = program.clone();
-        let pass = crate::pipeline::find("predicates").unwrap();
-        run_passes(&mut changed, &[pass], &machine(1), DriverOptions::default()).unwrap();
-        assert_ne!(changed, program);
-        change(&mut changed);
-        recorder.after("predicates", &changed);
-        verdict(&recorder.finish("test").unwrap())
-    };
-    let right = after(&|_| {});
-    assert!(right.holds() && right.unproven.is_empty(), "{right:?}");
-    let wrong = after(&|p| {
-        let statement = p.statement_mut(crate::StatementId(1));
-        if let crate::Expr::Select(_, then, _) = statement.value.clone() {
-            statement.value = *then;
-        }
-    });
-    assert!(wrong.findings.iter().any(|f| f.rule == Rule::Values), "{wrong:?}");
-}
-
 /// A sum in registers that is copied back: the copy writes all of it, to its own place, and after the sum.
 #[test]
 fn what_stands_in_for_an_array_is_copied_back() {
@@ -333,14 +204,7 @@ schedule {
   for [S2: n] { for [S2: m] { S2 } }
 }
 ";
-    let mut program = parse_program(text, &ConstantPool::default()).unwrap();
-    let mut recorder = Recorder::new(&program);
-    for name in ["tile", "scalar-replace", "contract"] {
-        let pass = crate::pipeline::find(name).unwrap();
-        pass.run(&mut program, &mut context(&machine(1))).unwrap();
-        recorder.after(name, &program);
-    }
-    let right = recorder.finish("test").unwrap();
+    let (right, _) = recorded(text, &["tile", "scalar-replace", "contract"], &machine(1));
     assert!(verdict(&right).holds(), "{:?}", verdict(&right));
     let copy = right
         .stages
@@ -368,66 +232,6 @@ schedule {
         }
     });
     assert!(refused(&early, Rule::Order).witness.is_some());
-}
-
-/// Which element a computed subscript reads is not known: what it reads through a substituted value is not proven, and
-/// said so.
-#[test]
-fn a_value_under_a_computed_subscript_is_not_proven() {
-    let text = "\
-program gather
-array idx: i64[8] input 0
-array w: f32[64] input 1
-array a: f32[4, 16] temp
-array y: f32[8] output 0
-inputs idx, w
-outputs y
-S0 [i: 4, j: 16]: a[i, j] = w[16*i + j]
-S1 [k: 8]: y[k] = a[idx[k], k]
-schedule {
-  for [S0: i] { for [S0: j] { S0 } }
-  for [S1: k] { S1 }
-}
-";
-    let mut program = parse_program(text, &ConstantPool::default()).unwrap();
-    let mut recorder = Recorder::new(&program);
-    crate::classical::forward::Forward.run(&mut program, &mut context(&machine(1))).unwrap();
-    assert_eq!(program.statements().count(), 1, "the view is read through");
-    recorder.after("forward", &program);
-    let verdict = verdict(&recorder.finish("test").unwrap());
-    assert!(verdict.holds() && verdict.unproven == ["does S1 compute what it did"], "{verdict:?}");
-}
-
-/// A substituted body reads later than the statement that was substituted: nothing may have been written in between.
-#[test]
-fn a_value_is_not_substituted_past_an_update() {
-    let text = "\
-program late
-array x: f32[8] input 0
-array s: f32[8] temp
-array a: f32[8] temp
-array y: f32[8] output 0
-inputs x
-outputs y
-S0 [i: 8]: s[i] = x[i]
-S1 [i: 8]: a[i] = s[i] + 1.0f32
-S2 [i: 8]: s[i] := 0.0f32
-S3 [i: 8]: y[i] = a[i]
-schedule {
-  for [S0: i] { S0 }
-  for [S1: i] { S1 }
-  for [S2: i] { S2 }
-  for [S3: i] { S3 }
-}
-";
-    let program = parse_program(text, &ConstantPool::default()).unwrap();
-    let mut after = program.clone();
-    after.statement_mut(crate::StatementId(3)).value = program.statement(crate::StatementId(1)).value.clone();
-    after.remove_statement(crate::StatementId(1));
-    let mut recorder = Recorder::new(&program);
-    recorder.after("forward", &after);
-    let verdict = verdict(&recorder.finish("test").unwrap());
-    assert!(verdict.findings.iter().any(|f| f.rule == Rule::Values), "{verdict:?}");
 }
 
 #[test]
@@ -479,7 +283,7 @@ schedule {
   for [S3: i] { S3 }
 }
 ";
-    let program = parse_program(text, &ConstantPool::default()).unwrap();
+    let program = parse(text);
     let with_order = |order: [usize; 4]| {
         let mut recorder = Recorder::new(&program);
         let mut after = program.clone();

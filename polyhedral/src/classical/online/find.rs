@@ -25,6 +25,14 @@ pub struct Place {
     pub key: usize,
 }
 
+impl Place {
+    /// What an iterator of the statement is.
+    pub fn role(&self, iterator: usize) -> Role {
+        let other = if self.key == iterator { Role::Key } else { Role::Other };
+        self.rows.iter().position(|d| *d == iterator).map_or(other, Role::Row)
+    }
+}
+
 /// A sum that follows the extreme: `outer * sum of f(x, m) * inner`.
 pub struct Sum {
     pub of: Reduction,
@@ -34,7 +42,7 @@ pub struct Sum {
     pub outer: Vec<Factor>,
 }
 
-/// What a subscript of an array is for all who use it.
+/// What an iterator of a statement is, or a subscript of an array for all who use it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     Row(usize),
@@ -229,8 +237,8 @@ fn follows(program: &Program, cluster: &Cluster, statement: &Statement, factor: 
     let rows = iterators(m)?;
     let of = program.statement(extreme.reduce);
     let same = |place: &Place| {
-        let from = |n: usize| match place_of(&extreme.place, n) {
-            Some(Role::Row(r)) => Aff::iter(place.rows[r]),
+        let from = |n: usize| match extreme.place.role(n) {
+            Role::Row(r) => Aff::iter(place.rows[r]),
             _ => Aff::iter(place.key),
         };
         let own = place.rows.iter().chain([&place.key]);
@@ -243,13 +251,6 @@ fn follows(program: &Program, cluster: &Cluster, statement: &Statement, factor: 
     }
     let places = reduced(statement).into_iter().map(|key| Place { rows: rows.clone(), key });
     places.into_iter().find(same)
-}
-
-fn place_of(place: &Place, iterator: usize) -> Option<Role> {
-    match place.rows.iter().position(|d| *d == iterator) {
-        Some(r) => Some(Role::Row(r)),
-        None => (place.key == iterator).then_some(Role::Key),
-    }
 }
 
 /// The statements whose results only the sums read, or others that are dropped.
@@ -300,9 +301,9 @@ fn move_inside(program: &Program, users: &Users, cluster: &mut Cluster) {
 /// The roles of an access's subscripts: every row and the key once, as they are.
 fn roles(access: &Access, place: &Place) -> Option<Vec<Role>> {
     let role = |e: &Expr| {
-        let own = e.as_aff().and_then(|a| place_of(place, a.as_iter()?));
+        let own = e.as_aff().and_then(|a| a.as_iter()).map_or(Role::Other, |d| place.role(d));
         let mixed = place.rows.iter().chain([&place.key]).any(|d| uses_iter(e, *d));
-        if own.is_none() && mixed { None } else { Some(own.unwrap_or(Role::Other)) }
+        (own != Role::Other || !mixed).then_some(own)
     };
     let all = access.index.iter().map(role).collect::<Option<Vec<Role>>>()?;
     let count = |wanted: Role| all.iter().filter(|r| **r == wanted).count();

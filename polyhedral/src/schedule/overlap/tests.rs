@@ -3,12 +3,11 @@
 use super::*;
 use crate::certificate::check::{OPERATIONS, Verdict, check};
 use crate::certificate::record::Recorder;
-use crate::driver::{DriverOptions, run_passes};
 use crate::legality;
 use crate::machine::Machine;
-use crate::testing::windows;
-use crate::text::{ConstantPool, parse_program};
-use crate::{RemarkKind, astgen, nest_interp, verify};
+use crate::testing::{applied, numbers, parse, run_named, windows};
+use crate::text::{ConstantPool, print_program};
+use crate::{Remark, astgen, nest_interp};
 
 /// Caches that a few rows of 256 numbers fill, and barriers that cost as much as some rows.
 fn machine(threads: usize) -> Machine {
@@ -18,22 +17,13 @@ fn machine(threads: usize) -> Machine {
     Machine { vector_bytes, vector_registers, l1_bytes, l2_bytes, l3_bytes, threads, barrier_ns, ..base }
 }
 
-fn run(program: &mut Program, passes: &[&str], threads: usize) -> Vec<crate::Remark> {
-    let passes: Vec<_> = passes.iter().map(|p| crate::pipeline::find(p).unwrap()).collect();
-    let remarks = run_passes(program, &passes, &machine(threads), DriverOptions::default()).unwrap().remarks;
-    verify::verify(program).unwrap();
-    remarks
-}
-
-fn applied(remarks: &[crate::Remark]) -> usize {
-    remarks.iter().filter(|r| r.pass == NAME && r.kind == RemarkKind::Applied).count()
+fn run(program: &mut Program, passes: &[&str], threads: usize) -> Vec<Remark> {
+    run_named(program, passes, &machine(threads))
 }
 
 /// The outputs for inputs that differ everywhere, or what is read before it is written.
 fn outputs(program: &Program, images: i64, rows: i64) -> Result<Vec<Vec<u8>>> {
-    let value = |n: i64| ((n * 37 % 101 - 50) as f32).to_le_bytes();
-    let input = (0..images * rows * 256).flat_map(value).collect();
-    nest_interp::run(&astgen::generate(program)?, &[("images", images)], &[input])
+    nest_interp::run(&astgen::generate(program)?, &[("images", images)], &[numbers(images * rows * 256)])
 }
 
 const BEHIND: [&str; 5] = ["fuse-tiles", "contract", "plan-memory", "team", "barriers"];
@@ -57,7 +47,7 @@ fn windows_of_any_shape_give_the_same_numbers_on_any_team() {
             let wanted = outputs(&program, images, rows).unwrap();
             let case = format!("{rows} rows, pad {pad}, {taps} taps, step {step}, {threads} workers");
             let remarks = run(&mut program, &[NAME], threads);
-            chains += applied(&remarks);
+            chains += applied(&remarks, NAME);
             legality::check(&program).unwrap().unwrap_or_else(|v| panic!("{case}: {v}"));
             assert_eq!(outputs(&program, images, rows).unwrap(), wanted, "{case}");
             run(&mut program, &BEHIND, threads);
@@ -95,7 +85,7 @@ schedule {{
         s = steps[0],
         t = steps[1]
     );
-    parse_program(&text, &ConstantPool::default()).unwrap()
+    parse(&text)
 }
 
 #[test]
@@ -120,7 +110,7 @@ fn two_windows_are_one_loop_without_barriers() {
 
 /// The number of chains that start at any root.
 fn chains(text: &str) -> usize {
-    let program = parse_program(text, &ConstantPool::default()).unwrap();
+    let program = parse(text);
     let (apart, machine, parent) = (HashSet::new(), machine(2), Path::new());
     let model = Model { program: &program, parent: &parent, apart: &apart, machine: &machine };
     (0..program.schedule.roots.len()).map(|at| chain::starting_at(&model, at).len()).sum()
@@ -182,7 +172,7 @@ schedule {
 fn one_worker_is_left_alone() {
     let mut program = windows("1", 256, 1, 3, 1);
     let before = program.clone();
-    assert_eq!(applied(&run(&mut program, &[NAME], 1)), 0);
+    assert_eq!(applied(&run(&mut program, &[NAME], 1), NAME), 0);
     assert_eq!(program, before);
 }
 
@@ -194,7 +184,7 @@ fn tiled_windows_give_the_same_numbers() {
         let wanted = outputs(&program, 2, 251).unwrap();
         let passes = ["tile", NAME, "fuse-tiles", "hoist", "scalar-replace", "contract", "plan-memory", "team"];
         let remarks = run(&mut program, &passes, threads);
-        assert!(applied(&remarks) > 0, "{remarks:?}");
+        assert!(applied(&remarks, NAME) > 0, "{remarks:?}");
         legality::check(&program).unwrap().unwrap();
         assert_eq!(outputs(&program, 2, 251).unwrap(), wanted);
     }
@@ -236,7 +226,7 @@ fn little_work_is_done_twice() {
 #[test]
 fn what_others_read_stays() {
     for (role, reader) in [("output 1", ""), ("temp", "S5 [i: 253]: d[i] = a[252 - i, 7]\n")] {
-        let mut text = crate::text::print_program(&two_windows([1, 1]), &mut ConstantPool::default());
+        let mut text = print_program(&two_windows([1, 1]), &mut ConstantPool::default());
         text = text.replace("array a: f32[253, 256] temp", &format!("array a: f32[253, 256] {role}"));
         if reader.is_empty() {
             text = text.replace("outputs c", "outputs c, a");
@@ -247,7 +237,7 @@ fn what_others_read_stays() {
             let end = text.rfind('}').unwrap();
             text.insert_str(end, "  for [S5: i] { S5 }\n");
         }
-        let mut program = parse_program(&text, &ConstantPool::default()).unwrap();
+        let mut program = parse(&text);
         run(&mut program, &[NAME], 2);
         let a = program.arrays().find(|(_, array)| array.name == "a").unwrap().1;
         assert_eq!(a.extents.len(), 2, "{role}");
@@ -286,7 +276,7 @@ schedule {
   for [S1: i] { for [S1: j] { S1 } }
 }
 ";
-    let unread = parse_program(unread, &ConstantPool::default()).unwrap();
+    let unread = parse(unread);
     for (program, size, at) in [(two_windows([2, 1]), 128, 1), (unread, 32, 0)] {
         let verdict = certified(program.clone(), size, at, 0);
         assert!(verdict.holds(), "{:?} {:?}", verdict.findings, verdict.undecided);

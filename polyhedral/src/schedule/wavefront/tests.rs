@@ -1,8 +1,7 @@
 use super::*;
-use crate::driver::{DriverOptions, run_passes};
 use crate::legality::{self, Violation};
-use crate::text::{ConstantPool, parse_program};
-use crate::{Remark, RemarkKind, astgen, nest_interp};
+use crate::testing::{applied, numbers, parse, run_named};
+use crate::{Remark, astgen, nest_interp};
 
 /// Barriers that cost next to nothing, for layers that are next to nothing.
 fn machine(threads: usize) -> Machine {
@@ -42,22 +41,15 @@ schedule {{
 }}
 "
     );
-    parse_program(&text, &ConstantPool::default()).unwrap()
+    parse(&text)
 }
 
 fn run(program: &mut Program, passes: &[&str], threads: usize) -> Vec<Remark> {
-    let passes: Vec<_> = passes.iter().map(|p| crate::pipeline::find(p).unwrap()).collect();
-    run_passes(program, &passes, &machine(threads), DriverOptions::default()).unwrap().remarks
-}
-
-fn applied(remarks: &[Remark]) -> usize {
-    remarks.iter().filter(|r| r.pass == NAME && r.kind == RemarkKind::Applied).count()
+    run_named(program, passes, &machine(threads))
 }
 
 fn outputs(program: &Program, steps: i64) -> Vec<Vec<u8>> {
-    let value = |n: i64| ((n * 37 % 101 - 50) as f32).to_le_bytes();
-    let input = (0..steps * 64).flat_map(value).collect();
-    nest_interp::run(&astgen::generate(program).unwrap(), &[("steps", steps)], &[input]).unwrap()
+    nest_interp::run(&astgen::generate(program).unwrap(), &[("steps", steps)], &[numbers(steps * 64)]).unwrap()
 }
 
 #[test]
@@ -65,7 +57,7 @@ fn layers_run_side_by_side_and_give_the_same_numbers() {
     for (extent, steps) in [("60", 60), ("61", 61), ("steps", 60), ("steps", 7), ("steps", 1)] {
         let mut program = stack(extent, 1);
         let wanted = outputs(&program, steps);
-        assert_eq!(applied(&run(&mut program, &[NAME], 3)), 1, "{extent}");
+        assert_eq!(applied(&run(&mut program, &[NAME], 3), NAME), 1, "{extent}");
         legality::check(&program).unwrap().unwrap_or_else(|v| panic!("{extent}: {v}"));
         run(&mut program, &["contract", "plan-memory", "team", "barriers"], 3);
         legality::check(&program).unwrap().unwrap_or_else(|v| panic!("{extent}, with all workers: {v}"));
@@ -124,9 +116,10 @@ schedule {
   for [S4: t] { for [S4: j] { S4 } }
 }
 ";
-    let mut program = parse_program(text, &ConstantPool::default()).unwrap();
+    let mut program = parse(text);
     let wanted = outputs(&program, 40);
-    assert_eq!(applied(&run(&mut program, &[NAME, "contract", "plan-memory", "team", "barriers"], 2)), 1);
+    let remarks = run(&mut program, &[NAME, "contract", "plan-memory", "team", "barriers"], 2);
+    assert_eq!(applied(&remarks, NAME), 1);
     legality::check(&program).unwrap().unwrap();
     assert_eq!(program.statement(StatementId(2)).extents.len(), 2, "no blocks");
     assert_eq!(barriers::count(&program.schedule), 2);
@@ -141,7 +134,7 @@ fn one_worker_keeps_its_loops() {
     assert_eq!(program, before);
     // Barriers that cost more than all the work, too.
     let costly = Machine { threads: 2, barrier_ns: 1e6, ..crate::testing::machine() };
-    let report = run_passes(&mut program, &[&Wavefront], &costly, DriverOptions::default()).unwrap();
+    let remarks = run_named(&mut program, &[NAME], &costly);
     assert_eq!(program, before);
-    assert!(report.remarks.iter().any(|r| r.reason.contains("2 loops side by side")), "{:?}", report.remarks);
+    assert!(remarks.iter().any(|r| r.reason.contains("2 loops side by side")), "{:?}", remarks);
 }

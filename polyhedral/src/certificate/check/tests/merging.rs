@@ -2,8 +2,7 @@
 
 use super::*;
 use crate::certificate::ReadEntry;
-use crate::certificate::check::constants::contents;
-use crate::program::{Renaming, Role};
+use crate::program::Renaming;
 
 /// `copy` leaves both loops; what stays reads its array.
 const STEPS: &str = "\
@@ -114,11 +113,7 @@ schedule {
 ";
 
 fn after(text: &str, pass: &str) -> Certificate {
-    let mut program = parse_program(text, &ConstantPool::default()).unwrap();
-    let mut recorder = Recorder::new(&program);
-    crate::pipeline::find(pass).unwrap().run(&mut program, &mut context(&machine(1))).unwrap();
-    recorder.after(pass, &program);
-    recorder.finish("test").unwrap()
+    recorded(text, &[pass], &machine(1)).0
 }
 
 /// One text of the certificate in the place of another, which must be there.
@@ -157,13 +152,13 @@ fn what_differs_from_step_to_step_is_not() {
     // The copied value varies with the step: `state[t]` for `x`, in both stages.
     let mut varies = right.clone();
     for (stage, read) in ["{ S1[i0, i1, i2] -> A3[i0, i2] }", "{ S1[i0] -> A3[0, i0] }"].iter().enumerate() {
-        varies.stages[stage].statements.iter_mut().find(|s| s.id == "S1").unwrap().reads[0].map = read.to_string();
+        entry(&mut varies, stage, "S1").reads[0].map = read.to_string();
     }
     assert!(refused(&varies, Rule::Values).text.contains("that read different elements of A3"));
     // The same element, which every step writes anew.
     let mut written = right.clone();
     for (stage, read) in ["{ S1[i0, i1, i2] -> A3[0, i2] }", "{ S1[i0] -> A3[0, i0] }"].iter().enumerate() {
-        written.stages[stage].statements.iter_mut().find(|s| s.id == "S1").unwrap().reads[0].map = read.to_string();
+        entry(&mut written, stage, "S1").reads[0].map = read.to_string();
         let s = &mut written.stages[stage].statements;
         s.iter_mut().find(|s| s.id == "S3").unwrap().write = "{ S3[i0, i1] -> A3[0, i1] }".into();
     }
@@ -177,9 +172,9 @@ fn what_differs_from_step_to_step_is_not() {
     refused(&tampered(&right, "-> A1[i2]", "-> A1[5 - i2]"), Rule::Values);
     // Instances that are none of the base write what is read.
     let mut more = right;
-    more.stages[1].statements.iter_mut().find(|s| s.id == "S1").unwrap().domain = "{ S1[i0] : -2 <= i0 < 6 }".into();
+    entry(&mut more, 1, "S1").domain = "{ S1[i0] : -2 <= i0 < 6 }".into();
     let (write, read) = ("{ S1[i0] -> A1[(i0 + 6) mod 6] }", "{ S1[i0] -> A0[(i0 + 6) mod 6] }");
-    let s1 = more.stages[1].statements.iter_mut().find(|s| s.id == "S1").unwrap();
+    let s1 = entry(&mut more, 1, "S1");
     (s1.write, s1.reads[0].map) = (write.into(), read.into());
     more.steps[0].instances.insert("S1".into(), vec!["{ S1[i0] -> S1[o0, o1, i0] : i0 >= 0 }".into()]);
     assert!(refused(&more, Rule::Instances).text.contains("uses what it writes"));
@@ -190,7 +185,7 @@ fn a_test_is_left_out_only_where_all_writes_have_it() {
     let right = after(GUARDED, "hoist");
     holds(&right);
     let mut partly = right.clone();
-    let first = partly.stages[0].statements.iter_mut().find(|s| s.id == "S2").unwrap();
+    let first = entry(&mut partly, 0, "S2");
     first.body = first.body.split(" if ").next().unwrap().to_string();
     first.reads.clear();
     assert!(refused(&partly, Rule::Values).text.contains("does not hold"));
@@ -222,7 +217,7 @@ fn no_step_is_left_out_or_reads_something_else() {
     refused(&tampered(&right, "A0[2*i0, i1]", "A0[2*i0 + 1, i1]"), Rule::Values);
     // Weights with other contents.
     let mut other = right.clone();
-    let s1 = other.stages[1].statements.iter_mut().find(|s| s.id == "S1").unwrap();
+    let s1 = entry(&mut other, 1, "S1");
     let weights = s1.reads.iter_mut().find(|r| r.map.contains("A2[")).unwrap();
     weights.map = weights.map.replace("A2[", "A4[");
     assert!(refused(&other, Rule::Values).text.contains("other contents"));
@@ -249,21 +244,8 @@ schedule {
   for [S0: m, S1: m] { for [S0: n, S1: n] { S0 for [S1: k] { S1 } } }
 }
 ";
-    let mut program = parse_program(text, &ConstantPool::default()).unwrap();
-    let mut recorder = Recorder::new(&program);
-    crate::pipeline::find("tile").unwrap().run(&mut program, &mut context(&machine(1))).unwrap();
-    recorder.after("tile", &program);
-    let right = recorder.finish("test").unwrap();
-    let data = |(_, array): (_, &crate::program::Array)| match &array.role {
-        Role::Constant(data) => Some(data.bytes().to_vec()),
-        _ => None,
-    };
-    let blobs: Vec<Vec<u8>> = program.arrays().filter_map(data).collect();
-    let compared = |certificate: &Certificate, blobs: &[Vec<u8>]| {
-        let mut verdict = verdict(certificate);
-        contents(certificate, &blobs.iter().map(Vec::as_slice).collect::<Vec<_>>(), &mut verdict).unwrap();
-        verdict
-    };
+    let (right, program) = recorded(text, &["tile"], &machine(1));
+    let blobs = constants(&program);
     let found = compared(&right, &blobs);
     assert!(found.holds() && (found.rearranged, found.compared) == (1, 1), "{found:?}");
     // Without the bytes nothing is compared, and nothing is wrong.
@@ -294,7 +276,7 @@ array y: f32[6] output 0\ninputs x\noutputs y\n";
         let rest = "S2 [i: 6]: y[i] = double[0, i]\n";
         let text =
             format!("program copies\n{arrays}{statements}{rest}schedule {{ {schedule} for [S2: i] {{ S2 }} }}\n");
-        parse_program(&text, &ConstantPool::default()).unwrap()
+        parse(&text)
     };
     let several = "S0 [r: 3, i: 6]: copy[r, i] = x[i]\nS1 [q: 4, i: 6]: double[q, i] = copy[2, i] * 2.0f32\n";
     let one = "S0 [i: 6]: copy[0, i] = x[i]\nS1 [i: 6]: double[0, i] = copy[0, i] * 2.0f32\n";
@@ -348,12 +330,12 @@ schedule {
     holds(&right);
     // Another condition, one for what the other branch reads too, and one that is tested before it is known.
     let mut opposite = right.clone();
-    let body = &mut opposite.stages[1].statements.iter_mut().find(|s| s.id == "S0").unwrap().body;
+    let body = &mut entry(&mut opposite, 1, "S0").body;
     *body = body.replace(" if #1", " if not(#1)");
     assert!(refused(&opposite, Rule::Values).text.contains("where its test may not hold"));
     let mut more = right.clone();
     let read = more.stages[1].statements.iter().find(|s| s.id == "S0").unwrap().reads[1].clone();
-    let shared = more.stages[1].statements.iter_mut().find(|s| s.id == "S1").unwrap();
+    let shared = entry(&mut more, 1, "S1");
     shared.body += " if #1";
     shared.reads.push(ReadEntry { map: read.map.replace("S0[", "S1["), ..read });
     assert!(refused(&more, Rule::Values).text.contains("where its test may not hold"));

@@ -68,13 +68,8 @@ schedule {
 
 /// The certificate of `online` alone, on a machine whose caches hold less than a hundred rows.
 fn online(text: &str) -> Certificate {
-    let mut program = parse_program(text, &ConstantPool::default()).unwrap();
-    let mut recorder = Recorder::new(&program);
     let sizes = Machine { l1_bytes: 512, l2_bytes: 4096, l3_bytes: 16384, ..machine(1) };
-    let machine = Machine { numeric: Numeric::Fast, ..sizes };
-    crate::pipeline::find("online").unwrap().run(&mut program, &mut context(&machine)).unwrap();
-    recorder.after("online", &program);
-    let out = recorder.finish("test").unwrap();
+    let (out, _) = recorded(text, &["online"], &Machine { numeric: Numeric::Fast, ..sizes });
     assert!(out.steps[0].online.len() == 1, "no group");
     out
 }

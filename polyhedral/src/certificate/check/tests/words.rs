@@ -1,8 +1,6 @@
 //! Sums that take several products of small integers at once.
 
 use super::*;
-use crate::certificate::check::constants::contents;
-use crate::program::Role;
 
 /// A product of bytes with a zero point; six terms fill one word and a half.
 const BYTES: &str = "\
@@ -51,23 +49,8 @@ schedule {
 
 /// The certificate of `dot` and the bytes of all constants behind it.
 fn dot(text: &str) -> (Certificate, Vec<Vec<u8>>) {
-    let mut program = parse_program(text, &ConstantPool::default()).unwrap();
-    let mut recorder = Recorder::new(&program);
-    let machine = Machine { byte_dots: true, ..machine(1) };
-    crate::pipeline::find("dot").unwrap().run(&mut program, &mut context(&machine)).unwrap();
-    recorder.after("dot", &program);
-    let data = |(_, array): (_, &crate::program::Array)| match &array.role {
-        Role::Constant(data) => Some(data.bytes().to_vec()),
-        _ => None,
-    };
-    let blobs = program.arrays().filter_map(data).collect();
-    (recorder.finish("test").unwrap(), blobs)
-}
-
-fn compared(certificate: &Certificate, blobs: &[Vec<u8>]) -> Verdict {
-    let mut verdict = verdict(certificate);
-    contents(certificate, &blobs.iter().map(Vec::as_slice).collect::<Vec<_>>(), &mut verdict).unwrap();
-    verdict
+    let (certificate, program) = recorded(text, &["dot"], &Machine { byte_dots: true, ..machine(1) });
+    (certificate, constants(&program))
 }
 
 /// The later stage with one text in the place of another, which must be there.
@@ -141,7 +124,7 @@ fn the_words_hold_the_factors() {
     }
     // A factor that has another range in the base.
     let mut wide = dot(HALVES).0;
-    let maker = wide.stages[0].statements.iter_mut().find(|s| s.id == "S0").unwrap();
+    let maker = entry(&mut wide, 0, "S0");
     maker.body = maker.body.replace("Int(200, I32)", "Int(40000, I32)");
     names_the_sum(&wide, "may not fit");
 }
