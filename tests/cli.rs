@@ -158,7 +158,7 @@ fn bench_prints_one_json_object() {
 fn profile_names_the_nodes_of_every_region() {
     let dense = tiny("dense.onnx");
     for threads in ["1", "2"] {
-        let args = ["profile", &dense, "--seconds", "0.05", "--threads", threads, "--dim", "batch=64"];
+        let args = ["profile", &dense, "--seconds", "0.05", "--threads", threads, "--dim", "batch=65536"];
         let output = sirius(&[&args[..], &["--json"]].concat());
         let parsed: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
         let regions = parsed["regions"].as_array().unwrap();

@@ -2,7 +2,7 @@
 //!
 //! 1. Every list of nodes (the roots, the bodies of host loops) is taken by itself. The outermost chain of parallel
 //!    loops of each node is searched for the loop that divides best among the workers: a constant number of
-//!    iterations, each worth having. A node is shared when that saves more than two barriers cost, or when both its
+//!    iterations, each worth having; iterations that are too short for that go round in chunks. A node is shared when that saves more than two barriers cost, or when both its
 //!    neighbours are shared, so that the barriers are there anyway. The others stay with worker 0. All workers run a
 //!    host loop (time steps) whose body has something to share.
 //! 2. Windows inside shared loops get a plane per worker.
@@ -70,9 +70,14 @@ fn unwrap(root: &mut Node) {
 /// A loop that could be shared.
 struct Candidate {
     path: Path,
+    /// Iterations that go round as one.
+    chunk: i64,
     /// Of its iterations, with all workers.
     speedup: f64,
 }
+
+/// Chunks of one worker at typical sizes: fewer would not divide at others.
+const CHUNKS: i64 = 8;
 
 /// The best that can be done with one node of a list.
 struct Plan {
@@ -180,6 +185,9 @@ fn settle(program: &mut Program, path: &Path, plan: &Plan, context: &mut PassCon
     let (ns, workers) = (plan.total_ns, context.machine.threads);
     match &plan.best {
         Some(best) if plan.shared => {
+            if best.chunk > 1 {
+                transform::strip_mine(program, &best.path, best.chunk);
+            }
             widen_windows(program, &best.path, workers as i64);
             if let Some(band) = transform::band_at_mut(&mut program.schedule, &best.path) {
                 band.mark = Mark::Team(workers as u32);
@@ -222,16 +230,51 @@ fn candidates(program: &Program, path: &Path, around: &[Path], machine: &Machine
     for path in transform::chain(&program.schedule, path) {
         let Some(band) = transform::band_at(&program.schedule, &path) else { break };
         let inside: Vec<Path> = around.iter().cloned().chain((1..=path.len()).map(|n| path[..n].to_vec())).collect();
-        let worth = nanoseconds(program, &path, &inside, machine) >= GRAIN_NS;
+        let grain = nanoseconds(program, &path, &inside, machine);
         let parallel = owner::is_parallel(program, band) && !group::steps_along_unlimited(program, band);
-        if band.mark != Mark::Seq || !worth || !parallel {
+        if band.mark != Mark::Seq || !parallel {
+            break;
+        }
+        if grain < GRAIN_NS {
+            out.extend(in_chunks(program, band, grain, machine).map(|(chunk, speedup)| Candidate {
+                path,
+                chunk,
+                speedup,
+            }));
             break;
         }
         if let Some(speedup) = speedup(program, band, machine) {
-            out.push(Candidate { path, speedup });
+            out.push(Candidate { path, chunk: 1, speedup });
         }
     }
     out
+}
+
+/// How many iterations of `grain` nanoseconds go round as one, and how much faster that is; `None` where they do not divide,
+/// or where a window steps along them.
+fn in_chunks(program: &Program, band: &Band, grain: f64, machine: &Machine) -> Option<(i64, f64)> {
+    speedup(program, band, machine)?;
+    let dims = transform::plain_dims(band)?;
+    let (first, dim) = dims.first()?;
+    let extent = &program.statement(*first).extents[*dim];
+    let (count, workers) = (program.params.hint(extent), machine.threads as i64);
+    let worth = (GRAIN_NS / grain.max(1e-3)).ceil() as i64;
+    let chunk = worth.max((count + CHUNKS * workers - 1) / (CHUNKS * workers));
+    let speedup = balance::certainty(program, extent) * balance::blocks(count, chunk, workers);
+    let windows = dims.iter().any(|(id, d)| steps_through_window(program, *id, *d));
+    (speedup > 1.0 && !windows).then_some((chunk, speedup))
+}
+
+/// Does the statement touch an array of which less than all is kept along iterator `d`?
+fn steps_through_window(program: &Program, id: StatementId, d: usize) -> bool {
+    let mut found = false;
+    program.statement(id).visit_accesses(&mut |access| {
+        let folds = access.index.iter().zip(&program.array(access.array).fold);
+        for (index, _) in folds.filter(|(_, fold)| fold.is_some()) {
+            index.visit_affs(&mut |a| found |= a.uses_iter(d));
+        }
+    });
+    found
 }
 
 /// How much faster are the iterations of a band with all workers? `None` when they may be a single one.
