@@ -9,7 +9,10 @@
  * child has no workers, which `process` tells: it runs alone, to the same result. A host that wants no threads but
  * its own lends them (`parallel` in sirius_options).
  *
- * Waiting is spinning for some tens of microseconds, as long as waking a sleeper takes, then sleeping on a futex. */
+ * Waiting is spinning for some tens of microseconds, as long as waking a sleeper takes, then sleeping on a futex. Who
+ * shares its processor with another worker does not spin: the other one stands still meanwhile. The kernel puts two
+ * workers on one processor when all others are busy, and leaves them there, since they never run at once; so a thread of
+ * ours asks for another processor first, from time to time, and sleeps if that does not help. */
 
 enum { SYS_MPROTECT = 10, SYS_SIGNAL_MASK = 14, SYS_GETPID = 39, SYS_CLONE = 56, SYS_EXIT = 60, SYS_PRCTL = 157 };
 enum { SYS_FUTEX = 202, FUTEX_SLEEP_SHARED = 0, FUTEX_SLEEP = 128, FUTEX_WAKE = 129 };
@@ -20,7 +23,9 @@ enum {
   CLONE_SET_FS = 0x80000,
   CLONE_CLEAR_ALIVE = 0x200000
 };
-enum { STACK = 512 << 10, SPINS = 1000, CACHE_LINE = 64 };
+enum { SYS_SET_AFFINITY = 203, SYS_GET_AFFINITY = 204, SYS_GETCPU = 309 };
+enum { CPUS = 4096, MOST_PATIENCE = 1023 };
+enum { STACK = 512 << 10, SPINS = 1000, SPINS_TOGETHER = 64, CACHE_LINE = 64 };
 
 /* A counter that one side raises and the others wait for. */
 typedef struct {
@@ -35,6 +40,8 @@ typedef struct {
   team *team;
   uint32_t alive; /* cleared, and its sleepers woken, by the kernel when the thread and its stack are done */
   uintptr_t fs[8];
+  uint32_t *cpu; /* in the team's list */
+  uint32_t rest, patience; /* waits until the thread may move again, and the last time */
 } member;
 
 struct team {
@@ -51,8 +58,63 @@ struct team {
   int32_t result;
   void (*parallel)(void *user, uint32_t n, void (*task)(void *argument, uint32_t index), void *argument);
   void *user;
+  uint32_t *cpus; /* where each worker was when it last waited; written only when that changes */
+  int knows_cpus;
   member members[];
 };
+
+/* The processor that this runs on, as Linux numbers them (see `rdtscp` in its vDSO), by one instruction. */
+static uint32_t cpu_number(void) {
+  uint32_t number;
+  __builtin_ia32_rdtscp(&number);
+  return number & 0xfff;
+}
+
+/* Does the instruction say what the kernel says? Some sandboxes leave it without a number. */
+static int cpu_numbers_hold(void) {
+  for (int tries = 0; tries < 3; tries++) {
+    uint32_t number = 0;
+    if (failed(system_call(SYS_GETCPU, (long)&number, 0, 0, 0, 0, 0))) return 0;
+    if (number == cpu_number()) return 1;
+  }
+  return 0;
+}
+
+static void member_is_here(member *m) {
+  uint32_t here = cpu_number();
+  if (__atomic_load_n(m->cpu, __ATOMIC_RELAXED) != here) __atomic_store_n(m->cpu, here, __ATOMIC_RELAXED);
+}
+
+/* Was another worker last seen on this one's processor? */
+static int member_shares(const member *m) {
+  const team *t = m->team;
+  for (int64_t i = 0; t->knows_cpus && i < t->count; i++)
+    if (&t->cpus[i] != m->cpu && __atomic_load_n(&t->cpus[i], __ATOMIC_RELAXED) == *m->cpu) return 1;
+  return 0;
+}
+
+/* Moves this thread to any other processor that it may run on: for a moment, it may not run on its own. */
+static void member_move(const member *m) {
+  uint64_t may[CPUS / 64] = {0}, other[CPUS / 64];
+  long bytes = system_call(SYS_GET_AFFINITY, 0, sizeof may, (long)may, 0, 0, 0);
+  if (failed(bytes)) return;
+  memcpy(other, may, sizeof may);
+  other[*m->cpu / 64] &= ~((uint64_t)1 << *m->cpu % 64);
+  /* Refused where there is no other. */
+  if (failed(system_call(SYS_SET_AFFINITY, 0, bytes, (long)other, 0, 0, 0))) return;
+  system_call(SYS_SET_AFFINITY, 0, bytes, (long)may, 0, 0, 0);
+}
+
+/* The same if it is a thread of ours whose turn it is: twice as many waits later every time, up to a thousand. */
+static int member_moves(member *m) {
+  if (m->worker.number == 0 || m->team->parallel) return 0;
+  if (m->rest > 0) return m->rest--, 0;
+  m->patience = m->patience < MOST_PATIENCE ? 2 * m->patience + 1 : MOST_PATIENCE;
+  m->rest = m->patience;
+  member_move(m);
+  member_is_here(m);
+  return 1;
+}
 
 static void event_raise(event *e) {
   __atomic_add_fetch(&e->value, 1, __ATOMIC_SEQ_CST);
@@ -61,15 +123,18 @@ static void event_raise(event *e) {
     system_call(SYS_FUTEX, (long)&e->value, FUTEX_WAKE, INT32_MAX, 0, 0, 0);
 }
 
-static void event_await(event *e, uint32_t old) {
+static void event_await(event *e, uint32_t old, member *m) {
+  member_is_here(m);
   for (int i = 0; i < SPINS; i++) {
     if (__atomic_load_n(&e->value, __ATOMIC_ACQUIRE) != old) return;
+    if (i % SPINS_TOGETHER == SPINS_TOGETHER - 1 && member_shares(m) && !member_moves(m)) break;
     __builtin_ia32_pause();
   }
   __atomic_add_fetch(&e->sleepers, 1, __ATOMIC_SEQ_CST);
   while (__atomic_load_n(&e->value, __ATOMIC_SEQ_CST) == old)
     system_call(SYS_FUTEX, (long)&e->value, FUTEX_SLEEP, old, 0, 0, 0);
   __atomic_sub_fetch(&e->sleepers, 1, __ATOMIC_SEQ_CST);
+  member_is_here(m);
 }
 
 /* The barrier that the code calls. */
@@ -77,7 +142,7 @@ static void team_wait(sirius_worker *worker) {
   team *t = ((member *)worker)->team;
   uint32_t phase = __atomic_load_n(&t->phase.value, __ATOMIC_ACQUIRE);
   if (__atomic_add_fetch(&t->arrived, 1, __ATOMIC_ACQ_REL) < t->count) {
-    event_await(&t->phase, phase);
+    event_await(&t->phase, phase, (member *)worker);
   } else {
     __atomic_store_n(&t->arrived, 0, __ATOMIC_RELAXED);
     event_raise(&t->phase);
@@ -91,6 +156,7 @@ static void member_run(void *argument, uint32_t index) {
   team *t = argument;
   uint32_t own = __builtin_ia32_stmxcsr();
   __builtin_ia32_ldmxcsr(t->float_control);
+  member_is_here(&t->members[index]);
   int32_t result = t->body(t->arrays, t->params, &t->members[index].worker);
   if (index == 0) t->result = result;
   team_wait(&t->members[index].worker);
@@ -101,7 +167,7 @@ static void member_run(void *argument, uint32_t index) {
 static void member_live(member *m) {
   system_call(SYS_PRCTL, NAME_THREAD, (long)"sirius worker", 0, 0, 0, 0);
   for (uint32_t job = 0;; job++) {
-    event_await(&m->team->job, job);
+    event_await(&m->team->job, job, m);
     if (m->team->stop) return;
     member_run(m->team, (uint32_t)m->worker.number);
   }
@@ -168,17 +234,22 @@ static int64_t team_size(int64_t most, int64_t wanted) {
 
 /* A team of `count` workers, on lent threads or on its own, or NULL. */
 static team *team_start(int64_t count, const sirius_options *lent) {
-  size_t head = whole_pages(sizeof(team) + (size_t)count * sizeof(member));
+  size_t cpus = sizeof(team) + (size_t)count * sizeof(member);
+  size_t head = whole_pages(cpus + (size_t)count * sizeof(uint32_t));
   size_t bytes = head + (lent ? 0 : (size_t)(count - 1) * STACK);
   team *t = pages_reserve(bytes);
   if (!t) return NULL;
   t->bytes = bytes;
   t->count = count;
+  t->cpus = (uint32_t *)((uint8_t *)t + cpus);
+  t->knows_cpus = cpu_numbers_hold();
   t->process = system_call(SYS_GETPID, 0, 0, 0, 0, 0, 0);
   if (lent) t->parallel = lent->parallel, t->user = lent->user;
   for (int64_t i = 0; i < count; i++) {
     t->members[i].worker = (sirius_worker){i, count, team_wait};
     t->members[i].team = t;
+    t->members[i].cpu = &t->cpus[i];
+    t->cpus[i] = UINT32_MAX;
   }
   for (int64_t i = 1; i < count && !lent; i++)
     if (!member_start(&t->members[i], (uint8_t *)t + head + (size_t)(i - 1) * STACK)) return team_stop(t), NULL;
