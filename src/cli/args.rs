@@ -165,6 +165,7 @@ impl CompilerArgs {
             shapes: self.shapes.iter().cloned().collect(),
             room: self.room,
             threads: self.threads.map(usize::from),
+            barrier_ns: None,
             level: self.level,
             passes: self.passes.clone(),
             disabled: self.disabled.iter().cloned().collect(),

@@ -15,7 +15,7 @@
 //! the final memory: a program between sharing and barriers would be wrong.
 
 use super::{barriers, group, owner};
-use crate::cost::overhead::{GRAIN_NS, SHARE_NS};
+use crate::cost::overhead::{SHARE_NS, grain_ns};
 use crate::cost::{balance, time};
 use crate::error::Result;
 use crate::expr::{Access, Expr};
@@ -222,7 +222,7 @@ fn candidates(program: &Program, path: &Path, around: &[Path], machine: &Machine
     for path in transform::chain(&program.schedule, path) {
         let Some(band) = transform::band_at(&program.schedule, &path) else { break };
         let inside: Vec<Path> = around.iter().cloned().chain((1..=path.len()).map(|n| path[..n].to_vec())).collect();
-        let worth = nanoseconds(program, &path, &inside, machine) >= GRAIN_NS;
+        let worth = nanoseconds(program, &path, &inside, machine) >= grain_ns(machine);
         let parallel = owner::is_parallel(program, band) && !group::steps_along_unlimited(program, band);
         if band.mark != Mark::Seq || !worth || !parallel {
             break;

@@ -27,10 +27,11 @@ impl Context<'_> {
             if pairs.is_empty() {
                 return Ok(());
             }
+            let refusal = self.not_comparable(&pairs[0]);
             // The rule is applied again, and makes its parameters again.
             self.graph.params = params;
             if !self.trim_operands(node, &pairs, out)? {
-                return Err(self.not_comparable(&pairs[0]).into());
+                return Err(refusal.into());
             }
         }
         Err(Error::unsupported("E112", "its operands must agree in too many extents that only the run can tell").into())
