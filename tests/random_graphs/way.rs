@@ -3,7 +3,9 @@
 //! * `SIRIUS_TEAMS=1,2,16`: these numbers of threads for every seed. The first is compared with the interpreter, the
 //!   others with the first: bit for bit, where the numeric contract promises it.
 //! * `SIRIUS_NUMERIC=strict` (or `fast`).
+//! * `SIRIUS_LARGE=1`: extents up to 64 in place of 9, for tiles, blocks and what only larger nests get.
 //! * `SIRIUS_VERIFY_EACH=1`: every pass is checked.
+//! * `SIRIUS_DUMP=DIR`: every form on the way of the last model, in a folder for each team.
 //! * `SIRIUS_REFUSALS=1`: a refusal is a failure, and shrunk.
 //! * `SIRIUS_CERTIFICATE=1`: certificates are written, and must hold; a question that is not decided is no failure.
 
@@ -37,6 +39,11 @@ pub fn teams(seed: u64) -> Vec<usize> {
 /// Is a refusal to be shrunk and shown?
 pub fn refusals_fail() -> bool {
     is_set("SIRIUS_REFUSALS")
+}
+
+/// Are fixed extents up to 64?
+pub fn extents_are_large() -> bool {
+    is_set("SIRIUS_LARGE")
 }
 
 fn is_set(name: &str) -> bool {
@@ -73,7 +80,8 @@ impl Way {
             ..CompileOptions::default()
         };
         std::fs::create_dir_all(&dir).expect("the temporary folder is writable");
-        compile(path, &options, &mut Session::default(), &dir)?;
+        let dump = std::env::var_os("SIRIUS_DUMP").map(|all| Path::new(&all).join(format!("threads_{threads}")));
+        compile(path, &options, &mut Session::new(dump, None), &dir)?;
         certificate.map_or(Ok(()), |path| holds(&path))?;
         Loaded::open(&dir)
     }
