@@ -5,10 +5,10 @@ use crate::machine::Machine;
 /// Cycles that one more loop iteration around a nest costs.
 pub const LOOP_CYCLES: f64 = 40.0;
 
-/// Nanoseconds. Shorter iterations are not handed round: neighbours would fight for cache lines. A barrier is some lines that
-/// go from core to core, so where it costs less than this (in tests), so do they.
+/// Nanoseconds. Shorter iterations are not handed round: neighbours would fight for cache lines. Where a barrier costs nothing
+/// (in tests), neither do those.
 pub fn grain_ns(machine: &Machine) -> f64 {
-    machine.barrier_ns.min(16.0)
+    if machine.barrier_ns > 0.0 { 16.0 } else { 0.0 }
 }
 
 /// Nanoseconds that sharing a loop costs without a barrier: the loop that counts in steps, and cold caches. (What a

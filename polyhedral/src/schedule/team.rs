@@ -17,6 +17,7 @@
 use super::{barriers, group, owner};
 use crate::cost::overhead::{SHARE_NS, grain_ns};
 use crate::cost::{balance, time};
+use crate::deps::parameter_arrays;
 use crate::error::Result;
 use crate::expr::{Access, Expr};
 use crate::machine::Machine;
@@ -223,7 +224,9 @@ fn candidates(program: &Program, path: &Path, around: &[Path], machine: &Machine
         let Some(band) = transform::band_at(&program.schedule, &path) else { break };
         let inside: Vec<Path> = around.iter().cloned().chain((1..=path.len()).map(|n| path[..n].to_vec())).collect();
         let worth = nanoseconds(program, &path, &inside, machine) >= grain_ns(machine);
-        let parallel = owner::is_parallel(program, band) && !group::steps_along_unlimited(program, band);
+        let parallel = owner::is_parallel(program, band)
+            && !group::steps_along_unlimited(program, band)
+            && !computes_its_tests(program, band);
         if band.mark != Mark::Seq || !worth || !parallel {
             break;
         }
@@ -232,6 +235,18 @@ fn candidates(program: &Program, path: &Path, around: &[Path], machine: &Machine
         }
     }
     out
+}
+
+/// Does the band write what its tests or loop bounds read? All workers evaluate those (code generation moves tests out of
+/// loops), and nobody waits inside a shared loop.
+fn computes_its_tests(program: &Program, band: &Band) -> bool {
+    let written: HashSet<ArrayId> = band.members.keys().map(|id| program.statement(*id).target.array).collect();
+    band.members.keys().any(|id| {
+        let statement = program.statement(*id);
+        let mut tested = parameter_arrays(program, statement);
+        statement.guard.iter().for_each(|g| g.visit_loads(&mut |a| tested.push(a.array)));
+        tested.iter().any(|array| written.contains(array))
+    })
 }
 
 /// How much faster are the iterations of a band with all workers? `None` when they may be a single one.
