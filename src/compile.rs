@@ -44,6 +44,9 @@ pub struct CompileOptions {
     /// Dimensions that the file leaves open, by the name of the input or element.
     pub shapes: BTreeMap<String, Shape>,
     pub threads: Option<usize>,
+    /// What a barrier of the team costs, in nanoseconds, in place of the target's figure. With 0 everything that can be
+    /// shared is, however small: for tests.
+    pub barrier_ns: Option<f64>,
     /// 0 to 3.
     pub level: u8,
     /// Replaces the passes of the level.
@@ -77,6 +80,7 @@ impl Default for CompileOptions {
             room: import::ROOM,
             shapes: BTreeMap::new(),
             threads: None,
+            barrier_ns: None,
             level: 3,
             passes: None,
             disabled: BTreeSet::new(),
@@ -302,6 +306,9 @@ pub fn target(options: &CompileOptions) -> Result<Target> {
     };
     if let Some(threads) = options.threads {
         target.machine.threads = threads;
+    }
+    if let Some(barrier_ns) = options.barrier_ns {
+        target.machine.barrier_ns = barrier_ns;
     }
     if target.machine.gpu && options.numeric != Numeric::Contract {
         let message = format!("the {} numeric contract is for x86-64 only", options.numeric.name());

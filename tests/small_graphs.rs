@@ -293,3 +293,49 @@ main (t0) -> (t5) {
         &[vec![Value::from_floats(sirius_polyhedral::DType::F64, &[2], &[-1.0, 2.0]).unwrap()]],
     );
 }
+
+/// Sizes that follow from a count, of something that nobody reads.
+#[test]
+fn a_count_that_only_unused_sizes_follow() {
+    let source = r#"graph "g"
+param n = input(0, 0) min 1 hint 8
+param count = value("found") min 0 hint 16
+param few = min(count, 2*n) min 0 hint 16
+t0 "x" i64[2, n]
+t1 "s" f32[]
+t2 "b" bool[]
+t3 "places" i64[2, few]
+t4 "inner" f32[]
+t5 "y" i64[2, n]
+t6 "then" i64[2, n]
+t7 "found" i64[]
+t8 "inner_then" f32[]
+t9 "inner_else" f32[]
+t10 "else" i64[2, n]
+main (t0, t1, t2) -> (t5) {
+  If@23 "outer" (t2) -> (t5)
+    : then_branch () -> (t6) {
+      Identity@23 "keep" (t0) -> (t6)
+    }
+    : else_branch () -> (t10) {
+      If@23 "unused" (t2) -> (t4)
+        : then_branch () -> (t8) {
+          NonZero@23 "find" (t0) -> (t3, t7)
+          Identity@23 "inner_keep" (t1) -> (t8)
+        }
+        : else_branch () -> (t9) {
+          Identity@23 "inner_other" (t1) -> (t9)
+        }
+      Identity@23 "other" (t0) -> (t10)
+    }
+}
+"#;
+    let run = |which: bool| {
+        vec![
+            Value::from_i64(&[2, 2], &[1, 0, 3, 4]).unwrap(),
+            f32s(&[], &[5.0]),
+            Value::from_bools(&[], &[which]).unwrap(),
+        ]
+    };
+    check("unused-count", source, &[run(true), run(false)]);
+}

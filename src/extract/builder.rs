@@ -405,23 +405,16 @@ impl<'g> Builder<'g> {
         Ok(())
     }
 
-    /// Does an extent, a subscript or a value of the program use the parameter?
+    /// Does an extent, a subscript or a value of the program follow from the parameter? What follows from it and is itself
+    /// of no use (the shapes of what nobody reads) does not count.
     fn mentions(&self, id: ParamId) -> bool {
         let mut found = false;
-        let mut look = |a: &Aff| a.visit_params(&mut |p| found |= p == id);
+        let mut look = |a: &Aff| found |= self.program.params.follows(a, &|p| p == id);
         self.program.arrays().flat_map(|(_, a)| &a.extents).for_each(&mut look);
         for (_, statement) in self.program.statements() {
             statement.extents.iter().chain(&statement.constraints).for_each(&mut look);
             statement.value.visit_affs(&mut look);
             statement.target.index.iter().for_each(|e| e.visit_affs(&mut look));
-        }
-        for (_, param) in self.program.params.iter() {
-            if let ParamDef::Mul(a, b) | ParamDef::FloorDiv(a, b) | ParamDef::Max(a, b) | ParamDef::Min(a, b) =
-                &param.def
-            {
-                look(a);
-                look(b);
-            }
         }
         found
     }

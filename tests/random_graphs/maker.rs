@@ -6,6 +6,7 @@ use crate::data;
 use crate::dim::{Dim, volume};
 use crate::model::Model;
 use crate::onnx;
+use crate::way;
 use sirius::import::proto::{AttributeProto, GraphProto, NodeProto, TensorProto};
 use sirius::run::Value;
 use sirius_polyhedral::DType;
@@ -17,8 +18,15 @@ pub const NUMBERS: &[DType] = &[DType::F32, DType::F64, DType::F16, DType::I64, 
 pub const ALL: &[DType] = &[DType::F32, DType::F64, DType::F16, DType::I64, DType::I32, DType::U8, DType::Bool];
 pub const BOOL: &[DType] = &[DType::Bool];
 
+/// Extents from 0 to 9, as often as they are listed.
+const SMALL: &[usize] = &[2, 1, 3, 4, 1, 2, 3, 5, 6, 7, 8, 9, 0, 4, 5, 3, 2, 3, 4, 1];
+/// Around the sizes of vectors, tiles and teams.
+const LARGE: &[usize] = &[2, 1, 17, 33, 1, 12, 3, 40, 64, 7, 8, 16, 0, 24, 5, 31, 48, 3, 15, 1];
+
 /// No tensor of a model has more elements: the interpreter is slow.
-const LARGEST_VOLUME: usize = 3000;
+fn largest_volume() -> usize {
+    if way::extents_are_large() { 30_000 } else { 3_000 }
+}
 
 #[derive(Clone, Debug)]
 pub struct Tensor {
@@ -84,13 +92,13 @@ impl Maker {
         if !self.named.is_empty() && self.choices.chance(30) {
             return Dim::Named(self.choices.pick(self.named));
         }
-        Dim::Fixed(self.choices.pick(&[2, 1, 3, 4, 1, 2, 3, 5, 6, 7, 8, 9, 0, 4, 5, 3, 2, 3, 4, 1]))
+        Dim::Fixed(self.choices.pick(if way::extents_are_large() { LARGE } else { SMALL }))
     }
 
     pub fn dims(&mut self, least: usize, most: usize) -> Vec<Dim> {
         let rank = self.choices.between(least as i64, most as i64);
         let mut dims: Vec<Dim> = (0..rank).map(|_| self.dim()).collect();
-        while volume(&dims) > LARGEST_VOLUME / 3 {
+        while volume(&dims) > largest_volume() / 3 {
             let largest = (0..dims.len()).max_by_key(|n| dims[*n].max()).expect("a rank of at least 3");
             dims[largest] = Dim::Fixed(1);
         }
@@ -214,7 +222,7 @@ impl Maker {
         results: Vec<Result>,
     ) -> Option<Vec<Tensor>> {
         let fits = |(dtype, dims, bounds): &Result| {
-            bounds.useful(*dtype) && volume(dims) <= LARGEST_VOLUME && dims.iter().all(|d| d.max() <= 100)
+            bounds.useful(*dtype) && volume(dims) <= largest_volume() && dims.iter().all(|d| d.max() <= 100)
         };
         if !results.iter().all(fits) {
             return None;

@@ -49,7 +49,7 @@ impl<'a> Converter<'a> {
     pub fn root(&mut self, ast: &AstNode, root: &Root) -> Result<()> {
         self.statements.clone_from(&root.statements);
         self.marks.clone_from(&root.marks);
-        let nests = self.eliminated(ast, root.around, None)?;
+        let nests = self.eliminated(ast, &MarkedBand { mark: root.around, depth: None, values: HashMap::new() })?;
         self.body.extend(nests);
         Ok(())
     }
@@ -76,11 +76,11 @@ impl<'a> Converter<'a> {
                 Ok(parts.into_iter().flatten().collect())
             }
             AstNode::Mark(name, child) => {
-                let band = self.band(name).ok_or_else(|| Error::bug("E922", format!("unknown mark {name}")))?;
+                let band = self.band(name).ok_or_else(|| Error::bug("E922", format!("unknown mark {name}")))?.clone();
                 if !self.is_left_out(name, child) {
                     return self.node(child, band.mark);
                 }
-                self.eliminated(child, band.mark, band.only)
+                self.eliminated(child, &band)
             }
             AstNode::For { .. } => self.for_loop(ast, mark),
             AstNode::If { condition, then, otherwise } => self.branch(condition, then, otherwise.as_deref(), mark),
@@ -89,9 +89,9 @@ impl<'a> Converter<'a> {
     }
 
     /// The band that a mark stands for.
-    fn band(&self, mark: &str) -> Option<MarkedBand> {
+    fn band(&self, mark: &str) -> Option<&MarkedBand> {
         let index = mark.strip_prefix('m').and_then(|n| n.parse::<usize>().ok());
-        index.and_then(|n| self.marks.get(n).copied())
+        index.and_then(|n| self.marks.get(n))
     }
 
     /// The children of a block, blocks inside it opened. Where isl leaves out a loop, the loop's mark is on every child
@@ -113,7 +113,7 @@ impl<'a> Converter<'a> {
     }
 
     fn is_left_out(&self, mark: &str, body: &AstNode) -> bool {
-        let depth = |band: MarkedBand| band.depth.is_some_and(|depth| has_loop(body, &format!("c{depth}")));
+        let depth = |band: &MarkedBand| band.depth.is_some_and(|depth| has_loop(body, &format!("c{depth}")));
         self.band(mark).is_some_and(|band| !depth(band))
     }
 
@@ -132,15 +132,27 @@ impl<'a> Converter<'a> {
     /// isl leaves out a loop of one iteration, its mark stays. The mark must not reach the loops inside. A
     /// lockstep loop stays as one of a single iteration: registers are private to it. So does a barrier, and a loop
     /// of the team, whose only iteration says which worker it is for.
-    fn eliminated(&mut self, body: &AstNode, mark: Mark, only: Option<i64>) -> Result<Vec<Nest>> {
-        let number = match mark {
-            Mark::Team(_) => only.ok_or_else(|| Error::bug("E927", "a band of the team has an unknown iteration"))?,
-            Mark::Rows(_) | Mark::Lanes(_) | Mark::Barrier => 0,
+    fn eliminated(&mut self, body: &AstNode, band: &MarkedBand) -> Result<Vec<Nest>> {
+        let only = match band.mark {
+            Mark::Team(_) => self.only(body, &band.values)?,
+            Mark::Rows(_) | Mark::Lanes(_) | Mark::Barrier => Aff::constant(0),
             Mark::Seq | Mark::Parallel | Mark::Unroll => return self.node(body, Mark::Seq),
         };
-        let once = (None, vec![Aff::constant(number)]);
-        let end = (None, vec![Aff::constant(number + 1)]);
-        self.loops(once, end, mark, &mut |this, _| this.node(body, Mark::Seq))
+        let end = only.clone() + Aff::constant(1);
+        self.loops((None, vec![only]), (None, vec![end]), band.mark, &mut |this, _| this.node(body, Mark::Seq))
+    }
+
+    /// What a band of one iteration is at: isl has put that into the instance that it calls first.
+    fn only(&self, body: &AstNode, values: &HashMap<StatementId, Aff>) -> Result<Aff> {
+        let unknown = || Error::bug("E927", "a band of the team has an unknown iteration");
+        let (id, iterators) = self.called(first_call(body).ok_or_else(unknown)?)?;
+        let value = values.get(&id).ok_or_else(unknown)?;
+        let places = iterators.iter().enumerate().map(|(n, e)| match value.uses_iter(n) {
+            true => affine(self, e)?.ok_or_else(|| not_affine(e)),
+            false => Ok(Aff::constant(0)),
+        });
+        let places = places.collect::<Result<Vec<Aff>>>()?;
+        Ok(self.simple(&value.substitute(&|n| places[n].clone())))
     }
 
     fn for_loop(&mut self, ast: &AstNode, kind: Mark) -> Result<Vec<Nest>> {
@@ -270,14 +282,20 @@ impl<'a> Converter<'a> {
 
     /// A call `S3(c0, c1 + 1)`.
     fn instance(&self, call: &AstExpr) -> Result<Nest> {
+        let (id, iterators) = self.called(call)?;
+        let values =
+            iterators.iter().map(|e| affine(self, e)?.ok_or_else(|| not_affine(e))).collect::<Result<Vec<Aff>>>()?;
+        Ok(self.compute(id, &values))
+    }
+
+    /// The statement that isl calls, and its iterators.
+    fn called<'e>(&self, call: &'e AstExpr) -> Result<(StatementId, &'e [AstExpr])> {
         let AstExpr::Op(AstOp::Call, arguments) = call else { return Err(not_affine(call)) };
         let Some((AstExpr::Name(name), iterators)) = arguments.split_first() else { return Err(not_affine(call)) };
         let number = name.strip_prefix('S').and_then(|n| n.parse::<usize>().ok());
         let id = number.and_then(|n| self.statements.get(n).copied());
         let id = id.ok_or_else(|| Error::bug("E925", format!("isl calls {name}")))?;
-        let values =
-            iterators.iter().map(|e| affine(self, e)?.ok_or_else(|| not_affine(e))).collect::<Result<Vec<Aff>>>()?;
-        Ok(self.compute(id, &values))
+        Ok((id, iterators))
     }
 
     /// An instance, where its iterators have these values.
@@ -371,6 +389,16 @@ fn has_loop(ast: &AstNode, wanted: &str) -> bool {
             has_loop(then, wanted) || otherwise.as_ref().is_some_and(|o| has_loop(o, wanted))
         }
         AstNode::User(_) => false,
+    }
+}
+
+/// The first instance of a part of the tree.
+fn first_call(ast: &AstNode) -> Option<&AstExpr> {
+    match ast {
+        AstNode::Block(children) => children.iter().find_map(first_call),
+        AstNode::Mark(_, body) | AstNode::For { body, .. } => first_call(body),
+        AstNode::If { then, otherwise, .. } => first_call(then).or_else(|| first_call(otherwise.as_ref()?)),
+        AstNode::User(call) => Some(call),
     }
 }
 

@@ -124,6 +124,32 @@ for c0 in 0 .. 1 Lanes(1)
     assert_eq!(show(&generate(&p).unwrap()), expected);
 }
 
+/// Which worker the only iteration is for: constraints say it, not the extents.
+#[test]
+fn the_only_iteration_of_a_team_keeps_its_number() {
+    let mut p = Program::default();
+    let a = array(&mut p, "a", &[c(4), c(4)]);
+    let s = statement(&mut p, &[c(4), c(4)], StatementKind::Assign, at(a, &[i(0), i(1)]), zero());
+    let team = band(Mark::Team(2), &[(s, i(1))], vec![Node::Leaf(s)]);
+    p.schedule.roots = vec![band(Mark::Seq, &[(s, i(0))], vec![team])];
+    let mut constrained = |constraints: &[crate::aff::Aff]| {
+        p.statement_mut(s).constraints = constraints.to_vec();
+        show(&generate(&p).unwrap())
+    };
+    let last = "\
+for c0 in 0 .. 4
+  for c1 in 3 .. 4 Team(2)
+    S0: A0[c0, 3]
+";
+    assert_eq!(constrained(&[i(1) - c(3)]), last);
+    let diagonal = "\
+for c0 in 0 .. 4
+  for c1 in c0 .. c0 + 1 Team(2)
+    S0: A0[c0, c0]
+";
+    assert_eq!(constrained(&[i(1) - i(0), i(0) - i(1)]), diagonal);
+}
+
 /// As `team` makes them in a loop over layers: each around all that follows.
 #[test]
 fn barriers_inside_barriers_cost_isl_little() {

@@ -9,7 +9,7 @@ use crate::isl::text::Names;
 use crate::isl::{Ctx, Schedule};
 use crate::program::{Program, StatementId};
 use crate::schedule_tree::{Band, Mark, Node};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 /// Nodes that run one after another, as isl will read them.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -27,12 +27,12 @@ enum TreeNode {
 
 /// A band that is not sequential: how its loop is marked, and the loop's depth, which is its number in isl. A barrier has no
 /// loop.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct MarkedBand {
     pub mark: Mark,
     pub depth: Option<usize>,
-    /// The value of a band of one iteration, where that is a known number.
-    pub only: Option<i64>,
+    /// The value of the band at the instances of each statement: that of its only iteration is found from any of them.
+    pub values: HashMap<StatementId, Aff>,
 }
 
 /// A root: what isl sees of it, and what it does not.
@@ -81,13 +81,6 @@ impl TreeNode {
     }
 }
 
-/// The value of all instances.
-fn only(band: &Band) -> Option<i64> {
-    let mut values = band.members.values().map(Aff::as_constant);
-    let first = values.next()?;
-    first.filter(|_| values.all(|value| value == first))
-}
-
 /// Bands that are not sequential get a mark `m<number in marks>`.
 struct Builder<'a> {
     names: Names<'a>,
@@ -104,12 +97,15 @@ impl Builder<'_> {
             Node::Leaf(id) => TreeNode::Leaf(self.names.domain_text(*id)),
             Node::Band(Band { mark: Mark::Barrier, body, .. }) => {
                 let body = self.list(body, depth);
-                TreeNode::Barrier { mark: self.mark(MarkedBand { mark: Mark::Barrier, depth: None, only: None }), body }
+                let band = MarkedBand { mark: Mark::Barrier, depth: None, values: HashMap::new() };
+                TreeNode::Barrier { mark: self.mark(band), body }
             }
             Node::Band(band) => {
                 let body = self.list(&band.body, depth + 1);
-                let marked = MarkedBand { mark: band.mark, depth: Some(depth), only: only(band) };
-                let mark = (band.mark != Mark::Seq).then(|| self.mark(marked));
+                let mark = (band.mark != Mark::Seq).then(|| {
+                    let values = band.members.iter().map(|(id, value)| (*id, value.clone())).collect();
+                    self.mark(MarkedBand { mark: band.mark, depth: Some(depth), values })
+                });
                 TreeNode::Band { partial: self.partial(band), mark, body }
             }
         }

@@ -1,10 +1,15 @@
 //! What loops and workers cost beside the work in them: round numbers for current x86 cores.
 
+use crate::machine::Machine;
+
 /// Cycles that one more loop iteration around a nest costs.
 pub const LOOP_CYCLES: f64 = 40.0;
 
-/// Nanoseconds. Shorter iterations are not handed round: neighbours would fight for cache lines.
-pub const GRAIN_NS: f64 = 16.0;
+/// Nanoseconds. Shorter iterations are not handed round: neighbours would fight for cache lines. Where a barrier costs nothing
+/// (in tests), neither do those.
+pub fn grain_ns(machine: &Machine) -> f64 {
+    if machine.barrier_ns > 0.0 { 16.0 } else { 0.0 }
+}
 
 /// Nanoseconds that sharing a loop costs without a barrier: the loop that counts in steps, and cold caches. (What a
 /// barrier costs, `Machine::barrier_ns` says.)

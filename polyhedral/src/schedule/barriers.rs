@@ -6,8 +6,8 @@
 //! the workspace count as the same memory. A barrier at the head of a loop's body serves the next iteration. Always
 //! wanted: a barrier costs what it costs, and holds up all workers for the slowest.
 //!
-//! Greedy: of the barriers of a list the first stays that stands before a node which needs one, and everything before it
-//! is forgotten; that gives the fewest. None is added: a program that lacks one stays wrong. The legality checker
+//! Greedy: of the barriers of a list the first stays that stands before nodes (up to the next one) which need it, and
+//! everything before it is forgotten; that gives the fewest. None is added: a program that lacks one stays wrong. The legality checker
 //! proves the result from exact dependences.
 
 use super::owner::{self, Rule};
@@ -79,6 +79,18 @@ fn steps(nodes: &[Node]) -> Vec<Step> {
         other => vec![Step { waits: false, node: other.clone() }],
     };
     nodes.iter().flat_map(step).collect()
+}
+
+/// The nodes between barriers: one serves all that follow it, not the first alone.
+fn runs(steps: Vec<Step>) -> Vec<Vec<Node>> {
+    let mut runs: Vec<Vec<Node>> = Vec::new();
+    for Step { waits, node } in steps {
+        match runs.last_mut() {
+            Some(run) if !waits => run.push(node),
+            _ => runs.push(vec![node]),
+        }
+    }
+    runs
 }
 
 /// What has been touched since the last barrier, by memory.
@@ -166,15 +178,15 @@ impl Sieve<'_> {
     fn groups(&self, steps: Vec<Step>) -> Vec<Vec<Node>> {
         let (mut groups, mut current): (Vec<Vec<Node>>, Vec<Node>) = (Vec::new(), Vec::new());
         let mut since = Touches::new();
-        for Step { waits, node } in steps {
-            let node = self.inside(node);
-            let touches = self.touches(std::slice::from_ref(&node));
-            if waits && !current.is_empty() && self.conflict(&since, &touches) {
+        for run in runs(steps) {
+            let run: Vec<Node> = run.into_iter().map(|node| self.inside(node)).collect();
+            let touches = self.touches(&run);
+            if !current.is_empty() && self.conflict(&since, &touches) {
                 since.clear();
                 groups.push(std::mem::take(&mut current));
             }
             add(&mut since, touches);
-            current.push(node);
+            current.extend(run);
         }
         groups.push(current);
         groups

@@ -15,8 +15,9 @@
 //! the final memory: a program between sharing and barriers would be wrong.
 
 use super::{barriers, group, owner};
-use crate::cost::overhead::{GRAIN_NS, SHARE_NS};
+use crate::cost::overhead::{SHARE_NS, grain_ns};
 use crate::cost::{balance, time};
+use crate::deps::parameter_arrays;
 use crate::error::Result;
 use crate::expr::{Access, Expr};
 use crate::machine::Machine;
@@ -231,11 +232,13 @@ fn candidates(program: &Program, path: &Path, around: &[Path], machine: &Machine
         let Some(band) = transform::band_at(&program.schedule, &path) else { break };
         let inside: Vec<Path> = around.iter().cloned().chain((1..=path.len()).map(|n| path[..n].to_vec())).collect();
         let grain = nanoseconds(program, &path, &inside, machine);
-        let parallel = owner::is_parallel(program, band) && !group::steps_along_unlimited(program, band);
+        let parallel = owner::is_parallel(program, band)
+            && !group::steps_along_unlimited(program, band)
+            && !computes_its_tests(program, band);
         if band.mark != Mark::Seq || !parallel {
             break;
         }
-        if grain < GRAIN_NS {
+        if grain < grain_ns(machine) {
             out.extend(in_chunks(program, band, grain, machine).map(|(chunk, speedup)| Candidate {
                 path,
                 chunk,
@@ -258,7 +261,7 @@ fn in_chunks(program: &Program, band: &Band, grain: f64, machine: &Machine) -> O
     let (first, dim) = dims.first()?;
     let extent = &program.statement(*first).extents[*dim];
     let (count, workers) = (program.params.hint(extent), machine.threads as i64);
-    let worth = (GRAIN_NS / grain.max(1e-3)).ceil() as i64;
+    let worth = (grain_ns(machine) / grain.max(1e-3)).ceil() as i64;
     let chunk = worth.max((count + CHUNKS * workers - 1) / (CHUNKS * workers));
     let speedup = balance::certainty(program, extent) * balance::blocks(count, chunk, workers);
     let windows = dims.iter().any(|(id, d)| steps_through_window(program, *id, *d));
@@ -275,6 +278,18 @@ fn steps_through_window(program: &Program, id: StatementId, d: usize) -> bool {
         }
     });
     found
+}
+
+/// Does the band write what its tests or loop bounds read? All workers evaluate those (code generation moves tests out of
+/// loops), and nobody waits inside a shared loop.
+fn computes_its_tests(program: &Program, band: &Band) -> bool {
+    let written: HashSet<ArrayId> = band.members.keys().map(|id| program.statement(*id).target.array).collect();
+    band.members.keys().any(|id| {
+        let statement = program.statement(*id);
+        let mut tested = parameter_arrays(program, statement);
+        statement.guard.iter().for_each(|g| g.visit_loads(&mut |a| tested.push(a.array)));
+        tested.iter().any(|array| written.contains(array))
+    })
 }
 
 /// How much faster are the iterations of a band with all workers? `None` when they may be a single one.

@@ -63,7 +63,7 @@ impl Pass for Wavefront {
             }
             at += 1;
         }
-        wait_behind(&mut program.schedule.roots);
+        wait_around(&mut program.schedule.roots);
         Ok(())
     }
 }
@@ -290,10 +290,12 @@ fn apply(program: &mut Program, pipeline: Pipeline, size: Option<i64>, threads: 
     before
 }
 
-/// All workers are over with a pipeline when the next nest begins.
-fn wait_behind(roots: &mut [Node]) {
+/// All workers are over with what is before a pipeline when it begins (its loop waits inside only), and with the pipeline when
+/// the next nest does.
+fn wait_around(roots: &mut [Node]) {
     for n in 1..roots.len() {
-        if roots[n - 1].team() > 1 && roots[n].team() == 1 {
+        let waits = matches!(&roots[n], Node::Band(Band { mark: Mark::Barrier, .. }));
+        if !waits && (roots[n - 1].team() > 1 || roots[n].team() > 1) {
             roots[n] = barriers::barrier(vec![roots[n].clone()]);
         }
     }

@@ -103,6 +103,7 @@ impl CompilerArgs {
             cpu: self.target_cpu.clone(),
             room: self.room,
             threads: self.threads.map(usize::from),
+            barrier_ns: None,
             level: self.level,
             passes: self.passes.clone(),
             disabled: self.disabled.iter().cloned().collect(),

@@ -27,10 +27,13 @@ impl Context<'_> {
             if pairs.is_empty() {
                 return Ok(());
             }
-            // The rule is applied again, and makes its parameters again.
+            let refusal = self.not_comparable(&pairs[0]);
+            // The rule is applied again, and makes its parameters again: nothing outside may be trimmed to them.
+            let is_new = |aff: &Aff| self.graph.params.follows(aff, &|id| id.0 as usize >= params.len());
+            let lasting = !pairs.iter().any(|(a, b)| is_new(a) || is_new(b));
             self.graph.params = params;
-            if !self.trim_operands(node, &pairs, out)? {
-                return Err(self.not_comparable(&pairs[0]).into());
+            if !lasting || !self.trim_operands(node, &pairs, out)? {
+                return Err(refusal.into());
             }
         }
         Err(Error::unsupported("E112", "its operands must agree in too many extents that only the run can tell").into())

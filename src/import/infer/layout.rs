@@ -69,6 +69,12 @@ fn reshape_to_amounts(site: &mut Site, input: &[Aff], wanted: &[Aff], keep_zero:
     let total = site.cx.product(input);
     let (mut known, mut open) = (Vec::new(), Vec::new());
     for (axis, dim) in wanted.iter().enumerate() {
+        // The input's own extent: 0 says the same in both ways.
+        if input.get(axis) == Some(dim) {
+            known.push(dim.clone());
+            open.push(zero.clone());
+            continue;
+        }
         site.cx.at_least(dim, -1)?;
         let value = site.cx.max(dim, &zero);
         let is_open = site.cx.max(&-dim.clone(), &zero);

@@ -301,3 +301,31 @@ fn einsum_and_functions() {
         import(&model(graph(inputs, vec![], vec![node("Einsum", "a c", "y", vec![equation])], "y"))).unwrap();
     assert_eq!(show(&imported, imported.main.outputs[0]), "y f32[b, 2, k]");
 }
+
+/// A computed extent may be 0, which copies the input's: the same where the two are one.
+#[test]
+fn a_reshape_to_a_computed_extent_that_the_input_has() {
+    let x = || vec![value("x", FLOAT, &["n"])];
+    let rows = || {
+        vec![
+            node("NonZero", "x", "places", vec![]),
+            node("Transpose", "places", "rows", vec![]),
+            node("Concat", "rows rows", "pairs", vec![int("axis", 1)]),
+            node("Shape", "rows", "s", vec![]),
+        ]
+    };
+    let alike = [rows(), vec![node("Reshape", "rows s", "y", vec![])]].concat();
+    assert!(shapes(x(), vec![], alike, "y")[0].ends_with(", 1]"));
+    let transposed = vec![node("ConvTranspose", "images w", "y", vec![])];
+    let images = vec![
+        node("Cast", "pairs", "floats", vec![int("to", FLOAT.into())]),
+        node("Unsqueeze", "floats last", "images", vec![]),
+    ];
+    let weights = vec![weight("last", &[1], &[2]), zeros("w", &[2, 3, 4])];
+    let found = shapes(x(), weights, [rows(), images, transposed].concat(), "y");
+    assert!(found[0].ends_with(", 3, 4]"), "{found:?}");
+    // Here a count of 0 would copy a 1, and the refusal names sizes that only this node has.
+    let across = [rows(), vec![node("Shape", "places", "across", vec![]), node("Reshape", "rows across", "y", vec![])]];
+    let error = import(&model(graph(x(), vec![], across.concat(), "y"))).unwrap_err();
+    assert_eq!(error.diagnostic().code, "E112", "{error}");
+}

@@ -89,7 +89,7 @@ fn scores(f: &mut Body, scale: Option<f32>) -> Step {
     f.affs("whole", vec![q[0].clone(), q[1].clone(), q[2].clone(), k[2].clone()])?;
     f.add(
         "columns = Transpose<perm = [0, 1, 2, 4, 3]>(Unsqueeze(k, [2]))
-         scores = Reshape(MatMul(Reshape(Mul(q, scale), grouped), columns), whole)",
+         scores = Reshape<allowzero = 1>(MatMul(Reshape<allowzero = 1>(Mul(q, scale), grouped), columns), whole)",
     )
 }
 
@@ -114,7 +114,10 @@ fn weigh(f: &mut Body, weights: &str) -> Step {
     };
     f.affs("grouped_shares", vec![q[0].clone(), v[1].clone(), group, q[2].clone(), v[2].clone()])?;
     f.affs("weighed_shape", vec![q[0].clone(), q[1].clone(), q[2].clone(), v[3].clone()])?;
-    f.add("weighed = Reshape(MatMul(Reshape(shares, grouped_shares), Unsqueeze(v, [2])), weighed_shape)")
+    f.add(
+        "sums = MatMul(Reshape<allowzero = 1>(shares, grouped_shares), Unsqueeze(v, [2]))
+         weighed = Reshape<allowzero = 1>(sums, weighed_shape)",
+    )
 }
 
 /// A softmax over keys, in `softmax_precision` where that is wider than the scores.

@@ -36,7 +36,7 @@ fn rotary(f: &mut Body) -> Step {
     }
     halves(f)?;
     f.affs("shape", shape)?;
-    f.add("Y = Reshape(turned, shape)")
+    f.add("Y = Reshape<allowzero = 1>(turned, shape)")
 }
 
 /// `turned`: the rotated part of each head, then what `rotary_embedding_dim` leaves as it is.

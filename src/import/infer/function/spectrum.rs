@@ -162,8 +162,8 @@ fn transform(f: &mut Body, from: &str, t: Transform, to: &str) -> Step {
     let back: Vec<usize> = (0..rank).filter_map(|d| order.iter().position(|from| *from == d)).collect();
     f.cast("signal_in", from, work)?;
     f.add(&format!(
-        "flat = Reshape(Transpose<perm = {order:?}>(signal_in), rows)
-         spectrum = Transpose<perm = {back:?}>(Reshape(MatMul(flat, table), columns))"
+        "flat = Reshape<allowzero = 1>(Transpose<perm = {order:?}>(signal_in), rows)
+         spectrum = Transpose<perm = {back:?}>(Reshape<allowzero = 1>(MatMul(flat, table), columns))"
     ))?;
     f.cast(to, "spectrum", dtype)
 }

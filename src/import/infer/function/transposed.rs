@@ -108,8 +108,8 @@ fn rearrange_weights(f: &mut Body, along: &[Along], [groups, c, m]: [i64; 3]) ->
     let shape: Vec<i64> = [whole, c].into_iter().chain(along.iter().map(|a| a.taps)).collect();
     let (last, end, back) = (vec![-1; taps.len()], vec![i64::MIN + 1; taps.len()], vec![-1; taps.len()]);
     f.add(&format!(
-        "reversed = Slice(Reshape(filled, {split:?}), {last:?}, {end:?}, {taps:?}, {back:?})
-         rearranged = Reshape(Transpose<perm = {order:?}>(reversed), {shape:?})"
+        "reversed = Slice(Reshape<allowzero = 1>(filled, {split:?}), {last:?}, {end:?}, {taps:?}, {back:?})
+         rearranged = Reshape<allowzero = 1>(Transpose<perm = {order:?}>(reversed), {shape:?})"
     ))?;
     f.cast("kernel", "rearranged", f.float)
 }
@@ -128,7 +128,10 @@ fn in_order(f: &mut Body, along: &[Along], image: &[Aff], [groups, m]: [i64; 2])
     joined.extend(all[2..].iter().zip(along).map(|(q, a)| q.clone() * a.stride));
     f.affs("split", split)?;
     f.affs("joined", joined)?;
-    f.add(&format!("whole = Reshape(Transpose<perm = {order:?}>(Reshape(all, split)), joined)"))
+    f.add(&format!(
+        "parts = Reshape<allowzero = 1>(all, split)
+         whole = Reshape<allowzero = 1>(Transpose<perm = {order:?}>(parts), joined)"
+    ))
 }
 
 /// `cut`: the places that the padding leaves, and zeros where the output padding asks for more than there are.
