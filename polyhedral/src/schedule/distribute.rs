@@ -8,15 +8,15 @@
 //! belongs to one step (one subscript is the iterator plus a constant): then only flows order the nests, and every
 //! nest still comes after all that it reads.
 //!
-//! Wanted when the operand that is the same in every step (the weights) is streamed through for too few rows to keep
-//! the multiply-adds busy: fewer than [`STREAM_L2`] or [`STREAM_FAR`] rows, by the cache it fits. An LSTM of 256 units
-//! over 100 steps takes 3.6 ms with the projection inside the loop and 2.7 ms with it outside at batch 1, 4.2 and 3.4
-//! at batch 2, 5.5 and 5.5 at batch 4, 11 and 12 at batch 8, where one step's rows are enough and its results
-//! stay in the first-level cache (AVX2, 2026-11-26). A team of workers always wants it: all steps are then shared
-//! among them with one barrier.
+//! Wanted when the operand that is the same in every step (the weights) has few rows in each, at most [`FEW_ROWS`]: outside, it
+//! is streamed through once for all steps, and a team of workers shares them with one barrier. An LSTM of 256 units over 100
+//! steps took 3.6 ms with the projection inside the loop and 2.7 ms with it outside at batch 1 (AVX2, 2026-11-26); at batch 8
+//! both take the same with one worker (7.54 and 7.56 ms), and of 64 units 0.92 with two (AVX-512, 2026-11-28). How many
+//! workers there are is not asked: sums of nests that were distributed may be added up in another order, and results must
+//! be the same bits for every number of threads.
 //! Source: loop distribution, Kennedy and McKinley (1990); the use is that of Appleyard et al. (2016), section 3.
 
-use super::group::{self, bytes, reads, writes};
+use super::group::{self, reads, writes};
 use crate::aff::Aff;
 use crate::error::Result;
 use crate::expr::Expr;
@@ -26,10 +26,8 @@ use crate::program::{ArrayId, Program, StatementId, StatementKind};
 use crate::schedule_tree::{Band, Mark, Node};
 use std::collections::HashSet;
 
-/// Multiply-adds in the time in which a vector comes from the second-level cache.
-const STREAM_L2: i64 = 2;
-/// The same beyond the second-level cache.
-const STREAM_FAR: i64 = 3;
+/// With more rows in a step the weights are used often enough while they are near, and what would be kept for all steps grows.
+const FEW_ROWS: i64 = 64;
 
 pub struct Distribute;
 
@@ -205,14 +203,12 @@ fn wanted(program: &Program, band: &Band, node: &Node, machine: &Machine) -> boo
     let mut contractions = node.statements().into_iter().filter(|s| group::is_contraction_statement(program, *s));
     contractions.any(|id| {
         let Some(step) = band.members.get(&id).and_then(|a| a.as_iter()) else { return false };
-        let shared = machine.gpu || machine.threads > 1;
-        rows_and_stream(program, id, step, machine).is_some_and(|(rows, stream)| shared || rows < stream)
+        rows(program, id, step).is_some_and(|rows| machine.gpu || rows <= FEW_ROWS)
     })
 }
 
-/// The rows that one step has for the operand that does not depend on it, and how many it takes to be worth streaming
-/// that operand; `None` when both operands depend on the step.
-fn rows_and_stream(program: &Program, id: StatementId, step: usize, machine: &Machine) -> Option<(i64, i64)> {
+/// The rows that one step has for the operand that does not depend on it; `None` when both operands depend on the step.
+fn rows(program: &Program, id: StatementId, step: usize) -> Option<i64> {
     let statement = program.statement(id);
     let extent = |d: usize| program.params.hint(&statement.extents[d]).max(1);
     let mut found = None;
@@ -221,18 +217,8 @@ fn rows_and_stream(program: &Program, id: StatementId, step: usize, machine: &Ma
         let free = (0..statement.extents.len()).filter(|d| *d != step && group::uses(&statement.target, *d));
         // What no row uses is no operand of many columns, but a factor.
         if !used(&step) && free.clone().any(|d| used(&d)) {
-            let rows = free.filter(|d| !used(d)).map(extent).product();
-            found = Some((rows, stream(bytes(program, program.array(a.array)), machine)));
+            found = Some(free.filter(|d| !used(d)).map(extent).product());
         }
     });
     found
-}
-
-/// Multiply-adds in the time in which one vector of an operand of so many bytes arrives.
-fn stream(bytes: i64, machine: &Machine) -> i64 {
-    match bytes as usize {
-        n if n <= machine.l1_bytes / 2 => 1,
-        n if n <= machine.l2_bytes => STREAM_L2,
-        _ => STREAM_FAR,
-    }
 }
