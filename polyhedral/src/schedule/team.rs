@@ -2,7 +2,8 @@
 //!
 //! 1. Every list of nodes (the roots, the bodies of host loops) is taken by itself. The outermost chain of parallel
 //!    loops of each node is searched for the loop that divides best among the workers: a constant number of
-//!    iterations, each worth having; iterations that are too short for that go round in chunks. A node is shared when that saves more than two barriers cost, or when both its
+//!    iterations, each worth having; iterations that are too short for that go round in chunks. A node is shared when that
+//!    saves more than two barriers cost, or when both its
 //!    neighbours are shared, so that the barriers are there anyway. The others stay with worker 0. All workers run a
 //!    host loop (time steps) whose body has something to share.
 //! 2. Windows inside shared loops get a plane per worker.
