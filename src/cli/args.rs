@@ -196,7 +196,8 @@ regions that take longest, first those:
                 another compilation, and set against peaks measured here and now (one thread only)
   of limit      how near the region comes to that
   busiest us    of several workers, the median time of the one that works longest
-  waits us      worker 0's time at barriers, in the region and behind it
+  waits us      worker 0's time at barriers, in the region and behind it; in the first region also until the others
+                have started, which here every run does anew
 Examples:
   sirius profile model.onnx --data test_data_set_0
   sirius profile model.onnx --threads 4 --all

@@ -159,7 +159,7 @@ fn text(profile: &Profile, most: usize) -> String {
 }
 
 fn row(region: &Region, sum_us: f64, alone: bool) -> Vec<String> {
-    let share = format!("{:.1} %", 100.0 * region.us / sum_us);
+    let share = format!("{:.1} %", 100.0 * region.us / sum_us.max(f64::MIN_POSITIVE));
     let one = |us: f64| format!("{us:.1}");
     let own = match (&region.limit, alone) {
         (Some(limit), true) => vec![
