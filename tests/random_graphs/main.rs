@@ -3,12 +3,14 @@
 //! A seed is a model: 5 to 40 operators (and what they need around them) with extents from 0 to 9, broadcasts, mixed
 //! element types, optional inputs, several outputs, named dimensions in a third of the models, and control flow. Every
 //! model is a file that is imported, compiled (every fourth one also for a team of threads that share whatever can be
-//! shared, however small), loaded and run twice, with new values for the named dimensions. Results must be equal, floats within the bound that the generator derives for
-//! each output (`bounds.rs`); operators with jumps get operands that are the same bits on both sides.
+//! shared, however small), loaded and run twice, with new values for the named dimensions. Results must be equal, floats
+//! within the bound that the generator derives for each output (`bounds.rs`); operators with jumps get operands that are the
+//! same bits on both sides.
 //!
 //! `SIRIUS_SEEDS=17` runs one seed, `SIRIUS_SEEDS=0..20000` many; without it the first 2,000 run. A failing model is
-//! shrunk and printed as text; `SIRIUS_KEEP=DIR` writes it there as an ONNX file. `way.rs` says
-//! which variables choose other teams and numeric contracts, and have passes and certificates checked. Refusals are counted by reason, and must stay few.
+//! shrunk and printed as text; `SIRIUS_KEEP=DIR` writes it there as an ONNX file. `way.rs` says which variables choose
+//! other teams and numeric contracts, and have passes and certificates checked. Refusals are counted by reason, and must stay
+//! few.
 //!
 //! Left out: NaN and infinities as data (bounds say nothing about them; `tests/special_values.rs` has them), and random
 //! and signal operators with outputs that are not determined up to rounding.

@@ -7,8 +7,8 @@
 //! wanted: a barrier costs what it costs, and holds up all workers for the slowest.
 //!
 //! Greedy: of the barriers of a list the first stays that stands before nodes (up to the next one) which need it, and
-//! everything before it is forgotten; that gives the fewest. None is added: a program that lacks one stays wrong. The legality checker
-//! proves the result from exact dependences.
+//! everything before it is forgotten; that gives the fewest. None is added: a program that lacks one stays wrong. The
+//! legality checker proves the result from exact dependences.
 
 use super::owner::{self, Rule};
 use crate::aff::Aff;
