@@ -28,11 +28,12 @@ impl Context<'_> {
                 return Ok(());
             }
             let refusal = self.not_comparable(&pairs[0]);
-            // The rule is applied again, and makes its parameters again: nothing outside may be trimmed to them.
+            // The rule is applied again, and makes its parameters again: nothing outside may be trimmed to them. What it
+            // compares with them can wait until its operands agree in the others.
             let is_new = |aff: &Aff| self.graph.params.follows(aff, &|id| id.0 as usize >= params.len());
-            let lasting = !pairs.iter().any(|(a, b)| is_new(a) || is_new(b));
+            let lasting: Vec<_> = pairs.into_iter().filter(|(a, b)| !is_new(a) && !is_new(b)).collect();
             self.graph.params = params;
-            if !lasting || !self.trim_operands(node, &pairs, out)? {
+            if !self.trim_operands(node, &lasting, out)? {
                 return Err(refusal.into());
             }
         }
