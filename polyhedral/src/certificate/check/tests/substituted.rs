@@ -184,3 +184,45 @@ schedule { for [S0: i, S1: i] { S0 S1 } }
         refused(&wrong, Rule::Values);
     }
 }
+
+/// A statement whose test fails for all indices may go, though its array is read; one that runs once may not.
+#[test]
+fn a_statement_that_never_runs_may_go() {
+    let text = |test: &str| {
+        format!(
+            "\
+program never
+array x: f32[8] input 0
+array s: f32[8] temp
+array y: f32[8] output 0
+inputs x
+outputs y
+S0 [i: 8]: s[i] = x[i]
+S1 [i: 8]: s[i] := 0.0f32
+  if {test}
+S2 [i: 8]: y[i] = s[i]
+schedule {{
+  for [S0: i] {{ S0 }}
+  for [S1: i] {{ S1 }}
+  for [S2: i] {{ S2 }}
+}}
+"
+        )
+    };
+    let without = |test: &str| {
+        let program = parse(&text(test));
+        let mut after = program.clone();
+        after.remove_statement(crate::StatementId(1));
+        let mut recorder = Recorder::new(&program);
+        recorder.after("predicates", &after);
+        verdict(&recorder.finish("test").unwrap())
+    };
+    for never in ["false", "i < 0"] {
+        let right = without(never);
+        assert!(right.holds(), "{right:?}");
+    }
+    for sometimes in ["i > 6", "x[i] > x[7 - i]"] {
+        let wrong = without(sometimes);
+        assert!(wrong.findings.iter().any(|f| f.rule == Rule::Instances), "{wrong:?}");
+    }
+}
