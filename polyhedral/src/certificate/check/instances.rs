@@ -51,11 +51,13 @@ pub fn executed(checker: &mut Checker, replaced: &HashSet<usize>) -> Result<()> 
     Ok(())
 }
 
-/// Does the test of a statement of the base fail in all of its instances, as indices decide?
+/// Does the test of a statement of the base fail in all of its instances, as indices decide, or against itself?
 fn never_runs(c: &Checker, base: usize) -> Result<bool> {
     let statement = &c.base.statements[base];
-    let Some(test) = parts(&statement.entry.body).1.and_then(Tree::parse) else { return Ok(false) };
-    Ok(decided(c, statement, &test, &statement.domain)? == Some(false))
+    let Some(test) = parts(&statement.entry.body).1 else { return Ok(false) };
+    let Some(tree) = Tree::parse(test) else { return Ok(false) };
+    let by_indices = decided(c, statement, &tree, &statement.domain)? == Some(false);
+    Ok(by_indices || logic::exclude(&c.base, &[(statement, test, statement.domain.identity()?)])?)
 }
 
 /// The instances of a statement of the base are divided among those of the last program.

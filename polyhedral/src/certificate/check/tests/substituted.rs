@@ -185,7 +185,7 @@ schedule { for [S0: i, S1: i] { S0 S1 } }
     }
 }
 
-/// A statement whose test fails for all indices may go, though its array is read; one that runs once may not.
+/// A statement whose test fails for all indices, or contradicts itself, may go, though its array is read; one that runs once may not.
 #[test]
 fn a_statement_that_never_runs_may_go() {
     let text = |test: &str| {
@@ -193,9 +193,10 @@ fn a_statement_that_never_runs_may_go() {
             "\
 program never
 array x: f32[8] input 0
+array c: bool[8] input 1
 array s: f32[8] temp
 array y: f32[8] output 0
-inputs x
+inputs x, c
 outputs y
 S0 [i: 8]: s[i] = x[i]
 S1 [i: 8]: s[i] := 0.0f32
@@ -217,11 +218,11 @@ schedule {{
         recorder.after("predicates", &after);
         verdict(&recorder.finish("test").unwrap())
     };
-    for never in ["false", "i < 0"] {
+    for never in ["false", "i < 0", "and(c[i], not(c[i]))"] {
         let right = without(never);
         assert!(right.holds(), "{right:?}");
     }
-    for sometimes in ["i > 6", "x[i] > x[7 - i]"] {
+    for sometimes in ["i > 6", "x[i] > x[7 - i]", "and(c[i], not(c[7 - i]))", "or(c[i], not(c[i]))"] {
         let wrong = without(sometimes);
         assert!(wrong.findings.iter().any(|f| f.rule == Rule::Instances), "{wrong:?}");
     }
