@@ -83,18 +83,21 @@ pub fn read_where_tested(c: &Checker, statement: usize, gained: &[&str]) -> Resu
     Ok(None)
 }
 
-/// Do two statements, for related instances, run under a test and its opposite: the branches of an `If`?
+/// Do two statements, for related instances, run under a test and its opposite (the branches of an `If`), or under tests
+/// that never hold together?
 pub fn exclusive(c: &Checker, a: &Statement, b: &Statement, relation: &Map) -> Result<bool> {
     let (Some(x), Some(y)) = (parts(&a.entry.body).1, parts(&b.entry.body).1) else { return Ok(false) };
     fn opposite(test: &str) -> Option<&str> {
         test.strip_prefix("not(")?.strip_suffix(')')
     }
-    let back = || relation.reverse();
-    match (opposite(x), opposite(y)) {
-        (Some(x), None) => same_test(c, (a, Some(x)), (b, Some(y)), &back()?),
-        (None, Some(y)) => same_test(c, (a, Some(x)), (b, Some(y)), &back()?),
-        _ => Ok(false),
-    }
+    let back = relation.reverse()?;
+    let branches = match (opposite(x), opposite(y)) {
+        (Some(x), None) => same_test(c, (a, Some(x)), (b, Some(y)), &back)?,
+        (None, Some(y)) => same_test(c, (a, Some(x)), (b, Some(y)), &back)?,
+        _ => false,
+    };
+    let here = back.domain()?.identity()?;
+    Ok(branches || logic::exclude(&c.last, &[(a, x, back), (b, y, here)])?)
 }
 
 /// Are two tests one, where `link` leads from instances of the second statement to instances of the first?

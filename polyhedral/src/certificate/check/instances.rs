@@ -2,9 +2,13 @@
 //!
 //! A statement may be several of the base, each for some of its instances, and an instance may stand for several of one
 //! statement: `merged` says when that is right. Instances that are none of the base (a loop that does not run at all had
-//! none) write only what nobody touches. A statement may be missing when nothing reads what it wrote. In a step that is checked
-//! backwards, instances that are none of the base are those that the pass left out: nothing that it kept touches what they write.
+//! none) write only what nobody touches. A statement may be missing when nothing reads what it wrote, or when it never runs: its
+//! test fails in all instances. In a step that is checked backwards, instances that are none of the base are those that the pass
+//! left out: nothing that it kept touches what they write.
 
+use super::conditions::decided;
+use super::guards::parts;
+use super::terms::Tree;
 use super::*;
 use crate::certificate::ArrayRole;
 use std::collections::HashSet;
@@ -38,11 +42,22 @@ pub fn executed(checker: &mut Checker, replaced: &HashSet<usize>) -> Result<()> 
             continue;
         }
         if output || read.contains(array) {
-            let text = format!("{} is not executed, but {array}, which it writes, is needed", statement.entry.id);
-            checker.say(Rule::Instances, text);
+            let id = statement.entry.id.as_str();
+            let text = format!("{id} is not executed, but {array}, which it writes, is needed");
+            let finding = Finding { rule: Rule::Instances, text, witness: None };
+            checker.ask(|| format!("does {id} never run"), |c| Ok((!never_runs(c, base)?).then_some(finding)))?;
         }
     }
     Ok(())
+}
+
+/// Does the test of a statement of the base fail in all of its instances, as indices decide, or against itself?
+fn never_runs(c: &Checker, base: usize) -> Result<bool> {
+    let statement = &c.base.statements[base];
+    let Some(test) = parts(&statement.entry.body).1 else { return Ok(false) };
+    let Some(tree) = Tree::parse(test) else { return Ok(false) };
+    let by_indices = decided(c, statement, &tree, &statement.domain)? == Some(false);
+    Ok(by_indices || logic::exclude(&c.base, &[(statement, test, statement.domain.identity()?)])?)
 }
 
 /// The instances of a statement of the base are divided among those of the last program.

@@ -9,7 +9,7 @@
 //! `online` (`running`, `factors`) where they follow an extreme. No rule covers the rest: it is undecided, and the stages
 //! behind it are checked alone.
 //! `same`: it computes the same from the same, through copies (`copies`), in arrays laid out anew (`places`), under the
-//! same test (`guards`).
+//! same test (`guards`; `logic` knows tests that never hold together).
 //! `constants`: constants have the contents that they had, in other places perhaps, or those that a stated statement
 //! computes (`made`).
 //! `dependences`: what the base orders, memory location by memory location, the last program orders too.
@@ -22,6 +22,7 @@ mod dependences;
 mod factors;
 mod guards;
 mod instances;
+mod logic;
 mod made;
 mod merged;
 mod online;

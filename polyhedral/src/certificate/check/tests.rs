@@ -1,6 +1,7 @@
 //! A certificate that holds, and what happens when it is tampered with.
 
 mod kit;
+mod logic;
 mod merging;
 mod online;
 mod substituted;

@@ -10,7 +10,7 @@ use super::conditions::{choices, decided, holds};
 use super::guards::parts;
 use super::places::Places;
 use super::same::{mapped, rename};
-use super::terms::{Term, Tree, read};
+use super::terms::{Term, Tree, equal, read};
 use super::*;
 use std::collections::HashSet;
 
@@ -161,7 +161,7 @@ impl<'a, 'c> Matcher<'a, 'c> {
         self.chosen(old, new, map)
     }
 
-    /// Are two choices one, each side in the instances that take it?
+    /// Are two choices one, each side in the instances that take it, or with what the test is there?
     fn sides(&mut self, old: Term<'_, 'c>, new: Term<'_, 'c>, map: &Map) -> Result<Answer> {
         let domain = map.range()?;
         let (test, sides) = match (old.tree.label, old.tree.children.as_slice()) {
@@ -170,14 +170,27 @@ impl<'a, 'c> Matcher<'a, 'c> {
             ("or", [test, _]) => (test, &[(1, false)][..]),
             _ => return Ok(Answer::No),
         };
-        let Some(holds) = holds(self.c, old.statement, test, &domain)? else { return Ok(Answer::No) };
-        let mut answers =
-            vec![self.terms(Term { tree: test, ..old }, Term { tree: &new.tree.children[0], ..new }, map)?];
+        let holds = holds(self.c, old.statement, test, &domain)?;
+        let mut literals = sides.iter().filter_map(|(n, _)| literal(&new.tree.children[*n]));
+        if holds.is_none() && literals.next().is_none() {
+            return Ok(Answer::No);
+        }
+        let tested = Term { tree: test, ..old };
+        let mut answers = vec![self.terms(tested, Term { tree: &new.tree.children[0], ..new }, map)?];
         for (n, taken) in sides {
-            let there = if *taken { holds.clone() } else { domain.subtract(&holds)? };
+            let there = match &holds {
+                Some(holds) if *taken => holds.clone(),
+                Some(holds) => domain.subtract(holds)?,
+                None => domain.clone(),
+            };
             let (a, b) = (&old.tree.children[*n], &new.tree.children[*n]);
+            let side = Term { tree: a, ..old };
+            // The test itself, on a side that is taken only where it has this value.
+            if literal(b) == Some(*taken) && equal(&there.identity()?, tested, side)? {
+                continue;
+            }
             let within = map.intersect_range(&there)?;
-            answers.push(self.terms(Term { tree: a, ..old }, Term { tree: b, ..new }, &within)?);
+            answers.push(self.terms(side, Term { tree: b, ..new }, &within)?);
         }
         Ok(Answer::of(answers.iter().all(|a| *a == Answer::Yes)))
     }
@@ -185,10 +198,7 @@ impl<'a, 'c> Matcher<'a, 'c> {
     /// Is the new term what a choice of the old one always is? Unknown where it is a part, and data decide.
     fn chosen(&mut self, old: Term<'_, 'c>, new: Term<'_, 'c>, map: &Map) -> Result<Answer> {
         let domain = map.range()?;
-        let literal = match (new.tree.label, new.tree.children.as_slice()) {
-            ("Int", [value, dtype]) if dtype.label == "Bool" => Some(value.label != "0"),
-            _ => None,
-        };
+        let literal = literal(new.tree);
         if literal.is_some() && decided(self.c, old.statement, old.tree, &domain)? == literal {
             return Ok(Answer::Yes);
         }
@@ -331,5 +341,13 @@ impl<'a, 'c> Matcher<'a, 'c> {
         let is = mapped(&q.domain.identity()?, &c.base, &q.write)?;
         let is = is.apply_range(&rename(&c.ctx, &q.write.array, &p.write.array, is.dims_out())?)?;
         Ok(was.is_equal(&is)? && self.bodies((&c.base, p), (&c.base, q), &map)? == Answer::Yes)
+    }
+}
+
+/// The truth value that a term is.
+fn literal(tree: &Tree) -> Option<bool> {
+    match (tree.label, tree.children.as_slice()) {
+        ("Int", [value, dtype]) if dtype.label == "Bool" => Some(value.label != "0"),
+        _ => None,
     }
 }

@@ -151,3 +151,79 @@ schedule {
     let verdict = verdict(&recorder.finish("test").unwrap());
     assert!(verdict.findings.iter().any(|f| f.rule == Rule::Values), "{verdict:?}");
 }
+
+/// A side of a choice that is the test itself has there the value that the side is taken for.
+#[test]
+fn a_test_is_known_on_the_sides_of_its_choice() {
+    let text = "\
+program sides
+array a: bool[8] input 0
+array b: bool[8] input 1
+array y: bool[8] output 0
+array z: bool[8] output 1
+inputs a, b
+outputs y, z
+S0 [i: 8]: y[i] = select(a[i], b[i], a[i])
+S1 [i: 8]: z[i] = select(a[i], a[i], b[i])
+schedule { for [S0: i, S1: i] { S0 S1 } }
+";
+    let (certificate, _) = recorded(text, &["predicates"], &machine(1));
+    assert!(certificate.stages[1].statements.iter().all(|s| s.body.contains("Bool")), "{certificate:?}");
+    let right = verdict(&certificate);
+    assert!(right.holds() && right.unproven.is_empty(), "{right:?}");
+    for (id, is, other) in [("S0", "Int(0, Bool)", "Int(1, Bool)"), ("S1", "Int(1, Bool)", "Int(0, Bool)")] {
+        let mut wrong = certificate.clone();
+        let body = &mut entry(&mut wrong, 1, id).body;
+        *body = body.replace(is, other);
+        refused(&wrong, Rule::Values);
+    }
+    // The side is another element of the tested array.
+    for (id, read) in [("S0", 2), ("S1", 1)] {
+        let mut wrong = certificate.clone();
+        entry(&mut wrong, 0, id).reads[read].map = format!("{{ {id}[i0] -> A0[7 - i0] }}");
+        refused(&wrong, Rule::Values);
+    }
+}
+
+/// A statement whose test fails for all indices, or contradicts itself, may go, though its array is read; one that runs once may not.
+#[test]
+fn a_statement_that_never_runs_may_go() {
+    let text = |test: &str| {
+        format!(
+            "\
+program never
+array x: f32[8] input 0
+array c: bool[8] input 1
+array s: f32[8] temp
+array y: f32[8] output 0
+inputs x, c
+outputs y
+S0 [i: 8]: s[i] = x[i]
+S1 [i: 8]: s[i] := 0.0f32
+  if {test}
+S2 [i: 8]: y[i] = s[i]
+schedule {{
+  for [S0: i] {{ S0 }}
+  for [S1: i] {{ S1 }}
+  for [S2: i] {{ S2 }}
+}}
+"
+        )
+    };
+    let without = |test: &str| {
+        let program = parse(&text(test));
+        let mut after = program.clone();
+        after.remove_statement(crate::StatementId(1));
+        let mut recorder = Recorder::new(&program);
+        recorder.after("predicates", &after);
+        verdict(&recorder.finish("test").unwrap())
+    };
+    for never in ["false", "i < 0", "and(c[i], not(c[i]))"] {
+        let right = without(never);
+        assert!(right.holds(), "{right:?}");
+    }
+    for sometimes in ["i > 6", "x[i] > x[7 - i]", "and(c[i], not(c[7 - i]))", "or(c[i], not(c[i]))"] {
+        let wrong = without(sometimes);
+        assert!(wrong.findings.iter().any(|f| f.rule == Rule::Instances), "{wrong:?}");
+    }
+}
