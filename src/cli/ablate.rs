@@ -83,7 +83,8 @@ struct Row {
 
 pub fn command(args: &AblateArgs) -> Outcome {
     let progress = Progress::start();
-    let limits = if args.seconds > 0.0 { Some(limits(args)?) } else { None };
+    let limits =
+        if args.seconds > 0.0 { Some(Limits::measure(&target(&args.compiler.options())?.machine)) } else { None };
     let mut kinds: Vec<Kind> = Vec::new();
     let mut rows: Vec<Row> = Vec::new();
     for variant in variants(&args.only)? {
@@ -187,12 +188,6 @@ fn count(args: &AblateArgs, variant: &Variant, made: &Made, case: &Case, limits:
     let one = make_as(&counting, args)?.loaded.count(&case.inputs, Depth::Everything)?;
     let limit_us = limits.map(|l| l.nanoseconds(&one.phases).iter().sum::<f64>() / 1e3);
     Ok(Row { limit_us, ..row(variant, made, case, &one, barriers(args, variant, case)?) })
-}
-
-/// Of this core, with the caches that the code is made for.
-fn limits(args: &AblateArgs) -> Result<Limits> {
-    let machine = target(&args.compiler.options())?.machine;
-    Ok(Limits::measure([machine.l1_bytes, machine.l2_bytes, machine.l3_bytes]))
 }
 
 /// The passes decide anew for two threads, so this is asked of every variant.

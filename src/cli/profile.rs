@@ -82,8 +82,7 @@ pub fn command(args: &ProfileArgs) -> Outcome {
     let mut profile = profile(&loaded, &case, &runs);
     if loaded.threads == 1 {
         let (_dir, counted) = compile::load_as(&args.model, &args.compiler, &reporting(Counting::On))?;
-        let machine = target(&args.compiler.options())?.machine;
-        let limits = Limits::measure([machine.l1_bytes, machine.l2_bytes, machine.l3_bytes]);
+        let limits = Limits::measure(&target(&args.compiler.options())?.machine);
         set_limits(&mut profile, limits, &counted.count(&case.inputs, Depth::Everything)?.phases);
     }
     if args.json {

@@ -5,6 +5,7 @@
 //! that of a machine which overlaps everything inside a region: of arithmetic and the traffic of every level, the slowest.
 
 use super::count::Phase;
+use sirius_polyhedral::Machine;
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -23,9 +24,9 @@ pub struct Limits {
 const TRIES: usize = 12;
 
 impl Limits {
-    /// Takes about half a second.
-    pub fn measure(caches: [usize; 3]) -> Limits {
-        let [l1, l2, l3] = caches;
+    /// Of this core, with the caches that code for `machine` is made for. Takes about half a second.
+    pub fn measure(machine: &Machine) -> Limits {
+        let [l1, l2, l3] = [machine.l1_bytes, machine.l2_bytes, machine.l3_bytes];
         let sizes = [(l1 + l2) / 2, l2 + (l3 / 8).min(4 << 20), 4 * l3.clamp(16 << 20, 64 << 20)];
         Limits { operations: best(|| multiply_adds(1 << 15)), bytes: sizes.map(bandwidth), l3: l3 as u64 }
     }

@@ -258,13 +258,11 @@ fn candidates(program: &Program, path: &Path, around: &[Path], machine: &Machine
 /// or where a window steps along them.
 fn in_chunks(program: &Program, band: &Band, grain: f64, machine: &Machine) -> Option<(i64, f64)> {
     speedup(program, band, machine)?;
-    let dims = transform::plain_dims(band)?;
-    let (first, dim) = dims.first()?;
-    let extent = &program.statement(*first).extents[*dim];
-    let (count, workers) = (program.params.hint(extent), machine.threads as i64);
+    let (dims, extent) = (transform::plain_dims(band)?, group::common_extent(program, band)?);
+    let (count, workers) = (program.params.hint(&extent), machine.threads as i64);
     let worth = (grain_ns(machine) / grain.max(1e-3)).ceil() as i64;
     let chunk = worth.max((count + CHUNKS * workers - 1) / (CHUNKS * workers));
-    let speedup = balance::certainty(program, extent) * balance::blocks(count, chunk, workers);
+    let speedup = balance::certainty(program, &extent) * balance::blocks(count, chunk, workers);
     let windows = dims.iter().any(|(id, d)| steps_through_window(program, *id, *d));
     (speedup > 1.0 && !windows).then_some((chunk, speedup))
 }
@@ -295,18 +293,13 @@ fn computes_its_tests(program: &Program, band: &Band) -> bool {
 
 /// How much faster are the iterations of a band with all workers? `None` when they may be a single one.
 fn speedup(program: &Program, band: &Band, machine: &Machine) -> Option<f64> {
-    let dims = transform::plain_dims(band)?;
-    let (first, dim) = dims.first()?;
-    let extent = &program.statement(*first).extents[*dim];
-    if dims.iter().any(|(s, d)| program.statement(*s).extents[*d] != *extent) {
-        return None;
-    }
+    let (dims, extent) = (transform::plain_dims(band)?, group::common_extent(program, band)?);
     let most = extent.bounds(&|p| transform::param_range(&program.params, p), &|_| (None, None)).1;
-    let (count, workers) = (program.params.hint(extent), machine.threads as i64);
+    let (count, workers) = (program.params.hint(&extent), machine.threads as i64);
     if count < 2 || most.is_some_and(|m| m < 2) {
         return None;
     }
-    let speedup = balance::certainty(program, extent) * balance::speedup(program, &dims, count, workers);
+    let speedup = balance::certainty(program, &extent) * balance::speedup(program, &dims, count, workers);
     Some(speedup).filter(|s| *s > 1.0)
 }
 
